@@ -1,0 +1,196 @@
+/* The values that describe one Redis service: an instance, its members, its epochs. Pure.
+ *
+ * Plain, printable, comparable structs; every text field is NUL-terminated and bounded, so that a
+ * value may be copied with `=`. The vocabulary (instance, member, incarnation, epoch, term) is that of
+ * the design's safety document. topology_codec.h turns them into znodes and back. */
+#ifndef MR_COMMON_CORE_TOPOLOGY_H
+#define MR_COMMON_CORE_TOPOLOGY_H
+
+#include "common/core/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    TOPOLOGY_NAME_MAX = 64,    /* instance name, bytes */
+    TOPOLOGY_HOST_MAX = 45,    /* an IPv4 or IPv6 literal */
+    TOPOLOGY_ADDRESS_MAX = 54, /* "[host]:port" */
+    TOPOLOGY_RUN_ID_LEN = 40,  /* Redis' run_id and replication id, hex digits */
+    TOPOLOGY_ZONE_MAX = 32,
+    TOPOLOGY_USER_MAX = 64,
+    TOPOLOGY_PASSWORD_MAX = 512,
+    TOPOLOGY_MEMBERS_MAX = 16,
+    TOPOLOGY_EPOCHS_MAX = 32, /* newest rows kept; older lineages can't win a choice any more */
+    TOPOLOGY_EVIDENCE_MAX = 256,
+};
+
+/* A member's address; host is an IP literal (never a name: resolving would block a loop). */
+struct topology_address {
+    char host[TOPOLOGY_HOST_MAX + 1];
+    uint16_t port; /* 0: no address */
+};
+
+enum topology_priority {
+    TOPOLOGY_NEUTRAL, /* default */
+    TOPOLOGY_PREFER,
+    TOPOLOGY_PREFER_NOT,
+    TOPOLOGY_MUST_NOT,
+};
+
+/* One registered redis-server process. run_id names the incarnation whose data is trusted;
+ * "" until it was first seen. */
+struct topology_member {
+    struct topology_address address;
+    char run_id[TOPOLOGY_RUN_ID_LEN + 1];
+    enum topology_priority priority;
+    char zone[TOPOLOGY_ZONE_MAX + 1];
+};
+
+/* One promotion: from start_offset on, the replication history of this epoch is repl_id's. */
+struct topology_epoch {
+    uint64_t epoch;
+    char repl_id[TOPOLOGY_RUN_ID_LEN + 1];
+    int64_t start_offset; /* bytes of the replication stream */
+};
+
+/* Durable state of an instance: safety.md §3. */
+enum topology_state {
+    TOPOLOGY_STABLE,    /* `master` serves */
+    TOPOLOGY_SEALING,   /* an intent is committed: members are being sealed, nobody may be promoted yet */
+    TOPOLOGY_PROMOTING, /* `candidate` was chosen and is being promoted */
+};
+
+enum topology_durability { TOPOLOGY_ASYNC, TOPOLOGY_STRICT };
+
+/* Why a failover was begun: safety.md §2. */
+enum topology_verdict {
+    TOPOLOGY_VERDICT_NONE,
+    TOPOLOGY_VERDICT_DEAD,
+    TOPOLOGY_VERDICT_RESTARTED,
+    TOPOLOGY_VERDICT_DEMOTED, /* the registered master answers as a replica (a late seal, or somebody's REPLICAOF) */
+    TOPOLOGY_VERDICT_UNREACHABLE,
+    TOPOLOGY_VERDICT_HUNG,
+    TOPOLOGY_VERDICT_MANUAL,
+};
+
+/* What an operator may set (interfaces.md, "Instance policy keys"). */
+struct topology_policy {
+    enum topology_durability durability; /* async */
+    uint32_t acks;                       /* 1: replicas that acknowledge a strict write */
+    uint32_t unreachable_after_ms;       /* 1500 */
+    uint32_t hung_after_ms;              /* 3000 */
+    uint32_t cooldown_ms;                /* 60000 */
+    uint32_t min_replicas_to_write;      /* 0 */
+    uint32_t min_replicas_max_lag;       /* 10 seconds, as Redis has it */
+    uint32_t hold_ms;                    /* 0: the proxy's own --hold-ms */
+    uint64_t max_lag_bytes;              /* 0: no limit */
+    bool auto_failover;                  /* true */
+};
+
+/* Credentials the controllers log in to the members with; both "" when none. */
+struct topology_auth {
+    char user[TOPOLOGY_USER_MAX + 1]; /* "": the default user, AUTH with the password alone */
+    char password[TOPOLOGY_PASSWORD_MAX + 1];
+};
+
+/* How long each part of a failover took, microseconds; -1: not known (another controller did it). */
+struct topology_timeline {
+    int64_t detect_us;  /* first evidence → verdict */
+    int64_t commit_us;  /* the intent's and the choice's commits together */
+    int64_t seal_us;    /* first seal sent → last answer */
+    int64_t promote_us; /* REPLICAOF NO ONE sent → role:master seen */
+    int64_t publish_us; /* route handed to the publisher */
+};
+
+/* The failover under way (state is not STABLE), or the last one that ended; epoch 0: there was none. */
+struct topology_failover {
+    int64_t at_ms; /* wall clock, Unix milliseconds, when the verdict fell */
+    enum topology_verdict verdict;
+    uint64_t epoch;
+    struct topology_address old_master;
+    char evidence[TOPOLOGY_EVIDENCE_MAX + 1]; /* one line for people */
+    struct topology_timeline timeline;
+};
+
+struct topology_instance {
+    char name[TOPOLOGY_NAME_MAX + 1];
+    uint16_t port;
+    enum topology_state state;
+    uint64_t epoch;                     /* of the last committed intent; grows only */
+    struct topology_address master;     /* port 0 while SEALING (nobody may serve) */
+    struct topology_address candidate;  /* port 0 unless PROMOTING */
+    int64_t start_offset;               /* the candidate's offset; 0 unless PROMOTING */
+    struct topology_policy policy;
+    struct topology_auth auth;
+    uint32_t n_members;
+    struct topology_member members[TOPOLOGY_MEMBERS_MAX];
+    uint32_t n_epochs;                  /* oldest first */
+    struct topology_epoch epochs[TOPOLOGY_EPOCHS_MAX];
+    struct topology_failover failover;
+};
+
+/* One entry of /history/<name>: a failover, or another change worth keeping. */
+enum topology_history_kind {
+    TOPOLOGY_HISTORY_ADOPTED,
+    TOPOLOGY_HISTORY_FAILOVER,
+    TOPOLOGY_HISTORY_REJOINED, /* a deposed or restarted member became a replica again */
+    TOPOLOGY_HISTORY_MEMBER,   /* a member was registered or its incarnation replaced */
+};
+struct topology_history {
+    enum topology_history_kind kind;
+    int64_t at_ms;                /* wall clock, Unix milliseconds */
+    uint64_t epoch;
+    uint64_t term;                /* the leader that did it */
+    uint32_t row;                 /* number of the decision's row in failover_table */
+    struct topology_address from; /* FAILOVER: old master; else the member */
+    struct topology_address to;   /* FAILOVER: new master; REJOINED: its master; else port 0 */
+    int64_t lost_bytes;           /* REJOINED: bytes the member had that the new history lacks; else 0 */
+    enum topology_verdict verdict;
+    struct topology_timeline timeline;
+    char evidence[TOPOLOGY_EVIDENCE_MAX + 1];
+};
+
+/* Fills `policy` with the defaults above. */
+void topology_policy_default(struct topology_policy *policy);
+
+/* 0 when text is a legal instance name, [A-Za-z0-9._-]{1,64}; ERR_INVALID otherwise ("." and ".." too:
+ * ZooKeeper refuses them as node names). */
+int topology_name_check(const char *text) MR_MUST_CHECK;
+
+/* Parses "1.2.3.4:6379" or "[::1]:6379"; ERR_INVALID when it is not an IP literal with a port 1-65535. */
+int topology_address_parse(const char *text, struct topology_address *out) MR_MUST_CHECK;
+/* Writes "host:port" (IPv6 in brackets, "-" when there is none); returns `text`. */
+const char *topology_address_format(const struct topology_address *a, char text[TOPOLOGY_ADDRESS_MAX + 1]);
+bool topology_address_equal(const struct topology_address *a, const struct topology_address *b);
+static inline bool topology_address_is_set(const struct topology_address *a)
+{
+    return a->port != 0;
+}
+
+/* Index of the member at that address, or -1. */
+int topology_member_find(const struct topology_instance *i, const struct topology_address *a);
+/* The address clients are routed to: the master, or the candidate while PROMOTING (it answers -READONLY
+ * until it is promoted, which a proxy holds); NULL while SEALING. */
+const struct topology_address *topology_route(const struct topology_instance *i);
+/* Appends a row to the epoch table; the oldest goes when the table is full. */
+void topology_epoch_append(struct topology_instance *i, const struct topology_epoch *row);
+
+/* 0 when the value obeys its own rules: legal name, master among the members, unique addresses, epochs
+ * that grow, counts within limits, a candidate exactly while PROMOTING. Otherwise ERR_INVALID and one
+ * sentence in why. The codec calls it on everything it reads. */
+int topology_check(const struct topology_instance *i, char *why, size_t why_size) MR_MUST_CHECK;
+
+const char *topology_state_name(enum topology_state s);           /* "stable", "sealing", "promoting" */
+const char *topology_verdict_name(enum topology_verdict v);       /* "NONE", "DEAD", … */
+const char *topology_durability_name(enum topology_durability d); /* "async", "strict" */
+const char *topology_priority_name(enum topology_priority p);     /* "neutral", "prefer", … */
+const char *topology_history_kind_name(enum topology_history_kind k);
+/* The inverse of each; ERR_INVALID for an unknown word. */
+int topology_state_parse(const char *text, enum topology_state *out) MR_MUST_CHECK;
+int topology_verdict_parse(const char *text, enum topology_verdict *out) MR_MUST_CHECK;
+int topology_durability_parse(const char *text, enum topology_durability *out) MR_MUST_CHECK;
+int topology_priority_parse(const char *text, enum topology_priority *out) MR_MUST_CHECK;
+int topology_history_kind_parse(const char *text, enum topology_history_kind *out) MR_MUST_CHECK;
+
+#endif

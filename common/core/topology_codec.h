@@ -1,0 +1,48 @@
+/* Topology values ⇄ the JSON kept in ZooKeeper (and in a proxy's cache file). Pure.
+ *
+ * Every value carries "v":1; a reader ignores unknown fields and refuses a larger v (ERR_VERSION).
+ * Texts are golden-file tested (tests/golden/). All encoders write a NUL-terminated text and return its
+ * length, or ERR_TOO_LARGE when it doesn't fit `size`. All decoders take untrusted bytes, never abort, and
+ * on failure return ERR_INVALID/ERR_VERSION with one sentence in why. */
+#ifndef MR_COMMON_CORE_TOPOLOGY_CODEC_H
+#define MR_COMMON_CORE_TOPOLOGY_CODEC_H
+
+#include "common/core/topology.h"
+
+#include <sys/types.h>
+
+enum { TOPOLOGY_TEXT_MAX = 32768 }; /* bytes; the largest legal instance or history value fits */
+
+ssize_t topology_encode_instance(const struct topology_instance *i, char *text, size_t size) MR_MUST_CHECK;
+int topology_decode_instance(const char *text, size_t len, struct topology_instance *out, char *why,
+                             size_t why_size) MR_MUST_CHECK;
+
+ssize_t topology_encode_history(const struct topology_history *h, char *text, size_t size) MR_MUST_CHECK;
+int topology_decode_history(const char *text, size_t len, struct topology_history *out, char *why,
+                            size_t why_size) MR_MUST_CHECK;
+
+/* What a controller publishes about itself in /controllers/<id>. */
+struct topology_controller {
+    char id[TOPOLOGY_NAME_MAX + 1];
+    char host[TOPOLOGY_HOST_MAX + 1];
+    uint16_t pub_port, ingest_port, vote_port, http_port;
+    char version[16];
+    int64_t started_ms; /* Unix milliseconds */
+};
+ssize_t topology_encode_controller(const struct topology_controller *c, char *text, size_t size) MR_MUST_CHECK;
+int topology_decode_controller(const char *text, size_t len, struct topology_controller *out, char *why,
+                               size_t why_size) MR_MUST_CHECK;
+
+/* What a proxy publishes about itself in /proxies/<host>. */
+struct topology_proxy {
+    char id[TOPOLOGY_NAME_MAX + 1];
+    char version[16];
+    char bind[TOPOLOGY_HOST_MAX + 1];
+    uint32_t threads;
+    int64_t started_ms; /* Unix milliseconds */
+};
+ssize_t topology_encode_proxy(const struct topology_proxy *p, char *text, size_t size) MR_MUST_CHECK;
+int topology_decode_proxy(const char *text, size_t len, struct topology_proxy *out, char *why,
+                          size_t why_size) MR_MUST_CHECK;
+
+#endif

@@ -19,13 +19,15 @@ struct http_stream;
 struct http_server_config {
     const char *host; /* IP literal to listen on */
     uint16_t port;    /* 0: choose one */
-    const char *token; /* NULL: none. With one, every method but GET/HEAD needs "Authorization: Bearer …" (401) */
+    const char
+        *token; /* NULL: none. With one, every method but GET/HEAD needs "Authorization: Bearer …" (401) */
     /* Called once per complete request. Must answer, keep it for a later answer, or open a stream. */
     void (*on_request)(void *ctx, struct http_request *request);
     void *ctx;
 };
 
-int http_server_open(struct http_server **out, struct loop *loop, const struct http_server_config *config) MR_MUST_CHECK;
+int http_server_open(struct http_server **out, struct loop *loop,
+                     const struct http_server_config *config) MR_MUST_CHECK;
 void http_server_close(struct http_server *server); /* unanswered requests get 503 */
 uint16_t http_server_port(const struct http_server *server);
 
@@ -37,7 +39,8 @@ const char *http_request_body(const struct http_request *r, size_t *len);      /
 /* Ends the request; text is copied. content_type NULL: application/json. */
 void http_answer(struct http_request *r, int status, const char *content_type, const char *text, size_t len);
 /* {"error":{"code":…,"message":…}} */
-void http_answer_error(struct http_request *r, int status, const char *code, const char *fmt, ...) MR_PRINTF(4, 5);
+void http_answer_error(struct http_request *r, int status, const char *code, const char *fmt, ...)
+    MR_PRINTF(4, 5);
 /* 307 to url (a standby sends commands on to the leader). */
 void http_answer_redirect(struct http_request *r, const char *url);
 

@@ -18,7 +18,8 @@ struct loop *loop_create(bool is_main);
 void loop_destroy(struct loop *loop);
 
 struct ev_loop *loop_ev(struct loop *loop);
-/* Monotonic microseconds at the start of this turn; never 0, never goes back. (ev_now() is the wall clock.) */
+/* Monotonic microseconds at the start of this turn; never 0, never goes back. (ev_now() is the wall clock.)
+ */
 int64_t loop_now_us(const struct loop *loop);
 /* The monotonic clock read now: for measuring a span inside one turn. */
 int64_t loop_clock_us(void);

@@ -25,7 +25,8 @@ int nn_link_key_read(const char *path, struct nn_link_key *out) MR_MUST_CHECK;
 /* data is borrowed for the call and has no signature any more; a NUL follows it. */
 typedef void (*nn_message_fn)(void *ctx, const char *data, size_t len);
 
-/* protocol: NN_SUB (subscribed to everything), NN_PUB, NN_PUSH, NN_PULL, … on_message may be NULL for senders. */
+/* protocol: NN_SUB (subscribed to everything), NN_PUB, NN_PUSH, NN_PULL, … on_message may be NULL for
+ * senders. */
 int nn_link_open(struct nn_link **out, struct loop *loop, int protocol, const struct nn_link_key *key,
                  nn_message_fn on_message, void *ctx) MR_MUST_CHECK;
 void nn_link_close(struct nn_link *link); /* no callback after this */

@@ -19,13 +19,13 @@ enum option_kind {
 };
 
 struct option_row {
-    const char *name;  /* "session-timeout-ms" */
-    char letter;       /* short form, 0: none */
+    const char *name; /* "session-timeout-ms" */
+    char letter;      /* short form, 0: none */
     enum option_kind kind;
-    void *value;       /* holds the default when parsing starts */
-    const char *arg;   /* "HOST:PORT[,…]"; NULL for a flag */
-    int min, max;      /* OPTION_INT */
-    const char *help;  /* one line; say the unit */
+    void *value;      /* holds the default when parsing starts */
+    const char *arg;  /* "HOST:PORT[,…]"; NULL for a flag */
+    int min, max;     /* OPTION_INT */
+    const char *help; /* one line; say the unit */
 };
 
 struct options_spec {
@@ -43,7 +43,8 @@ int options_parse(const struct options_spec *spec, int argc, char **argv);
 void options_fail(const struct options_spec *spec, const char *fmt, ...) MR_PRINTF(2, 3)
     __attribute__((noreturn));
 
-/* "ADDR:PORT" or "PORT" or "[v6]:PORT" → host (NUL-terminated, default_host when absent) and port (0 allowed). */
+/* "ADDR:PORT" or "PORT" or "[v6]:PORT" → host (NUL-terminated, default_host when absent) and port (0
+ * allowed). */
 int options_parse_endpoint(const char *text, const char *default_host, char *host, size_t host_size,
                            uint16_t *port) MR_MUST_CHECK;
 /* "6100-6300" → the two ends; ERR_INVALID unless 1 ≤ lo ≤ hi ≤ 65535. */

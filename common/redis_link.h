@@ -18,10 +18,10 @@ struct redis_link;
 
 struct redis_link_config {
     struct topology_address address;
-    struct topology_auth auth;    /* both "": no AUTH */
-    const char *client_name;      /* CLIENT SETNAME; NULL: none. Copied */
-    int connect_timeout_ms;       /* per attempt */
-    int reply_timeout_ms;         /* oldest unanswered command; 0: none. Passing it breaks the connection */
+    struct topology_auth auth; /* both "": no AUTH */
+    const char *client_name;   /* CLIENT SETNAME; NULL: none. Copied */
+    int connect_timeout_ms;    /* per attempt */
+    int reply_timeout_ms;      /* oldest unanswered command; 0: none. Passing it breaks the connection */
     int reconnect_min_ms, reconnect_max_ms;
     void (*on_up)(void *ctx); /* connected and logged in */
     /* Also called for each failed attempt (attempts are what tell REFUSED from silence).
@@ -33,7 +33,8 @@ struct redis_link_config {
 };
 
 /* Starts connecting. ERR_INVALID, ERR_NOMEM. */
-int redis_link_open(struct redis_link **out, struct loop *loop, const struct redis_link_config *config) MR_MUST_CHECK;
+int redis_link_open(struct redis_link **out, struct loop *loop,
+                    const struct redis_link_config *config) MR_MUST_CHECK;
 /* No callback after this, replies to commands under way included. Safe inside a callback of this link. */
 void redis_link_close(struct redis_link *link);
 
@@ -47,6 +48,7 @@ typedef void (*redis_reply_fn)(void *ctx, int err, const struct redisReply *repl
 
 /* Sends argv (argc strings); ERR_CONNECTION while not up (then no callback). Written at the end of the turn
  * with what else is queued. done may be NULL. */
-int redis_link_command(struct redis_link *link, redis_reply_fn done, void *ctx, int argc, const char *const *argv) MR_MUST_CHECK;
+int redis_link_command(struct redis_link *link, redis_reply_fn done, void *ctx, int argc,
+                       const char *const *argv) MR_MUST_CHECK;
 
 #endif

@@ -26,8 +26,8 @@ enum zk_session_state {
 };
 
 struct zk_session_config {
-    const char *hosts;  /* "h1:2181,h2:2181/chroot"; without a chroot "/mr-redis" is used. Copied */
-    int timeout_ms;     /* session timeout asked for */
+    const char *hosts; /* "h1:2181,h2:2181/chroot"; without a chroot "/mr-redis" is used. Copied */
+    int timeout_ms;    /* session timeout asked for */
     /* fresh: a new session (first connect, or after an expiry), not a reconnect of the same one. */
     void (*on_state)(void *ctx, enum zk_session_state state, bool fresh);
     void *ctx;
@@ -78,7 +78,8 @@ typedef void (*zk_multi_fn)(void *ctx, int err, const struct zk_multi_result *re
 /* Starts connecting; keeps trying for ever. Makes the chroot and its standing folders
  * (/election /controllers /instances /ports /proxies /history) on the first connect, before CONNECTED is
  * reported. ERR_INVALID when the host list does not parse. */
-int zk_session_open(struct zk_session **out, struct loop *loop, const struct zk_session_config *config) MR_MUST_CHECK;
+int zk_session_open(struct zk_session **out, struct loop *loop,
+                    const struct zk_session_config *config) MR_MUST_CHECK;
 /* No callback runs after this returns. The session is closed cleanly (ephemerals go at once) on a helper
  * thread; waits for it at most wait_ms. */
 void zk_session_close(struct zk_session *zk, int wait_ms);
@@ -91,16 +92,20 @@ const char *zk_session_hosts(const struct zk_session *zk); /* as configured, for
 
 /* Each returns 0 and calls back exactly once later, or returns a code and never calls back
  * (ERR_CONNECTION while not connected, ERR_NOMEM, ERR_INVALID). watch may be NULL; it gets the same ctx. */
-int zk_get(struct zk_session *zk, const char *path, zk_watch_fn watch, zk_data_fn done, void *ctx) MR_MUST_CHECK;
-int zk_exists(struct zk_session *zk, const char *path, zk_watch_fn watch, zk_stat_fn done, void *ctx) MR_MUST_CHECK;
+int zk_get(struct zk_session *zk, const char *path, zk_watch_fn watch, zk_data_fn done,
+           void *ctx) MR_MUST_CHECK;
+int zk_exists(struct zk_session *zk, const char *path, zk_watch_fn watch, zk_stat_fn done,
+              void *ctx) MR_MUST_CHECK;
 int zk_children(struct zk_session *zk, const char *path, zk_watch_fn watch, zk_children_fn done,
                 void *ctx) MR_MUST_CHECK;
 int zk_create(struct zk_session *zk, const char *path, const char *data, size_t len, int flags,
               zk_path_fn done, void *ctx) MR_MUST_CHECK;
 int zk_set(struct zk_session *zk, const char *path, const char *data, size_t len, int32_t version,
            zk_stat_fn done, void *ctx) MR_MUST_CHECK;
-int zk_delete(struct zk_session *zk, const char *path, int32_t version, zk_done_fn done, void *ctx) MR_MUST_CHECK;
-int zk_multi(struct zk_session *zk, const struct zk_op *ops, size_t n, zk_multi_fn done, void *ctx) MR_MUST_CHECK;
+int zk_delete(struct zk_session *zk, const char *path, int32_t version, zk_done_fn done,
+              void *ctx) MR_MUST_CHECK;
+int zk_multi(struct zk_session *zk, const struct zk_op *ops, size_t n, zk_multi_fn done,
+             void *ctx) MR_MUST_CHECK;
 /* Flushes the leader's log to the server we are connected to, so that later reads are not stale. */
 int zk_sync(struct zk_session *zk, zk_done_fn done, void *ctx) MR_MUST_CHECK;
 

@@ -45,7 +45,8 @@ ssize_t message_encode(const struct message *m, char *text, size_t size) MR_MUST
 int message_decode(const char *text, size_t len, struct message *out) MR_MUST_CHECK;
 const char *message_type_name(enum message_type t); /* "route", "hold", … */
 
-/* The route (or hold, when nobody may serve) message of an instance; seq, term and revision are the caller's. */
+/* The route (or hold, when nobody may serve) message of an instance; seq, term and revision are the caller's.
+ */
 void message_from_instance(const struct topology_instance *i, struct message *out);
 
 #endif

@@ -68,7 +68,8 @@ enum topology_verdict {
     TOPOLOGY_VERDICT_NONE,
     TOPOLOGY_VERDICT_DEAD,
     TOPOLOGY_VERDICT_RESTARTED,
-    TOPOLOGY_VERDICT_DEMOTED, /* the registered master answers as a replica (a late seal, or somebody's REPLICAOF) */
+    TOPOLOGY_VERDICT_DEMOTED, /* the registered master answers as a replica (a late seal, or somebody's
+                                 REPLICAOF) */
     TOPOLOGY_VERDICT_UNREACHABLE,
     TOPOLOGY_VERDICT_HUNG,
     TOPOLOGY_VERDICT_MANUAL,
@@ -117,15 +118,15 @@ struct topology_instance {
     char name[TOPOLOGY_NAME_MAX + 1];
     uint16_t port;
     enum topology_state state;
-    uint64_t epoch;                     /* of the last committed intent; grows only */
-    struct topology_address master;     /* port 0 while SEALING (nobody may serve) */
-    struct topology_address candidate;  /* port 0 unless PROMOTING */
-    int64_t start_offset;               /* the candidate's offset; 0 unless PROMOTING */
+    uint64_t epoch;                    /* of the last committed intent; grows only */
+    struct topology_address master;    /* port 0 while SEALING (nobody may serve) */
+    struct topology_address candidate; /* port 0 unless PROMOTING */
+    int64_t start_offset;              /* the candidate's offset; 0 unless PROMOTING */
     struct topology_policy policy;
     struct topology_auth auth;
     uint32_t n_members;
     struct topology_member members[TOPOLOGY_MEMBERS_MAX];
-    uint32_t n_epochs;                  /* oldest first */
+    uint32_t n_epochs; /* oldest first */
     struct topology_epoch epochs[TOPOLOGY_EPOCHS_MAX];
     struct topology_failover failover;
 };
@@ -139,7 +140,7 @@ enum topology_history_kind {
 };
 struct topology_history {
     enum topology_history_kind kind;
-    int64_t at_ms;                /* wall clock, Unix milliseconds */
+    int64_t at_ms; /* wall clock, Unix milliseconds */
     uint64_t epoch;
     uint64_t term;                /* the leader that did it */
     uint32_t row;                 /* number of the decision's row in failover_table */

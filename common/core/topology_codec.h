@@ -29,7 +29,8 @@ struct topology_controller {
     char version[16];
     int64_t started_ms; /* Unix milliseconds */
 };
-ssize_t topology_encode_controller(const struct topology_controller *c, char *text, size_t size) MR_MUST_CHECK;
+ssize_t topology_encode_controller(const struct topology_controller *c, char *text,
+                                   size_t size) MR_MUST_CHECK;
 int topology_decode_controller(const char *text, size_t len, struct topology_controller *out, char *why,
                                size_t why_size) MR_MUST_CHECK;
 

@@ -1,0 +1,134 @@
+/* The failover procedure of one instance: events in, actions out. Pure.
+ *
+ *   record, links, INFO ──► absorb ──► failover_table (first matching row) ──► actions, next phase, deadline
+ *
+ * Every controller feeds one `struct failover` per instance; only a leader's ones act. The rules are
+ * the design's safety.md §2–4; the rows are failover_table.c. Time is in the events (monotonic microseconds).
+ * Unknown (phase, event) pairs are harmless for what comes from the network and abort for our own bugs.
+ *
+ * The executor (controller/engine.c, tests/sim) runs an update's actions in their order and reports each
+ * COMMIT, SEAL, PROMOTE and REPLICATE with exactly one event, failures too. */
+#ifndef MR_CONTROLLER_CORE_FAILOVER_H
+#define MR_CONTROLLER_CORE_FAILOVER_H
+
+#include "controller/core/health.h"
+
+enum failover_phase {
+    FAILOVER_IDLE,    /* no record yet, or not leading: observes only */
+    FAILOVER_WATCH,   /* STABLE; nothing is wrong with the master as far as is known */
+    FAILOVER_CONFIRM, /* the master is suspect: evidence is being gathered */
+    FAILOVER_INTENT,  /* commit of SEALING under way */
+    FAILOVER_SEAL,    /* SEALING committed; seals under way, or nobody may be promoted yet */
+    FAILOVER_CHOICE,  /* commit of PROMOTING under way */
+    FAILOVER_PROMOTE, /* PROMOTING committed; REPLICAOF NO ONE under way */
+    FAILOVER_FINISH,  /* route published; commit of STABLE under way */
+    FAILOVER_REPAIR,  /* STABLE; commit of a membership fact under way */
+    FAILOVER_RELOAD,  /* a commit's outcome is unknown or it lost a race: waiting for the record */
+    FAILOVER_PHASES,
+};
+
+enum failover_event_type {
+    FAILOVER_ON_RECORD, /* the znode was read: record, version, revision */
+    FAILOVER_ON_LEAD, /* term ≠ 0: we lead from now on (the records were read after a sync); 0: not any more
+                       */
+    FAILOVER_ON_COMMITTED,     /* version, revision */
+    FAILOVER_ON_COMMIT_FAILED, /* err */
+    FAILOVER_ON_LINK_UP,       /* member */
+    FAILOVER_ON_LINK_DOWN,     /* member, err: why (redis_link.h) */
+    FAILOVER_ON_INFO,          /* member, info */
+    FAILOVER_ON_SEALED,        /* member, epoch, err, info (of the member once sealed) */
+    FAILOVER_ON_PROMOTED,      /* member, epoch, err, info */
+    FAILOVER_ON_REPLICATING,   /* member, epoch, err */
+    FAILOVER_ON_HINT,          /* a proxy lost its connection to the master: epoch */
+    FAILOVER_ON_TICK,          /* the deadline passed */
+    FAILOVER_EVENTS,
+};
+
+struct failover_event {
+    enum failover_event_type type;
+    int64_t now_us;
+    int64_t wall_ms; /* Unix milliseconds, for history only; decides nothing */
+    int member;      /* index into the record's members */
+    int err;         /* 0 or an err_code */
+    uint64_t epoch;  /* of the action this answers */
+    uint64_t term;
+    int32_t version;
+    int64_t revision;
+    const struct info *info;                /* borrowed */
+    const struct topology_instance *record; /* borrowed */
+};
+
+enum failover_action_type {
+    FAILOVER_DO_COMMIT, /* multi{check own election znode, set f->proposed at f->version[, create history]} */
+    FAILOVER_DO_HISTORY,   /* multi{check own election znode, create history}; no event comes back */
+    FAILOVER_DO_PROBE,     /* member: INFO replication now; when its link is down, reconnect now */
+    FAILOVER_DO_SEAL,      /* member: MULTI; REPLICAOF 127.0.0.1 1; INFO replication; EXEC → SEALED */
+    FAILOVER_DO_PROMOTE,   /* member: MULTI; REPLICAOF NO ONE; INFO replication; EXEC → PROMOTED */
+    FAILOVER_DO_REPLICATE, /* member: REPLICAOF target (masterauth first) → REPLICATING */
+    FAILOVER_DO_PUBLISH,   /* f->route: the route, or a hold when it has no master */
+    FAILOVER_DO_RELOAD,    /* read the znode again → RECORD */
+    FAILOVER_DO_REPORT,    /* log `text` at `level` with the row's number */
+};
+
+enum failover_level { FAILOVER_INFO, FAILOVER_WARN, FAILOVER_ERROR };
+
+enum { FAILOVER_ACTIONS_MAX = 4 * TOPOLOGY_MEMBERS_MAX, FAILOVER_TEXT_MAX = 320 };
+
+struct failover_action {
+    enum failover_action_type type;
+    int member;                     /* PROBE, SEAL, PROMOTE, REPLICATE */
+    uint64_t epoch;                 /* to be repeated in the answering event */
+    struct topology_address target; /* REPLICATE */
+    bool has_history;               /* COMMIT, HISTORY: update.history goes with it */
+};
+
+struct failover_update {
+    uint32_t n;
+    struct failover_action actions[FAILOVER_ACTIONS_MAX];
+    struct topology_history history;  /* at most one an update */
+    enum failover_level level;        /* of `text` */
+    uint32_t row;                     /* number of the last row that matched; 0: none */
+    char text[FAILOVER_TEXT_MAX + 1]; /* what a REPORT says: key=value pairs */
+};
+
+/* What the core remembers of a member beside its health. */
+struct failover_member {
+    bool seal_pending; /* SEAL sent, no answer yet */
+    bool sealed;       /* answered in `sealed_epoch` on the current connection */
+    uint64_t sealed_epoch;
+    bool replicate_pending;
+    int64_t retry_at_us; /* no REPLICATE or repair before */
+};
+
+struct failover {
+    enum failover_phase phase;
+    uint64_t term; /* 0: not leading */
+    bool has_record;
+    struct topology_instance record;   /* as last read or committed */
+    int32_t version;                   /* its znode version, for compare-and-set */
+    int64_t revision;                  /* its mzxid */
+    struct topology_instance proposed; /* being committed */
+    struct topology_instance route;    /* what PUBLISH tells */
+    struct health_member health[TOPOLOGY_MEMBERS_MAX];
+    struct failover_member members[TOPOLOGY_MEMBERS_MAX];
+    int64_t suspect_at_us;                           /* when the suspicion began; 0: none */
+    int64_t phase_at_us;                             /* when the phase was entered */
+    int64_t commit_at_us, seal_at_us, promote_at_us; /* starts of the timed spans */
+    struct topology_timeline timeline;               /* of the failover under way */
+    int64_t deadline_us;                             /* 0: none */
+    uint32_t probes;                                 /* sent in this CONFIRM, for the pace */
+    char waiting[FAILOVER_TEXT_MAX + 1]; /* SEAL: why nobody is promoted yet; "" when nothing is amiss */
+};
+
+/* A fresh one in IDLE that knows nothing. */
+void failover_init(struct failover *f);
+/* Handles one event. *out is overwritten. */
+void failover_step(struct failover *f, const struct failover_event *event, struct failover_update *out);
+/* When to send FAILOVER_ON_TICK, monotonic microseconds; 0: not needed. */
+int64_t failover_deadline_us(const struct failover *f);
+
+const char *failover_phase_name(enum failover_phase p);
+const char *failover_event_name(enum failover_event_type t);
+const char *failover_action_name(enum failover_action_type t);
+
+#endif

@@ -1,0 +1,29 @@
+/* Where an instance's requests go: the value that the control side hands to the worker threads. Pure. */
+#ifndef MR_PROXY_CORE_ROUTE_H
+#define MR_PROXY_CORE_ROUTE_H
+
+#include "common/core/topology.h"
+
+enum route_state {
+    ROUTE_SERVING, /* connect to master */
+    ROUTE_HELD,    /* nobody may serve now: requests wait (a promotion is under way) */
+};
+
+struct route {
+    char name[TOPOLOGY_NAME_MAX + 1];
+    uint16_t port; /* to listen on */
+    enum route_state state;
+    uint64_t epoch;
+    uint64_t revision;              /* mzxid of the instance znode it comes from; grows only */
+    struct topology_address master; /* port 0 while HELD and nobody is known */
+    uint32_t n_replicas;
+    struct topology_address replicas[TOPOLOGY_MEMBERS_MAX];
+    enum topology_durability durability;
+    uint32_t acks;
+    uint32_t hold_ms; /* 0: the proxy's --hold-ms */
+};
+
+/* From the durable record; false when it isn't fit to serve from (then *out is unspecified). */
+bool route_from_instance(const struct topology_instance *i, uint64_t revision, struct route *out);
+
+#endif

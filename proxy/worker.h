@@ -1,0 +1,57 @@
+/* One data-path thread: its own loop, its own SO_REUSEPORT listeners, clients and backends; nothing shared.
+ *
+ *   control thread (main loop)                         worker threads
+ *   subscriber, routes ── worker_apply/worker_drop ──► listener ─ client ─ session ─ backend ──► Redis
+ *                      ◄── on_broken / on_switched ───
+ *
+ * Calls come from the control thread and return at once; callbacks run on the control thread's loop. */
+#ifndef MR_PROXY_WORKER_H
+#define MR_PROXY_WORKER_H
+
+#include "proxy/core/route.h"
+
+struct loop;
+struct worker;
+
+/* Counters of one instance in one worker, or of all of them. */
+struct worker_stats {
+    uint64_t clients;  /* connected now */
+    uint64_t accepted; /* since the start */
+    uint64_t requests; /* requests answered by a backend */
+    uint64_t held;     /* requests that waited for a route */
+    uint64_t replayed; /* read-only requests sent again */
+    uint64_t unknown;  /* -MRUNKNOWN given */
+    uint64_t rejected; /* -MRHOLD, -MRNOROUTE, -MRLIMIT given */
+};
+
+struct worker_config {
+    struct loop *control; /* the control thread's loop */
+    const char *bind;     /* IP literal that the listeners bind */
+    int hold_ms;          /* longest wait for a route, unless the route says otherwise */
+    /* A connection to the route's master broke or could not be made, or it answered -READONLY. The worker
+     * makes no new connection for that instance until the next worker_apply() of it, at the same epoch or a
+     * later one. Called once per doubt, not per client. */
+    void (*on_broken)(void *ctx, const char *instance, uint64_t epoch, const struct topology_address *master);
+    /* All of this worker's connections of the instance follow `epoch` now. took_us: since worker_apply(). */
+    void (*on_switched)(void *ctx, const char *instance, uint64_t epoch, int64_t took_us);
+    /* The port can't be listened on (err: errno). Retried with back-off by the worker. */
+    void (*on_listen_failed)(void *ctx, const char *instance, uint16_t port, int err);
+    void *ctx;
+};
+
+int worker_start(struct worker **out, const struct worker_config *config) MR_MUST_CHECK;
+/* New, changed or confirmed route (copied). A route equal to the current one confirms it: a worker in doubt
+ * may connect again. Opens the listener of a new instance. An older epoch or revision is ignored. */
+void worker_apply(struct worker *w, const struct route *r);
+/* The instance is gone: its listener closes, its clients get -MRNOROUTE for what is pending and are closed.
+ */
+void worker_drop(struct worker *w, const char *instance);
+/* Stop accepting, finish what is in flight, close; on_done runs on the control loop when the last client is
+ * gone or limit_ms have passed. */
+void worker_drain(struct worker *w, int limit_ms, void (*on_done)(void *ctx), void *ctx);
+/* Ends the thread (after a drain, or at once) and frees. */
+void worker_stop(struct worker *w);
+/* instance NULL: the sum over all. Safe from the control thread at any time (relaxed counters). */
+void worker_read_stats(struct worker *w, const char *instance, struct worker_stats *out);
+
+#endif

@@ -45,11 +45,10 @@ archives  = $(foreach f,$(1),$(call archive,$(f)))
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 BENCH     := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
 SIM       := $(if $(wildcard tests/sim/*.c),$(BUILD)/tests/sim/sim)
-FUZZ      := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BINARIES  := $(foreach p,$(PROGRAMS),$(if $(wildcard $(main_$(p))),$(BUILD)/bin/$(p)))
 
 .PHONY: all programs tests
-all: programs                  ## build the three programs into build/bin
+all: programs                  ## build the three programs into build/bin (SANITIZER=address|undefined|thread: a build of its own)
 programs: $(BINARIES)
 tests: $(UNIT) $(BENCH) $(SIM)
 
@@ -79,7 +78,7 @@ $(BUILD)/tests/sim/sim: $(call objects,$(wildcard tests/sim/*.c)) $(call archive
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -ljansson -lm
 
-$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags | deps-build
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
@@ -91,4 +90,123 @@ $(BUILD)/flags: FORCE
 .PHONY: FORCE
 FORCE:
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+# ---- set-up ---------------------------------------------------------------------------------------------
+.PHONY: help deps deps-build deps-run
+help:                          ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+deps:                          ## install what is missing of the Debian 12 packages (apt-get, as root or with sudo)
+	@.ci/deps all
+deps-build:
+	@.ci/deps build
+deps-run:
+	@.ci/deps run
+
+# A recipe that builds several things uses all the processors, unless the caller chose.
+JOBS     := $(shell nproc 2>/dev/null || echo 1)
+PARALLEL  = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+
+.PHONY: demo bench
+demo: deps-run                 ## a cluster here: kill the master, see the outage and the tree (KEEP=1 leaves it running)
+	@$(PARALLEL) programs $(filter %/outage_client,$(BENCH))
+	@MR_BUILD=$(BUILD) KEEP=$(KEEP) deploy/demo/demo.sh
+
+bench: deps-run                ## measure: the outage of 20 kills, beside Sentinel's and the floor
+	@$(PARALLEL) programs $(BENCH)
+	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/bench/run.py $(BENCH_ARGS)
+
+# ---- gates and tests: each ends with "N passed, N failed" or speaks by its exit code -----------------------
+.PHONY: check check-unit check-sim check-integration check-smoke check-pure check-options check-deploy
+check: deps                    ## everything: build, gates, tests, short fuzzing, sanitizers; ends with "N passed, N failed"
+	@MAKE="$(MAKE)" JOBS=$(JOBS) .ci/check
+
+check-unit: deps               ## unit tests (cmocka)
+	@$(PARALLEL) $(UNIT)
+	@.ci/check-unit $(UNIT)
+
+# Sanitized builds are slower: they see fewer seeds.
+SIM_SEEDS ?= $(if $(SANITIZER)$(COVERAGE),2000,100000)
+check-sim: deps                ## the failover core in a simulated cluster, seeded faults (SIM_SEEDS=100000)
+	@$(PARALLEL) $(SIM)
+	@$(if $(SIM),$(SIM) --seeds $(SIM_SEEDS),echo "0 passed, 0 failed")
+
+PYTEST    := PYTHONDONTWRITEBYTECODE=1 MR_BUILD=$(BUILD) /usr/bin/python3 -m pytest -q -p no:cacheprovider
+INTEGRATION_JOBS ?= 3
+check-integration: deps        ## integration tests with real processes (PYTEST_ARGS="-k kill")
+	@$(PARALLEL) programs
+	@$(PYTEST) -n $(INTEGRATION_JOBS) $(PYTEST_ARGS) tests/integration
+
+check-smoke: deps              ## the integration tests that the sanitized builds run too
+	@$(PARALLEL) programs
+	@$(PYTEST) -n 2 -m smoke $(PYTEST_ARGS) tests/integration
+
+CORES     := $(filter %/core,$(FOLDERS))
+check-pure: deps               ## the core objects, linked alone, need only memory, string and formatting functions
+	@$(PARALLEL) $(call archives,$(CORES))
+	@.ci/check-pure common/core/pure_symbols.txt $(BUILD) $(CORES)
+
+check-options: deps            ## every option of --help is in README, and the other way round
+	@$(PARALLEL) programs
+	@/usr/bin/python3 .ci/check-options README.md $(BINARIES)
+
+check-deploy: deps             ## deploy/: Marathon definitions, systemd units, Dockerfiles, shell scripts
+	@/usr/bin/python3 deploy/check.py
+
+.PHONY: format format-check tidy
+FORMATTED := $(shell find common controller proxy mrctl tests -name '*.[ch]' 2>/dev/null | sort)
+format: deps                   ## format all C with clang-format 14
+	@clang-format-14 -i $(FORMATTED)
+format-check: deps             ## fail when clang-format 14 would change a file
+	@clang-format-14 --dry-run --Werror $(FORMATTED)
+
+# A file is looked at again when its object was made again, that is: when it or a header of it changed.
+TIDIED    := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(filter %.c,$(FORMATTED)))
+tidy: deps                     ## clang-tidy; every warning is an error
+	@$(PARALLEL) -k $(TIDIED)
+$(BUILD)/tidy/%.ok: $(BUILD)/obj/%.o .clang-tidy
+	@mkdir -p $(@D)
+	@clang-tidy-14 -quiet $*.c -- -std=gnu11 $(CPPFLAGS) 2>&1 | { grep -vE '^[0-9]+ warnings? ' || true; }
+	@touch $@
+
+# ---- fuzzing: the cores, instrumented, under libFuzzer ------------------------------------------------------
+.PHONY: fuzz fuzz-short
+FUZZ_CC     := clang-14
+FUZZ_CFLAGS := -std=gnu11 -O1 -g -fno-omit-frame-pointer $(WARNINGS) -fno-sanitize-recover=undefined
+FUZZ_SANITIZERS := address,undefined
+FUZZ        := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_CORE   := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(foreach f,$(CORES),$(call sources,$(f))))
+FUZZ_SECONDS ?= 300
+$(BUILD)/fuzz/obj/%.o: %.c $(BUILD)/flags | deps
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,$(FUZZ_SANITIZERS) -MMD -MP -c -o $@ $<
+$(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(FUZZ_CORE)
+	$(FUZZ_CC) -fsanitize=fuzzer,$(FUZZ_SANITIZERS) -o $@ $^ -ljansson
+fuzz: deps                     ## fuzz every target of tests/fuzz for FUZZ_SECONDS=300 each; finds are kept in build/fuzz
+	@$(PARALLEL) $(FUZZ)
+	@.ci/fuzz $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZ)
+fuzz-short:                    ## the same for 10 s each
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=10
+
+.PHONY: coverage
+coverage: deps                 ## line coverage of the unit, simulation and integration tests, as HTML in build/coverage
+	@$(MAKE) --no-print-directory COVERAGE=1 BUILD=build/coverage check-unit check-sim check-integration
+	@gcovr --root . --object-directory build/coverage --exclude tests/ --print-summary \
+	    --html-details build/coverage/index.html >build/coverage/summary.txt
+	@cat build/coverage/summary.txt; echo "details: build/coverage/index.html"
+
+# ---- putting it elsewhere -----------------------------------------------------------------------------------
+.PHONY: install clean
+install: programs              ## install programs, systemd units and documents (PREFIX=/usr/local, DESTDIR= to stage)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/mr-redis
+	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin/
+	install -m 0644 README.md ARCHITECTURE.md deploy/systemd/mr-redis.env $(DESTDIR)$(PREFIX)/share/doc/mr-redis/
+	for unit in mr-controller mr-proxy; do \
+	    sed 's|/usr/local/bin|$(PREFIX)/bin|' deploy/systemd/$$unit.service \
+	        >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; \
+	done
+
+clean:                         ## remove build/
+	rm -rf build
+
+-include $(shell find $(BUILD)/obj $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,64 @@
+/* One persistent link to every member of every instance: what each says of itself, and orders to it.
+ *
+ *   redis_link ─up─► INFO server + INFO replication ─► on_info ─► every interval_ms: INFO replication
+ *
+ * Polling is spread over slots of 10 ms (a burst of pings fakes time-outs), with one poll under way per
+ * member at most; death is seen by the connection, not by polling. Nothing here is O(all members) per event.
+ */
+#ifndef MR_CONTROLLER_MONITOR_H
+#define MR_CONTROLLER_MONITOR_H
+
+#include "controller/core/info.h"
+
+#include <stdbool.h>
+
+struct loop;
+struct monitor;
+struct monitor_member;
+
+/* `owner` is what monitor_watch() was given. None runs inside a call of this module. */
+struct monitor_config {
+    int interval_ms;                        /* between polls of a member; 0: 1000 */
+    int connect_timeout_ms;                 /* 0: 1000 */
+    int reply_timeout_ms;                   /* 0: 1000 */
+    int reconnect_min_ms, reconnect_max_ms; /* 0: 10, 1000 */
+    const char *client_name;                /* CLIENT SETNAME on the members; copied; NULL: "mr-controller" */
+    void (*on_link_up)(void *owner);
+    /* Also for every failed attempt; err and text as in redis_link.h's on_down. */
+    void (*on_link_down)(void *owner, int err, const char *text);
+    /* Borrowed. Complete: run_id and version of the current connection's process are always in it. */
+    void (*on_info)(void *owner, const struct info *info);
+};
+
+/* ERR_NOMEM, ERR_INVALID. */
+int monitor_open(struct monitor **out, struct loop *loop, const struct monitor_config *config) MR_MUST_CHECK;
+void monitor_close(struct monitor *m); /* unwatches all; no callback after this */
+
+/* label ("cart 10.0.0.3:6379": instance and address) is for log lines; copied, as are address and auth.
+ * Changed credentials: unwatch and watch again. ERR_INVALID, ERR_NOMEM. */
+int monitor_watch(struct monitor *m, const char *label, const struct topology_address *address,
+                  const struct topology_auth *auth, void *owner, struct monitor_member **out) MR_MUST_CHECK;
+/* No callback for it after this, those of orders under way included. Safe inside its callbacks. */
+void monitor_unwatch(struct monitor_member *member);
+bool monitor_is_up(const struct monitor_member *member);
+
+/* Up: INFO replication now (→ on_info), unless one is under way. Down: reconnect now. */
+void monitor_probe(struct monitor_member *member);
+
+/* How an order ended, exactly once, never inside the call.
+ * err 0: done; info is the member's state right after it (borrowed; NULL for monitor_replicate).
+ * ERR_CONNECTION: the link was down, nothing was sent. ERR_CLOSED, ERR_TIMEOUT, …: it broke, the outcome is
+ * unknown. ERR_REPLY: the member refused; ERR_PROTOCOL: it answered nonsense. text: the member's or the
+ * system's words, "" when err is 0; borrowed. */
+typedef void (*monitor_done_fn)(void *ctx, int err, const struct info *info, const char *text);
+
+/* MULTI; REPLICAOF 127.0.0.1 1; INFO replication; EXEC: detaches the member, info has its final offset. */
+void monitor_seal(struct monitor_member *member, monitor_done_fn done, void *ctx);
+/* MULTI; REPLICAOF NO ONE; INFO replication; EXEC. err 0 only when the member then says role:master. */
+void monitor_promote(struct monitor_member *member, monitor_done_fn done, void *ctx);
+/* CONFIG SET masteruser and masterauth when the instance has credentials (a refusal is logged and tolerated),
+ * then REPLICAOF target. */
+void monitor_replicate(struct monitor_member *member, const struct topology_address *target,
+                       monitor_done_fn done, void *ctx);
+
+#endif

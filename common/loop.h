@@ -12,7 +12,9 @@
 
 struct loop;
 
-/* The main thread passes is_main = true (it gets the signals); NULL when out of memory or descriptors. */
+/* The main thread passes is_main = true: it gets the signals, and SIGPIPE is ignored from then on. NULL when
+ * out of memory or descriptors. ev_child does not work here (libev's would reap everybody's children): wait
+ * for SIGCHLD by loop_on_signal() and call waitpid() with your own child's id. */
 struct loop *loop_create(bool is_main);
 /* Runs everything deferred, then frees. Not from inside loop_run(). */
 void loop_destroy(struct loop *loop);
@@ -29,7 +31,8 @@ int64_t loop_wall_ms(void);
 /* Calls fn(p) at the end of this turn: how an object frees itself while its callbacks are on the stack. */
 void loop_defer(struct loop *loop, void (*fn)(void *p), void *p);
 
-/* Calls fn(ctx) on the loop's thread for each signum until the loop is destroyed. */
+/* Calls fn(ctx) on the loop's thread for each signum until the loop is destroyed. ERR_INVALID when the loop
+ * isn't the main thread's, ERR_TOO_LARGE after eight of them. */
 int loop_on_signal(struct loop *loop, int signum, void (*fn)(void *ctx), void *ctx) MR_MUST_CHECK;
 
 /* From any thread: fn(ctx) runs on the loop's thread, in the order of the calls, once each.

@@ -49,7 +49,8 @@ int options_parse_endpoint(const char *text, const char *default_host, char *hos
                            uint16_t *port) MR_MUST_CHECK;
 /* "6100-6300" → the two ends; ERR_INVALID unless 1 ≤ lo ≤ hi ≤ 65535. */
 int options_parse_range(const char *text, uint16_t *lo, uint16_t *hi) MR_MUST_CHECK;
-/* Reads a secret from a file: its first line without the newline; ERR_IO, ERR_TOO_LARGE. */
+/* Reads a secret from a file: its first line without the newline; ERR_IO, ERR_TOO_LARGE, ERR_INVALID when
+ * that line is empty. */
 int options_read_secret(const char *path, char *out, size_t size) MR_MUST_CHECK;
 
 #endif

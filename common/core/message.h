@@ -4,7 +4,8 @@
  * Each carries v, type, term (czxid of the leader's election znode) and seq. seq counts the leader's
  * route/hold/drop messages from 1 in its term; a beat repeats the newest seq. A receiver drops a lower term,
  * re-reads ZooKeeper on a higher one and on a gap in seq. Unknown fields are ignored, unknown types are
- * ERR_NOT_FOUND (skip them), everything else that is off is ERR_INVALID. Signing (HMAC) is nn_link's. */
+ * ERR_NOT_FOUND (skip them), a v above 1 is ERR_VERSION, everything else that is off is ERR_INVALID.
+ * Signing (HMAC) is nn_link's. */
 #ifndef MR_COMMON_CORE_MESSAGE_H
 #define MR_COMMON_CORE_MESSAGE_H
 

@@ -2,7 +2,8 @@
  *
  * Every value carries "v":1; a reader ignores unknown fields and refuses a larger v (ERR_VERSION).
  * Texts are golden-file tested (tests/golden/). All encoders write a NUL-terminated text and return its
- * length, or ERR_TOO_LARGE when it doesn't fit `size`. All decoders take untrusted bytes, never abort, and
+ * length, ERR_TOO_LARGE when it doesn't fit `size`, or ERR_INVALID for a value that no decoder would take
+ * (topology_check() fails, a password that is not UTF-8). All decoders take untrusted bytes, never abort, and
  * on failure return ERR_INVALID/ERR_VERSION with one sentence in why. */
 #ifndef MR_COMMON_CORE_TOPOLOGY_CODEC_H
 #define MR_COMMON_CORE_TOPOLOGY_CODEC_H

@@ -20,6 +20,7 @@ enum {
     RESP_DEPTH_MAX = 64,         /* nested aggregates of a reply */
     RESP_ERROR_MAX = 96,         /* bytes kept of a top-level error reply */
     RESP_WORD_MAX = 31,          /* bytes kept of a request's first two arguments */
+    RESP_PROBLEM_MAX = 47,       /* bytes of the sentence about a malformed request */
 };
 #define RESP_BULK_MAX ((int64_t)512 * 1024 * 1024)
 
@@ -27,6 +28,13 @@ enum resp_result {
     RESP_MORE, /* all of the input was used, the message goes on */
     RESP_END,  /* *used bytes were used; the message ends with them */
     RESP_BAD,  /* malformed: `problem` says why, as Redis words it; the framer stays bad */
+};
+
+/* A header line under way ("*3", "$11"): private to the framer. */
+struct resp_line {
+    int64_t value;
+    uint32_t len; /* bytes of the line so far */
+    bool negative, bad, cr;
 };
 
 /* What a client sends. Blank lines and "*0", "*-1" are messages with n_args 0: Redis answers nothing to them.
@@ -39,12 +47,11 @@ struct resp_request {
     char word[2][RESP_WORD_MAX + 1]; /* those arguments, upper-cased, cut, NUL-terminated */
     uint64_t bytes;                  /* of the message so far */
     int64_t pending; /* bytes of the current bulk body still to come (its CRLF excluded); 0: none */
-    const char *problem;
+    char problem[RESP_PROBLEM_MAX + 1]; /* "Protocol error: …", "" unless RESP_BAD */
     /* Private. */
-    uint8_t state;
-    uint32_t args_left, line_len, arg;
-    int64_t number;
-    bool negative, quoted_single, quoted_double, escaped, begun;
+    uint8_t state, inline_state, saved;
+    uint32_t arg; /* index of the argument under way */
+    struct resp_line line;
 };
 
 void resp_request_init(struct resp_request *r);
@@ -62,26 +69,24 @@ int resp_request_split(const char *data, size_t len, char *scratch, struct resp_
 
 /* What a server sends. An attribute ('|') belongs to the reply it precedes: END comes after that reply. */
 struct resp_reply {
-    char type; /* first byte of the reply under way or just finished: + - : $ * _ , # ! = ( % ~ > ; '>' is a
-                  push */
-    bool is_null;  /* $-1, *-1 or _ */
+    char type;    /* first byte of the reply under way or just finished: + - : $ * _ , # ! = ( % ~ >; '>' is a
+                     push */
+    bool is_null; /* $-1, *-1 or _ */
     int64_t count; /* elements of a top-level aggregate (pairs of a map), else 0 */
     uint64_t bytes;
     uint32_t error_len;             /* of a top-level - or ! reply: kept bytes, without "-" and CRLF */
     char error[RESP_ERROR_MAX + 1]; /* "READONLY You can't …" */
     uint32_t word_len; /* first element of a top-level aggregate when it's a bulk or simple string */
     char word[RESP_WORD_MAX + 1]; /* …as it came: "message", "subscribe"; tells RESP2 pub/sub from replies */
-    const char *problem;
+    const char *problem;          /* static text; NULL unless RESP_BAD */
     /* Private. */
-    uint8_t state;
-    uint8_t depth;
-    bool in_attribute, first_element;
-    int64_t number;
-    bool negative;
-    int64_t body;
-    uint32_t line_len;
-    char line_type;
-    int64_t left[RESP_DEPTH_MAX];
+    uint8_t state, depth;
+    char element; /* type of the element under way */
+    bool word_due, under_way;
+    struct resp_line line;
+    int64_t body;                 /* bytes of a bulk still to come */
+    uint64_t attributes;          /* bit d: the aggregate at depth d is an attribute */
+    int64_t left[RESP_DEPTH_MAX]; /* elements still to come at each depth */
 };
 
 void resp_reply_init(struct resp_reply *r);

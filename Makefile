@@ -24,7 +24,7 @@ OPTIMIZE  := $(if $(SANITIZER)$(COVERAGE),-O1,-O2) -g -fno-omit-frame-pointer
 CPPFLAGS  += -D_GNU_SOURCE -DMR_VERSION='"$(VERSION)"' -DTHREADED -I.
 CFLAGS    += -std=gnu11 $(OPTIMIZE) $(WARNINGS) $(HARDENING) $(if $(SANITIZER),-fsanitize=$(SANITIZER)) \
              $(if $(findstring undefined,$(SANITIZER)),-fno-sanitize-recover=undefined) $(if $(COVERAGE),--coverage)
-LDFLAGS   += -pie -Wl,-z,relro,-z,now $(if $(SANITIZER),-fsanitize=$(SANITIZER)) $(if $(COVERAGE),--coverage)
+LDFLAGS   += -pie -Wl,-z,relro,-z,now,--as-needed $(if $(SANITIZER),-fsanitize=$(SANITIZER)) $(if $(COVERAGE),--coverage)
 LDLIBS    := -lzookeeper_mt -lhiredis -lev -lnanomsg -ljansson -lmicrohttpd -lcurl -lcrypto -lpthread -lm
 
 # ---- what is built from what: one archive a folder; a program links the archives it stands on --------------
@@ -198,13 +198,15 @@ coverage: deps                 ## line coverage of the unit, simulation and inte
 # ---- putting it elsewhere -----------------------------------------------------------------------------------
 .PHONY: install clean
 install: programs              ## install programs, systemd units and documents (PREFIX=/usr/local, DESTDIR= to stage)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/mr-redis
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/mr-redis \
+	    $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
 	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 README.md ARCHITECTURE.md deploy/systemd/mr-redis.env $(DESTDIR)$(PREFIX)/share/doc/mr-redis/
 	for unit in mr-controller mr-proxy; do \
-	    sed 's|/usr/local/bin|$(PREFIX)/bin|' deploy/systemd/$$unit.service \
+	    sed 's|/usr/local|$(PREFIX)|' deploy/systemd/$$unit.service \
 	        >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; \
 	done
+	install -m 0644 deploy/systemd/mr-redis.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/mr-redis.conf
 
 clean:                         ## remove build/
 	rm -rf build

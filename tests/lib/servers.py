@@ -1,0 +1,111 @@
+"""Redis and ZooKeeper servers of a test, on loopback."""
+
+import os
+import signal
+import subprocess
+
+import resp
+from sandbox import TOP, wait_until
+
+ZOOKEEPER_SCRIPT = TOP / "deploy" / "zookeeper" / "zookeeper.sh"
+
+
+class ZooKeeper:
+    """One server of Debian's package; its data outlives stop() and kill()."""
+
+    def __init__(self, sandbox, name="zookeeper"):
+        self.folder = sandbox.folder / name
+        self.port = sandbox.ports.one()
+        sandbox.at_close(self.kill)
+        self.start()
+
+    def _run(self, verb, *args):
+        run = subprocess.run([ZOOKEEPER_SCRIPT, verb, self.folder, *map(str, args)], capture_output=True, text=True,
+                             timeout=120, check=False)
+        if run.returncode != 0:
+            raise AssertionError(f"zookeeper.sh {verb}: {run.stderr}")
+
+    def start(self):
+        self._run("start", self.port)
+
+    def stop(self):
+        self._run("stop")
+
+    def kill(self):
+        if self.folder.exists():
+            self._run("kill")
+
+    def hosts(self, chroot=""):
+        return f"127.0.0.1:{self.port}{chroot}"
+
+
+class Redis:
+    """One redis-server. Persistence is off unless asked for; a restart comes back with what was persisted."""
+
+    def __init__(self, sandbox, name, replica_of=None, password=None, aof=False, options=()):
+        self.sandbox, self.name, self.password = sandbox, name, password
+        self.port = sandbox.ports.one()
+        self.address = f"127.0.0.1:{self.port}"
+        self.folder = sandbox.folder / name
+        self.folder.mkdir()
+        self._aof, self._options, self._replica_of = aof, list(options), replica_of
+        self.process = None
+        self.start()
+
+    def start(self, replica_of=None):
+        """Starts (again); waits until it answers. The first start follows replica_of of the constructor, a later
+        one follows nobody: what is in Redis' memory is lost with the process, its role too."""
+        target = replica_of or self._replica_of
+        self._replica_of = None
+        argv = ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
+                "--appendonly", "yes" if self._aof else "no", "--repl-ping-replica-period", "1",
+                "--repl-diskless-sync-delay", "0", "--repl-backlog-size", "64mb", "--enable-debug-command", "yes",
+                "--daemonize", "no"]
+        if self.password:
+            argv += ["--requirepass", self.password, "--masterauth", self.password]
+        if target:
+            argv += ["--replicaof", "127.0.0.1", target.port]
+        self.process = self.sandbox.start(self.name, [*argv, *self._options])
+        wait_until(lambda: self.call("PING") == "PONG", f"{self.name} to answer")
+
+    def client(self):
+        client = resp.Client(self.port)
+        if self.password:
+            client.call("AUTH", self.password)
+        return client
+
+    def call(self, *args):
+        with self.client() as client:
+            return client.call(*args)
+
+    def info(self, section="replication"):
+        with self.client() as client:
+            return client.info(section)
+
+    def role(self):
+        return self.info()["role"]
+
+    def follows(self, master):
+        """A replica of that master with its link up."""
+        info = self.info()
+        return (info["role"] == "slave" and info["master_port"] == str(master.port)
+                and info["master_link_status"] == "up")
+
+    def kill(self):
+        self.process.kill()
+
+    def suspend(self):
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def resume(self):
+        os.kill(self.process.pid, signal.SIGCONT)
+
+
+def redis_group(sandbox, name, replicas, **options):
+    """A master and its replicas, in sync: [master, replica, …]."""
+    master = Redis(sandbox, f"{name}-0", **options)
+    members = [master] + [Redis(sandbox, f"{name}-{k}", replica_of=master, **options) for k in range(1, replicas + 1)]
+    for member in members[1:]:
+        wait_until(lambda m=member: m.follows(master), f"{member.name} to follow {master.name}")
+    wait_until(lambda: master.info()["connected_slaves"] == str(replicas), f"{replicas} replicas on {master.name}")
+    return members

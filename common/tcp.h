@@ -1,0 +1,19 @@
+/* What our TCP client sockets have in common: addresses, tuning, the meaning of errno. */
+#ifndef MR_COMMON_TCP_H
+#define MR_COMMON_TCP_H
+
+#include "common/core/topology.h"
+
+#include <sys/socket.h>
+
+/* Address of an IP literal and port; ERR_INVALID when it is none. */
+int tcp_address(const struct topology_address *a, struct sockaddr_storage *out, socklen_t *len) MR_MUST_CHECK;
+/* TCP_NODELAY, keepalive (dead after 11 s of silence) and TCP_USER_TIMEOUT (10 s). */
+void tcp_tune(int fd);
+/* A connect to an unused local port of the ephemeral range can meet itself (TCP's simultaneous open). It
+ * looks like a peer that echoes, and keeps the port from the server that wants it back. */
+bool tcp_met_itself(int fd);
+/* ERR_REFUSED, ERR_UNREACHABLE, ERR_TIMEOUT, ERR_CLOSED (reset) or ERR_IO for an errno. */
+int tcp_reason(int error);
+
+#endif

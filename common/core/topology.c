@@ -204,7 +204,7 @@ void topology_epoch_append(struct topology_instance *i, const struct topology_ep
 {
     assert(i != NULL && row != NULL);
     assert(i->n_epochs <= TOPOLOGY_EPOCHS_MAX);
-    assert(i->n_epochs == 0 || i->epochs[i->n_epochs - 1].epoch < row->epoch);
+    assert(i->n_epochs == 0 || i->epochs[i->n_epochs - 1].epoch <= row->epoch);
     if (i->n_epochs == TOPOLOGY_EPOCHS_MAX) {
         memmove(&i->epochs[0], &i->epochs[1], (TOPOLOGY_EPOCHS_MAX - 1) * sizeof i->epochs[0]);
         i->n_epochs--;

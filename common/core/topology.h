@@ -47,7 +47,9 @@ struct topology_member {
     char zone[TOPOLOGY_ZONE_MAX + 1];
 };
 
-/* One promotion: from start_offset on, the replication history of this epoch is repl_id's. */
+/* One promotion: from start_offset on, the replication history of this epoch is repl_id's. The id is "" from
+ * the choice until the promotion is recorded (it is random; whoever carries it branched off exactly at
+ * start_offset). Two rows of one epoch: the master renamed its history by itself (repl-backlog-ttl). */
 struct topology_epoch {
     uint64_t epoch;
     char repl_id[TOPOLOGY_RUN_ID_LEN + 1];
@@ -178,8 +180,8 @@ const struct topology_address *topology_route(const struct topology_instance *i)
 void topology_epoch_append(struct topology_instance *i, const struct topology_epoch *row);
 
 /* 0 when the value obeys its own rules: legal name, master among the members, unique addresses, epochs
- * that grow, counts within limits, a candidate exactly while PROMOTING. Otherwise ERR_INVALID and one
- * sentence in why. The codec calls it on everything it reads. */
+ * that never go back, counts within limits, a candidate exactly while PROMOTING. Otherwise ERR_INVALID and
+ * one sentence in why. The codec calls it on everything it reads. */
 int topology_check(const struct topology_instance *i, char *why, size_t why_size) MR_MUST_CHECK;
 
 const char *topology_state_name(enum topology_state s);           /* "stable", "sealing", "promoting" */

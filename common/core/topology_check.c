@@ -70,11 +70,11 @@ static void topology_check_epochs(struct check *c, const struct topology_instanc
     uint64_t before = 0;
     for (uint32_t k = 0; c->err == 0 && k < i->n_epochs; k++) {
         const struct topology_epoch *row = &i->epochs[k];
-        topology_rule(c, row->epoch > before, "epoch rows must grow: %" PRIu64 " follows %" PRIu64,
-                      row->epoch, before);
+        topology_rule(c, row->epoch >= before && row->epoch > 0,
+                      "epoch rows must not go back: %" PRIu64 " follows %" PRIu64, row->epoch, before);
         topology_rule(c, row->epoch <= i->epoch,
                       "epoch row %" PRIu64 " is beyond the instance's epoch %" PRIu64, row->epoch, i->epoch);
-        topology_rule(c, topology_is_id(row->repl_id),
+        topology_rule(c, row->repl_id[0] == '\0' || topology_is_id(row->repl_id),
                       "epoch row %" PRIu64 ": repl_id must be %d lowercase hex digits", row->epoch,
                       TOPOLOGY_RUN_ID_LEN);
         topology_rule(c, row->start_offset >= 0, "epoch row %" PRIu64 ": start_offset is negative",

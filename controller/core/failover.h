@@ -7,7 +7,9 @@
  * Unknown (phase, event) pairs are harmless for what comes from the network and abort for our own bugs.
  *
  * The executor (controller/engine.c, tests/sim) runs an update's actions in their order and reports each
- * COMMIT, SEAL, PROMOTE and REPLICATE with exactly one event, failures too. */
+ * COMMIT, SEAL, PROMOTE and REPLICATE with exactly one event, failures too. It alone can time PUBLISH: it may
+ * fill in timeline.publish_us of update.history and f->proposed between the PUBLISH and the COMMIT of one
+ * update. */
 #ifndef MR_CONTROLLER_CORE_FAILOVER_H
 #define MR_CONTROLLER_CORE_FAILOVER_H
 
@@ -67,12 +69,18 @@ enum failover_action_type {
     FAILOVER_DO_REPLICATE, /* member: REPLICAOF target (masterauth first) → REPLICATING */
     FAILOVER_DO_PUBLISH,   /* f->route: the route, or a hold when it has no master */
     FAILOVER_DO_RELOAD,    /* read the znode again → RECORD */
-    FAILOVER_DO_REPORT,    /* log `text` at `level` with the row's number */
+    FAILOVER_DO_REPORT,    /* log reports[report] */
 };
 
 enum failover_level { FAILOVER_INFO, FAILOVER_WARN, FAILOVER_ERROR };
 
-enum { FAILOVER_ACTIONS_MAX = 4 * TOPOLOGY_MEMBERS_MAX, FAILOVER_TEXT_MAX = 320 };
+enum { FAILOVER_ACTIONS_MAX = 4 * TOPOLOGY_MEMBERS_MAX, FAILOVER_REPORTS_MAX = 4, FAILOVER_TEXT_MAX = 480 };
+
+struct failover_report {
+    enum failover_level level;
+    uint32_t row;                     /* of the decision, in failover_table */
+    char text[FAILOVER_TEXT_MAX + 1]; /* key=value pairs, event=... first */
+};
 
 struct failover_action {
     enum failover_action_type type;
@@ -80,24 +88,27 @@ struct failover_action {
     uint64_t epoch;                 /* to be repeated in the answering event */
     struct topology_address target; /* REPLICATE */
     bool has_history;               /* COMMIT, HISTORY: update.history goes with it */
+    uint32_t report;                /* REPORT: index into update.reports */
 };
 
 struct failover_update {
     uint32_t n;
     struct failover_action actions[FAILOVER_ACTIONS_MAX];
-    struct topology_history history;  /* at most one an update */
-    enum failover_level level;        /* of `text` */
-    uint32_t row;                     /* number of the last row that matched; 0: none */
-    char text[FAILOVER_TEXT_MAX + 1]; /* what a REPORT says: key=value pairs */
+    struct topology_history history; /* at most one an update */
+    uint32_t row;                    /* number of the last row that matched; 0: none */
+    uint32_t n_reports;
+    struct failover_report reports[FAILOVER_REPORTS_MAX];
 };
 
 /* What the core remembers of a member beside its health. */
 struct failover_member {
-    bool seal_pending; /* SEAL sent, no answer yet */
-    bool sealed;       /* answered in `sealed_epoch` on the current connection */
-    uint64_t sealed_epoch;
-    bool replicate_pending;
-    int64_t retry_at_us; /* no REPLICATE or repair before */
+    bool seal_pending;      /* SEAL sent, no answer yet */
+    bool sealed;            /* answered, for `seal_epoch`, on the current connection */
+    bool seal_failed;       /* answered with an error (loading, ...): tried again at retry_at_us */
+    bool mid_sync;          /* was in a full synchronization when it was sealed */
+    uint64_t seal_epoch;    /* of the newest SEAL sent */
+    bool replicate_pending; /* REPLICATE sent, no answer yet */
+    int64_t retry_at_us;    /* no further SEAL or REPLICATE before */
 };
 
 struct failover {
@@ -117,7 +128,10 @@ struct failover {
     struct topology_timeline timeline;               /* of the failover under way */
     int64_t deadline_us;                             /* 0: none */
     uint32_t probes;                                 /* sent in this CONFIRM, for the pace */
-    char waiting[FAILOVER_TEXT_MAX + 1]; /* SEAL: why nobody is promoted yet; "" when nothing is amiss */
+    bool promote_pending;                            /* PROMOTE sent, no answer yet */
+    bool hinted; /* a proxy doubts its route: confirm it once the master has answered a fresh probe */
+    int64_t hinted_at_us;
+    char waiting[FAILOVER_TEXT_MAX + 1]; /* why nobody is promoted yet; "" when nothing is amiss */
 };
 
 /* A fresh one in IDLE that knows nothing. */

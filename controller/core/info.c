@@ -258,12 +258,12 @@ int info_parse(const char *text, size_t len, struct info *out)
     const char *end = text + len;
     for (const char *line = text; line < end;) {
         const char *eol = memchr(line, '\n', (size_t)(end - line));
-        size_t line_len = (size_t)((eol ? eol : end) - line);
+        const char *stop = eol ? eol : end;
+        size_t line_len = (size_t)(stop - line);
         if (line_len > 0 && line[line_len - 1] == '\r')
-            line_len--;
-        const char *stop = line + line_len;
+            stop = line + --line_len;
         const char *colon = memchr(line, ':', line_len);
-        if (stop - line >= 13 && memcmp(line, "# Replication", 13) == 0)
+        if (line_len >= 13 && memcmp(line, "# Replication", 13) == 0)
             out->n_replicas = 0;
         if (colon && *line != '#' && colon - line <= 64 && stop - colon - 1 <= INFO_VALUE_MAX) {
             char key[65], value[INFO_VALUE_MAX + 1];

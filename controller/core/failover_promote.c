@@ -1,0 +1,348 @@
+/* Guards and effects from a committed intent to a serving master: seal, choose, promote, finish (safety.md
+ * §4). */
+#include "controller/core/failover_table.h"
+#include "controller/core/select.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Limits of the procedure, microseconds. They bound waiting for a silent member, never a normal run. */
+static const int64_t seal_wait_us = 1000 * 1000;    /* for answers of members that were reachable */
+static const int64_t promote_wait_us = 2000 * 1000; /* for the candidate */
+
+/* Another leader, or we before an interruption, timed its part: a resumed failover's spans are not known. */
+const struct topology_timeline failover_timeline_unknown = {-1, -1, -1, -1, -1};
+
+static int failover_candidate(const struct failover *f)
+{
+    return topology_member_find(&f->record, &f->record.candidate);
+}
+
+static bool failover_same_process(const struct failover *f, int member)
+{
+    const struct health_member *h = &f->health[member];
+    return h->link == HEALTH_LINK_UP && h->info.run_id[0] != '\0' &&
+           strcmp(h->info.run_id, f->record.members[member].run_id) == 0;
+}
+
+static void failover_fill_select(const struct failover *f, struct select_member *members)
+{
+    for (uint32_t k = 0; k < f->record.n_members; k++) {
+        members[k].sealed = f->members[k].sealed;
+        members[k].may_return = f->health[k].link != HEALTH_LINK_UP;
+        members[k].info = f->health[k].info;
+        members[k].info.syncing = members[k].info.syncing || f->members[k].mid_sync;
+    }
+}
+
+/* Members that may still answer: sealing is under way, or their connection attempt has not ended. */
+static uint32_t failover_unanswered(const struct failover *f)
+{
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < f->record.n_members; k++) {
+        const struct failover_member *m = &f->members[k];
+        enum health_link link = f->health[k].link;
+        if (link == HEALTH_LINK_UNKNOWN || link == HEALTH_LINK_CLOSED ||
+            (link == HEALTH_LINK_UP && !m->sealed && !m->seal_failed))
+            n++;
+    }
+    return n;
+}
+
+FAILOVER_GUARD(failover_has_choice)
+{
+    struct select_member members[TOPOLOGY_MEMBERS_MAX];
+    struct select_result choice;
+    if (failover_unanswered(f) > 0 && event->now_us < f->seal_at_us + seal_wait_us)
+        return false;
+    failover_fill_select(f, members);
+    select_choose(&f->record, members, &choice);
+    return choice.chosen >= 0;
+}
+
+FAILOVER_GUARD(failover_is_promoted)
+{
+    int candidate = failover_candidate(f);
+    return event->err == 0 && event->member == candidate && event->info->role == INFO_ROLE_MASTER &&
+           failover_same_process(f, candidate);
+}
+
+FAILOVER_GUARD(failover_is_candidate_lost)
+{
+    int candidate = failover_candidate(f);
+    if (f->promote_pending)
+        return false; /* its answer, or its failure, decides */
+    if (candidate < 0 || event->now_us >= f->phase_at_us + promote_wait_us)
+        return true;
+    const struct health_member *h = &f->health[candidate];
+    if (h->link == HEALTH_LINK_UP)
+        return h->info_known && !failover_same_process(f, candidate);
+    return h->link != HEALTH_LINK_UNKNOWN && h->link != HEALTH_LINK_CLOSED;
+}
+
+/* ---- seal and choose ------------------------------------------------------------------------------------
+ */
+
+static void failover_seal_member(struct failover *f, struct failover_update *out, int member)
+{
+    struct failover_member *m = &f->members[member];
+    m->seal_pending = true;
+    m->sealed = m->seal_failed = m->mid_sync = false;
+    m->seal_epoch = f->record.epoch;
+    failover_add(out, FAILOVER_DO_SEAL, member, f->record.epoch);
+}
+
+/* Holds the proxies and seals everybody who can be reached: the old master too, if it is back. */
+static void failover_seal_all(struct failover *f, const struct failover_event *event,
+                              struct failover_update *out)
+{
+    f->seal_at_us = event->now_us;
+    f->deadline_us = event->now_us + seal_wait_us;
+    for (int k = 0; k < (int)f->record.n_members; k++) {
+        struct failover_member *m = &f->members[k];
+        m->sealed = m->seal_pending = m->seal_failed = m->mid_sync = false;
+        m->replicate_pending = false;
+        m->retry_at_us = 0;
+        if (f->health[k].link == HEALTH_LINK_UP)
+            failover_seal_member(f, out, k);
+        else
+            failover_add(out, FAILOVER_DO_PROBE, k, f->record.epoch);
+    }
+    failover_publish(f, out, &f->record);
+}
+
+static void failover_add_commit_time(struct failover *f, int64_t now_us)
+{
+    int64_t took_us = now_us - f->commit_at_us;
+    f->timeline.commit_us = f->timeline.commit_us < 0 ? took_us : f->timeline.commit_us + took_us;
+}
+
+FAILOVER_EFFECT(failover_do_begin_seal)
+{
+    failover_add_commit_time(f, event->now_us);
+    failover_seal_all(f, event, out);
+}
+
+FAILOVER_EFFECT(failover_do_resume_seal)
+{
+    f->timeline =
+        failover_timeline_unknown; /* another leader, or we before an interruption, timed its part */
+    failover_report(f, out, FAILOVER_WARN,
+                    "event=failover.resumed instance=%s epoch=%llu state=sealing verdict=%s", f->record.name,
+                    (unsigned long long)f->record.epoch, topology_verdict_name(f->record.failover.verdict));
+    failover_seal_all(f, event, out);
+}
+
+/* Says who is missing, once for each set of reasons. */
+static void failover_explain_wait(struct failover *f, struct failover_update *out)
+{
+    struct select_member members[TOPOLOGY_MEMBERS_MAX];
+    struct select_result choice;
+    char text[FAILOVER_TEXT_MAX + 1];
+    failover_fill_select(f, members);
+    select_choose(&f->record, members, &choice);
+    if (choice.chosen >= 0)
+        return;
+    snprintf(text, sizeof(text), "nobody may be promoted: %s", choice.reason);
+    if (strcmp(text, f->waiting) == 0)
+        return;
+    memcpy(f->waiting, text, sizeof(text));
+    failover_report(
+        f, out, FAILOVER_ERROR,
+        "event=failover.waiting instance=%s epoch=%llu why=\"%s\" next=\"bring one of them back\"",
+        f->record.name, (unsigned long long)f->record.epoch, choice.reason);
+}
+
+FAILOVER_EFFECT(failover_do_seal)
+{
+    int64_t next_us = f->seal_at_us + seal_wait_us;
+    bool timed_out = event->now_us >= next_us;
+    for (int k = 0; k < (int)f->record.n_members; k++) {
+        struct failover_member *m = &f->members[k];
+        if (f->health[k].link != HEALTH_LINK_UP || m->sealed || m->seal_pending)
+            continue;
+        if (event->now_us >= m->retry_at_us)
+            failover_seal_member(f, out, k);
+        else if (timed_out || m->retry_at_us < next_us)
+            next_us = m->retry_at_us;
+    }
+    f->deadline_us = next_us > event->now_us ? next_us : event->now_us + seal_wait_us;
+    if (timed_out || failover_unanswered(f) == 0)
+        failover_explain_wait(f, out);
+}
+
+/* The table keeps rows of promotions that came to nothing only as long as there is room. */
+static void failover_make_room(struct topology_instance *p)
+{
+    if (p->n_epochs < TOPOLOGY_EPOCHS_MAX)
+        return;
+    for (uint32_t k = 0; k + 1 < p->n_epochs; k++) {
+        if (p->epochs[k].repl_id[0] != '\0')
+            continue;
+        memmove(&p->epochs[k], &p->epochs[k + 1], (p->n_epochs - k - 1) * sizeof(p->epochs[0]));
+        p->n_epochs--;
+        return;
+    }
+}
+
+FAILOVER_EFFECT(failover_do_commit_choice)
+{
+    char address[TOPOLOGY_ADDRESS_MAX + 1];
+    struct select_member members[TOPOLOGY_MEMBERS_MAX];
+    struct select_result choice;
+    failover_fill_select(f, members);
+    select_choose(&f->record, members, &choice);
+    assert(choice.chosen >= 0);
+    const struct info *info = &members[choice.chosen].info;
+    struct topology_instance *p = &f->proposed;
+    f->timeline.seal_us = event->now_us - f->seal_at_us;
+    f->commit_at_us = event->now_us;
+    *p = f->record;
+    p->state = TOPOLOGY_PROMOTING;
+    p->candidate = p->members[choice.chosen].address;
+    p->start_offset = info->offset;
+    /* From here on this process is the candidate: a resuming leader must not promote another one at its
+     * address. */
+    memcpy(p->members[choice.chosen].run_id, info->run_id, sizeof(p->members[choice.chosen].run_id));
+    struct topology_epoch row = {.epoch = p->epoch, .start_offset = info->offset};
+    failover_make_room(p);
+    topology_epoch_append(p, &row);
+    failover_report(f, out, choice.last_resort ? FAILOVER_ERROR : FAILOVER_INFO,
+                    "event=failover.chosen instance=%s epoch=%llu candidate=%s offset=%lld reason=\"%s\"",
+                    p->name, (unsigned long long)p->epoch, topology_address_format(&p->candidate, address),
+                    (long long)info->offset, choice.reason);
+    failover_commit(f, out, false);
+}
+
+/* ---- promote --------------------------------------------------------------------------------------------
+ */
+
+static void failover_promote_candidate(struct failover *f, const struct failover_event *event,
+                                       struct failover_update *out)
+{
+    int candidate = failover_candidate(f);
+    f->promote_at_us = event->now_us;
+    f->promote_pending = true;
+    failover_add(out, FAILOVER_DO_PROMOTE, candidate, f->record.epoch);
+}
+
+FAILOVER_EFFECT(failover_do_promote)
+{
+    failover_add_commit_time(f, event->now_us);
+    f->deadline_us = event->now_us + promote_wait_us;
+    int candidate = failover_candidate(f);
+    /* Sealed and no disconnect since: the very process that was chosen. Otherwise the ENTER rows look at it
+     * first. */
+    if (candidate >= 0 && f->members[candidate].sealed)
+        failover_promote_candidate(f, event, out);
+}
+
+FAILOVER_EFFECT(failover_do_await_candidate)
+{
+    int candidate = failover_candidate(f);
+    assert(candidate >= 0);
+    f->deadline_us = f->phase_at_us + promote_wait_us;
+    if (f->promote_pending)
+        return;
+    if (f->health[candidate].info_known && failover_same_process(f, candidate))
+        failover_promote_candidate(f, event, out);
+    else if (event->type != FAILOVER_ON_TICK)
+        failover_add(out, FAILOVER_DO_PROBE, candidate, f->record.epoch);
+}
+
+FAILOVER_EFFECT(failover_do_resume_promote)
+{
+    char text[TOPOLOGY_ADDRESS_MAX + 1];
+    f->timeline = failover_timeline_unknown;
+    f->promote_pending = false;
+    failover_report(f, out, FAILOVER_WARN,
+                    "event=failover.resumed instance=%s epoch=%llu state=promoting candidate=%s",
+                    f->record.name, (unsigned long long)f->record.epoch,
+                    topology_address_format(&f->record.candidate, text));
+    f->promote_at_us = event->now_us;
+}
+
+FAILOVER_EFFECT(failover_do_restart_intent)
+{
+    char text[TOPOLOGY_ADDRESS_MAX + 1];
+    struct topology_instance *p = &f->proposed;
+    *p = f->record;
+    p->state = TOPOLOGY_SEALING;
+    p->epoch++;
+    p->failover.epoch = p->epoch;
+    p->start_offset = 0;
+    memset(&p->candidate, 0, sizeof(p->candidate));
+    f->promote_pending = false;
+    f->commit_at_us = event->now_us;
+    failover_report(f, out, FAILOVER_WARN,
+                    "event=failover.candidate_lost instance=%s candidate=%s epoch=%llu next=\"sealing and "
+                    "choosing again\"",
+                    p->name, topology_address_format(&f->record.candidate, text),
+                    (unsigned long long)p->epoch);
+    failover_commit(f, out, false);
+}
+
+static void failover_fill_history(const struct failover *f, const struct failover_event *event,
+                                  struct failover_update *out)
+{
+    struct topology_history *h = &out->history;
+    memset(h, 0, sizeof(*h));
+    h->kind = TOPOLOGY_HISTORY_FAILOVER;
+    h->at_ms = event->wall_ms;
+    h->epoch = f->proposed.epoch;
+    h->term = f->term;
+    h->row = out->row;
+    h->from = f->record.failover.old_master;
+    h->to = f->proposed.master;
+    h->verdict = f->record.failover.verdict;
+    h->timeline = f->timeline;
+    memcpy(h->evidence, f->record.failover.evidence, sizeof(h->evidence));
+}
+
+FAILOVER_EFFECT(failover_do_finish)
+{
+    int candidate = failover_candidate(f);
+    assert(candidate >= 0 && event->info);
+    f->timeline.promote_us = event->now_us - f->promote_at_us;
+    f->timeline.publish_us = 0;
+    struct topology_instance *p = &f->proposed;
+    *p = f->record;
+    p->state = TOPOLOGY_STABLE;
+    p->master = p->candidate;
+    memset(&p->candidate, 0, sizeof(p->candidate));
+    p->start_offset = 0;
+    p->failover.timeline = f->timeline;
+    assert(p->n_epochs > 0);
+    memcpy(p->epochs[p->n_epochs - 1].repl_id, event->info->repl_id, sizeof(p->epochs[0].repl_id));
+    failover_publish(f, out, p);
+    for (int k = 0; k < (int)p->n_members; k++) {
+        if (k == candidate || f->health[k].link != HEALTH_LINK_UP)
+            continue;
+        f->members[k].replicate_pending = true;
+        f->members[k].retry_at_us = event->now_us + 1000 * 1000;
+        failover_add(out, FAILOVER_DO_REPLICATE, k, p->epoch)->target = p->master;
+    }
+    failover_fill_history(f, event, out);
+    f->commit_at_us = event->now_us;
+    failover_commit(f, out, true);
+}
+
+/* ---- finish ---------------------------------------------------------------------------------------------
+ */
+
+FAILOVER_EFFECT(failover_do_end)
+{
+    char from[TOPOLOGY_ADDRESS_MAX + 1], to[TOPOLOGY_ADDRESS_MAX + 1];
+    const struct topology_failover *last = &f->record.failover;
+    f->suspect_at_us = 0;
+    failover_report(
+        f, out, FAILOVER_WARN,
+        "event=failover.done instance=%s verdict=%s epoch=%llu from=%s to=%s detect_us=%lld commit_us=%lld "
+        "seal_us=%lld promote_us=%lld publish_us=%lld record_us=%lld",
+        f->record.name, topology_verdict_name(last->verdict), (unsigned long long)f->record.epoch,
+        topology_address_format(&last->old_master, from), topology_address_format(&f->record.master, to),
+        (long long)last->timeline.detect_us, (long long)last->timeline.commit_us,
+        (long long)last->timeline.seal_us, (long long)last->timeline.promote_us,
+        (long long)last->timeline.publish_us, (long long)(event->now_us - f->commit_at_us));
+}

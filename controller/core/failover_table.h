@@ -1,0 +1,108 @@
+/* The rows of the failover procedure: which evidence moves an instance from which phase to which. Pure.
+ *
+ * First matching row wins; a row's effect may add actions; after a move the new phase's ON_ENTER rows are
+ * asked, so that evidence that is there already is acted on at once. failover.c runs it; failover_effects.c
+ * holds guards and effects. */
+#ifndef MR_CONTROLLER_CORE_FAILOVER_TABLE_H
+#define MR_CONTROLLER_CORE_FAILOVER_TABLE_H
+
+#include "controller/core/failover.h"
+
+/* What a row waits for: several event types mean the same to a phase. */
+enum failover_trigger {
+    FAILOVER_AT_ENTER,     /* the phase has just been entered, or its evidence changed */
+    FAILOVER_AT_COMMITTED, /* the commit under way succeeded */
+    FAILOVER_AT_FAILED,    /* it failed, or its outcome is unknown */
+    FAILOVER_AT_SEALED,
+    FAILOVER_AT_PROMOTED,
+    FAILOVER_AT_REPLICATING,
+    FAILOVER_AT_RECORD, /* the durable record was (re)read, or leadership began */
+    FAILOVER_AT_LOST,   /* leadership ended */
+};
+
+struct failover_row {
+    uint32_t number;
+    uint32_t phases; /* bit set of enum failover_phase */
+    enum failover_trigger at;
+    bool (*guard)(const struct failover *f, const struct failover_event *event); /* NULL: always */
+    void (*effect)(struct failover *f, const struct failover_event *event, struct failover_update *out);
+    enum failover_phase next; /* may be the same phase */
+    const char *condition;    /* the guard in words */
+    const char *does;         /* the effect in words */
+};
+
+extern const struct failover_row failover_table[];
+extern const uint32_t failover_table_rows;
+
+const char *failover_trigger_name(enum failover_trigger t);
+/* One line of the dump (ARCHITECTURE.md, tests/golden): "31 | CONFIRM | evidence | … | … | INTENT". */
+void failover_row_format(const struct failover_row *row, char *text, size_t size);
+
+/* ---- failover.c, for effects ---- */
+struct failover_action *failover_add(struct failover_update *out, enum failover_action_type type, int member,
+                                     uint64_t epoch);
+void failover_report(struct failover *f, struct failover_update *out, enum failover_level level,
+                     const char *fmt, ...) MR_PRINTF(4, 5);
+
+/* Tells the proxies about `route` (copied). */
+void failover_publish(struct failover *f, struct failover_update *out, const struct topology_instance *route);
+/* Commits f->proposed, with update.history when has_history. */
+void failover_commit(struct failover *f, struct failover_update *out, bool has_history);
+
+/* ---- failover_effects.c, failover_promote.c ---- */
+extern const struct topology_timeline failover_timeline_unknown;
+
+#define FAILOVER_GUARD(name) bool name(const struct failover *f, const struct failover_event *event)
+#define FAILOVER_EFFECT(name)                                                                                \
+    void name(struct failover *f, const struct failover_event *event, struct failover_update *out)
+
+FAILOVER_GUARD(failover_is_stable);
+FAILOVER_GUARD(failover_is_sealing);
+FAILOVER_GUARD(failover_is_promoting);
+FAILOVER_GUARD(failover_is_suspect);
+FAILOVER_GUARD(failover_is_healthy);
+FAILOVER_GUARD(failover_has_verdict);
+FAILOVER_GUARD(failover_has_verdict_but_off);
+FAILOVER_GUARD(failover_has_choice);
+FAILOVER_GUARD(failover_is_promoted);
+FAILOVER_GUARD(failover_is_candidate_lost);
+FAILOVER_GUARD(failover_has_membership_fact);
+
+FAILOVER_EFFECT(failover_do_nothing);
+FAILOVER_EFFECT(failover_do_watch);
+FAILOVER_EFFECT(failover_do_tend);
+FAILOVER_EFFECT(failover_do_suspect);
+FAILOVER_EFFECT(failover_do_clear);
+FAILOVER_EFFECT(failover_do_probe);
+FAILOVER_EFFECT(failover_do_report_off);
+FAILOVER_EFFECT(failover_do_commit_intent);
+FAILOVER_EFFECT(failover_do_restart_intent);
+FAILOVER_EFFECT(failover_do_begin_seal);
+FAILOVER_EFFECT(failover_do_resume_seal);
+FAILOVER_EFFECT(failover_do_seal);
+FAILOVER_EFFECT(failover_do_commit_choice);
+FAILOVER_EFFECT(failover_do_promote);
+FAILOVER_EFFECT(failover_do_resume_promote);
+FAILOVER_EFFECT(failover_do_await_candidate);
+FAILOVER_EFFECT(failover_do_finish);
+FAILOVER_EFFECT(failover_do_end);
+FAILOVER_EFFECT(failover_do_commit_fact);
+FAILOVER_EFFECT(failover_do_fact_committed);
+FAILOVER_EFFECT(failover_do_rejoin);
+FAILOVER_EFFECT(failover_do_replicated);
+FAILOVER_EFFECT(failover_do_reload);
+FAILOVER_EFFECT(failover_do_stop);
+
+/* ---- failover_repair.c: what a STABLE instance needs to become whole again ---- */
+/* The first membership fact the znode lacks: a replica's new incarnation, a replica nobody registered. False:
+ * none. Fills proposed and history as the commit needs them; either may be NULL. */
+bool failover_find_fact(const struct failover *f, const struct failover_event *event,
+                        struct topology_instance *proposed, struct topology_history *history);
+/* Seals strays and re-points replicas that follow somebody else; returns the time of the next try, 0: none
+ * needed. */
+int64_t failover_tend_members(struct failover *f, const struct failover_event *event,
+                              struct failover_update *out);
+/* Bytes the member wrote beyond the point where the present history branched off its own; 0 when unknown. */
+int64_t failover_divergent_bytes(const struct topology_instance *i, const struct info *info);
+
+#endif

@@ -1,0 +1,171 @@
+/* The comparator, and the rules of who may be compared at all. */
+#include "controller/core/select.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A row without a replication id was committed with a promotion whose end nobody recorded: its id is random
+ * and unknown, but whoever carries it branched off the row before exactly at start_offset. */
+static bool select_is_unnamed(const struct topology_instance *i, uint32_t row, const struct info *info)
+{
+    const struct topology_epoch *e = &i->epochs[row];
+    if (e->repl_id[0] != '\0' || info->second_offset < 0)
+        return false;
+    for (uint32_t k = 0; k < i->n_epochs; k++)
+        if (i->epochs[k].repl_id[0] != '\0' && strcmp(i->epochs[k].repl_id, info->repl_id) == 0)
+            return false; /* its history has a name of its own */
+    for (uint32_t k = row; k-- > 0;)
+        if (i->epochs[k].repl_id[0] != '\0')
+            return strcmp(i->epochs[k].repl_id, info->repl_id2) == 0 &&
+                   info->second_offset == e->start_offset + 1;
+    return false;
+}
+
+uint64_t select_lineage(const struct topology_instance *i, const struct info *info)
+{
+    assert(i && info);
+    if (info->repl_id[0] == '\0')
+        return 0;
+    for (uint32_t k = i->n_epochs; k-- > 0;) {
+        const struct topology_epoch *e = &i->epochs[k];
+        if (e->start_offset > info->offset)
+            continue;
+        if (select_is_unnamed(i, k, info))
+            return e->epoch;
+        if (e->repl_id[0] == '\0')
+            continue;
+        if (strcmp(e->repl_id, info->repl_id) == 0)
+            return e->epoch;
+        /* Shifted by a promotion that is in no row: it still holds all of the history it branched from. */
+        if (info->second_offset > e->start_offset && strcmp(e->repl_id, info->repl_id2) == 0)
+            return e->epoch;
+    }
+    return 0;
+}
+
+const char *select_refusal(const struct topology_instance *i, int member, const struct select_member *m)
+{
+    assert(member >= 0 && member < (int)i->n_members && m);
+    const struct topology_member *registered = &i->members[member];
+    if (!m->sealed)
+        return m->may_return ? "not reachable" : "not sealed";
+    if (m->info.loading)
+        return "loading its data set";
+    if (m->info.syncing)
+        return "its full synchronization had not ended";
+    if (registered->run_id[0] == '\0' || m->info.run_id[0] == '\0')
+        return "its incarnation was never registered";
+    if (strcmp(registered->run_id, m->info.run_id) != 0)
+        return "restarted: its data is not trusted";
+    if (registered->priority == TOPOLOGY_MUST_NOT)
+        return "labelled must_not";
+    if (m->info.replica_priority == 0)
+        return "replica-priority is 0";
+    if (select_lineage(i, &m->info) == 0)
+        return "its replication id is in no row of the epoch table";
+    return NULL;
+}
+
+static int select_rank(enum topology_priority p)
+{
+    switch (p) {
+    case TOPOLOGY_PREFER:
+        return 0;
+    case TOPOLOGY_NEUTRAL:
+        return 1;
+    case TOPOLOGY_PREFER_NOT:
+        return 2;
+    case TOPOLOGY_MUST_NOT:
+        return 3;
+    }
+    return 1;
+}
+
+static bool select_in_zone(const struct topology_instance *i, int member)
+{
+    int old = topology_member_find(i, &i->failover.old_master);
+    return old >= 0 && i->members[old].zone[0] != '\0' &&
+           strcmp(i->members[old].zone, i->members[member].zone) == 0;
+}
+
+int select_compare(const struct topology_instance *i, int a, const struct select_member *ma, int b,
+                   const struct select_member *mb)
+{
+    assert(a >= 0 && b >= 0 && a < (int)i->n_members && b < (int)i->n_members);
+    uint64_t la = select_lineage(i, &ma->info), lb = select_lineage(i, &mb->info);
+    if (la != lb)
+        return la > lb ? -1 : 1;
+    if (la != 0 && ma->info.offset != mb->info.offset)
+        return ma->info.offset > mb->info.offset ? -1 : 1;
+    if (la == 0) { /* offsets of unknown histories can't be compared: the one that served last is the better
+                      guess */
+        bool oa = topology_address_equal(&i->members[a].address, &i->failover.old_master);
+        bool ob = topology_address_equal(&i->members[b].address, &i->failover.old_master);
+        if (oa != ob)
+            return oa ? -1 : 1;
+    }
+    int ra = select_rank(i->members[a].priority), rb = select_rank(i->members[b].priority);
+    if (ra != rb)
+        return ra - rb;
+    if (select_in_zone(i, a) != select_in_zone(i, b))
+        return select_in_zone(i, a) ? -1 : 1;
+    return strcmp(ma->info.run_id, mb->info.run_id);
+}
+
+/* Every member answers, none is the incarnation it was registered as: nobody who could have better data is
+ * missing, so waiting helps nobody (a power cut of the whole service, or an instance of one member). */
+static bool select_is_last_resort(const struct topology_instance *i, const struct select_member *members)
+{
+    for (uint32_t k = 0; k < i->n_members; k++) {
+        if (!members[k].sealed || members[k].info.loading || members[k].info.syncing)
+            return false;
+    }
+    return i->n_members > 0;
+}
+
+static void select_explain_refusal(const struct topology_instance *i, const struct select_member *members,
+                                   struct select_result *out)
+{
+    size_t at = 0;
+    const size_t size = sizeof(out->reason);
+    for (uint32_t k = 0; k < i->n_members && at < size; k++) {
+        char text[TOPOLOGY_ADDRESS_MAX + 1];
+        const char *why = select_refusal(i, (int)k, &members[k]);
+        int n =
+            snprintf(out->reason + at, size - at, "%s%s: %s", k == 0 ? "" : "; ",
+                     topology_address_format(&i->members[k].address, text), why ? why : "may be promoted");
+        if (n < 0)
+            break;
+        at += (size_t)n;
+    }
+}
+
+void select_choose(const struct topology_instance *i, const struct select_member *members,
+                   struct select_result *out)
+{
+    assert(i && members && out);
+    memset(out, 0, sizeof(*out));
+    out->chosen = -1;
+    for (int k = 0; k < (int)i->n_members; k++) {
+        if (select_refusal(i, k, &members[k]))
+            continue;
+        if (out->chosen < 0 || select_compare(i, k, &members[k], out->chosen, &members[out->chosen]) < 0)
+            out->chosen = k;
+    }
+    if (out->chosen < 0 && select_is_last_resort(i, members)) {
+        out->last_resort = true;
+        out->chosen = 0;
+        for (int k = 1; k < (int)i->n_members; k++)
+            if (select_compare(i, k, &members[k], out->chosen, &members[out->chosen]) < 0)
+                out->chosen = k;
+    }
+    if (out->chosen < 0) {
+        select_explain_refusal(i, members, out);
+        return;
+    }
+    out->lineage = select_lineage(i, &members[out->chosen].info);
+    snprintf(out->reason, sizeof(out->reason), "%s: history of epoch %llu up to offset %lld",
+             out->last_resort ? "best of members that all restarted" : "most complete",
+             (unsigned long long)out->lineage, (long long)members[out->chosen].info.offset);
+}

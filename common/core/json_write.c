@@ -59,6 +59,12 @@ void json_write_bool(struct json_write *w, json_t *object, const char *key, bool
     json_write_set(w, object, key, json_boolean(value));
 }
 
+void json_write_ms(struct json_write *w, json_t *object, const char *key, int64_t us)
+{
+    if (us >= 0)
+        json_write_set(w, object, key, json_real((double)us / 1000.0));
+}
+
 /* json_string() gives NULL for two reasons; which of them decides what the caller is told. */
 static bool json_write_is_utf8(const char *text)
 {
@@ -122,7 +128,7 @@ ssize_t json_write_finish(struct json_write *w, json_t *root, char *text, size_t
 char *json_write_finish_alloc(struct json_write *w, json_t *root, size_t *len)
 {
     assert(len != NULL);
-    char *text = w->err == 0 ? json_dumps(root, JSON_COMPACT) : NULL;
+    char *text = w->err == 0 ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     if (text == NULL)
         json_write_fail(w, ERR_NOMEM);
     *len = text != NULL ? strlen(text) : 0;

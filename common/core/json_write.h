@@ -24,6 +24,8 @@ void json_write_append(struct json_write *w, json_t *array, json_t *value);
 void json_write_int(struct json_write *w, json_t *object, const char *key, int64_t value);
 void json_write_u64(struct json_write *w, json_t *object, const char *key, uint64_t value);
 void json_write_bool(struct json_write *w, json_t *object, const char *key, bool value);
+/* Microseconds as milliseconds with their decimals, for people; nothing when negative (not known). */
+void json_write_ms(struct json_write *w, json_t *object, const char *key, int64_t us);
 /* Exactly these bytes, or an error. */
 void json_write_text(struct json_write *w, json_t *object, const char *key, const char *text);
 /* Words for people: bytes that are not ASCII become '?' when the text is not UTF-8 as a whole, so that what a

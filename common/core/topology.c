@@ -59,24 +59,24 @@ static int topology_word_find(const char *const *words, size_t n, const char *te
     return -1;
 }
 
-#define TOPOLOGY_WORDS(kind, type)                                                                           \
-    const char *topology_##kind##_name(type value)                                                           \
+#define TOPOLOGY_WORDS(kind)                                                                                 \
+    const char *topology_##kind##_name(enum topology_##kind value)                                           \
     {                                                                                                        \
         return topology_word(kind##_names, COUNT(kind##_names), (unsigned)value);                            \
     }                                                                                                        \
-    int topology_##kind##_parse(const char *text, type *out)                                                 \
+    int topology_##kind##_parse(const char *text, enum topology_##kind *out)                                 \
     {                                                                                                        \
         int k = topology_word_find(kind##_names, COUNT(kind##_names), text);                                 \
         if (k < 0)                                                                                           \
             return ERR_INVALID;                                                                              \
-        *out = (type)k;                                                                                      \
+        *out = (enum topology_##kind)k;                                                                      \
         return 0;                                                                                            \
     }
-TOPOLOGY_WORDS(state, enum topology_state)
-TOPOLOGY_WORDS(verdict, enum topology_verdict)
-TOPOLOGY_WORDS(durability, enum topology_durability)
-TOPOLOGY_WORDS(priority, enum topology_priority)
-TOPOLOGY_WORDS(history_kind, enum topology_history_kind)
+TOPOLOGY_WORDS(state)
+TOPOLOGY_WORDS(verdict)
+TOPOLOGY_WORDS(durability)
+TOPOLOGY_WORDS(priority)
+TOPOLOGY_WORDS(history_kind)
 
 /* ---- names and addresses ------------------------------------------------------------------------------ */
 

@@ -1,0 +1,72 @@
+/* What the controllers show of themselves: the JSON of the HTTP API's GET requests. Pure (jansson).
+ *
+ * Input is borrowed. Every function returns compact JSON in memory of its own, to be freed with free(), and
+ * its length; NULL only when out of memory. Times are Unix milliseconds; what is not known has no field (or
+ * null where the interface names the field). Passwords are never in it.
+ *
+ *   struct failover (a controller's memory) ──┐
+ *                                             ├─► view ─► /v1/topology, /v1/instances[/NAME], mrctl,
+ * dashboard struct topology_instance (ZooKeeper) ─────┘     (then the members' state is "unknown") */
+#ifndef MR_CONTROLLER_CORE_VIEW_H
+#define MR_CONTROLLER_CORE_VIEW_H
+
+#include "common/core/topology_codec.h"
+
+struct failover;
+
+enum { VIEW_UNKNOWN = -1 };
+
+struct view_instance {
+    const struct topology_instance *record;
+    const struct failover *failover; /* NULL: only the record is known */
+    int64_t revision;                /* mzxid of its znode */
+    int32_t acked;                   /* proxies that said they switched to record->epoch; VIEW_UNKNOWN */
+    int64_t slowest_us;              /* the slowest of them; VIEW_UNKNOWN */
+};
+
+/* An instance whose znode can't be read: named, and left alone. */
+struct view_set_aside {
+    const char *name, *why;
+};
+
+struct view_topology {
+    int64_t revision;     /* of the newest change known */
+    const char *leader;   /* the leader's id; NULL: nobody leads, as far as is known */
+    const char *source;   /* who says so: a controller's id, or "zookeeper" */
+    bool zookeeper_is_up; /* false: what is shown may be old, and nothing can be changed */
+    int32_t proxies;      /* registered; VIEW_UNKNOWN */
+    const struct view_instance *instances;
+    size_t n_instances;
+    const struct view_set_aside *set_aside;
+    size_t n_set_aside;
+};
+
+/* GET /v1/topology: every instance with its members. */
+char *view_topology(const struct view_topology *t, size_t *len) MR_MUST_CHECK;
+/* GET /v1/instances: one short object each. */
+char *view_instances(const struct view_topology *t, size_t *len) MR_MUST_CHECK;
+/* GET /v1/instances/NAME: everything; a password is shown as "***". */
+char *view_instance(const struct view_instance *i, int32_t proxies, size_t *len) MR_MUST_CHECK;
+
+struct view_history {
+    const char *instance;
+    const struct topology_history *entry;
+};
+/* GET /v1/history, in the given order. */
+char *view_history(const struct view_history *entries, size_t n, size_t *len) MR_MUST_CHECK;
+
+struct view_controller {
+    const struct topology_controller *controller;
+    bool leads;
+};
+/* GET /v1/controllers. */
+char *view_controllers(const struct view_controller *controllers, size_t n, size_t *len) MR_MUST_CHECK;
+
+struct view_proxy {
+    const struct topology_proxy *proxy;
+    int32_t behind; /* instances whose newest epoch it has not acknowledged; VIEW_UNKNOWN */
+};
+/* GET /v1/proxies. */
+char *view_proxies(const struct view_proxy *proxies, size_t n, size_t *len) MR_MUST_CHECK;
+
+#endif

@@ -12,6 +12,9 @@ CC        := gcc
 endif
 PREFIX    ?= /usr/local
 DESTDIR   ?=
+# V=1 shows the commands.
+Q         := $(if $(V),,@)
+say        = $(if $(V),@:,@printf '  %-5s %s\n' $(1) $(2))
 # SANITIZER=address|undefined|thread, or several as address,undefined; each has a build folder of its own.
 SANITIZER ?=
 BUILD     ?= build$(if $(SANITIZER),/$(subst $(comma),-,$(SANITIZER)))
@@ -56,31 +59,40 @@ define archive_rule
 $(call archive,$(1)): $(call objects,$(call sources,$(1)))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(call say,AR,$$@)
+	$$(Q)ar rcs $$@ $$^
 endef
 $(foreach f,$(FOLDERS),$(eval $(call archive_rule,$(f))))
 
 define program_rule
 $(BUILD)/bin/$(1): $(call objects,$(main_$(1))) $(call archives,$(libs_$(1)))
 	@mkdir -p $$(@D)
-	$$(CC) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(LDLIBS)
+	$$(call say,LINK,$$@)
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(LDLIBS)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
 
 ALL_ARCHIVES := $(call archives,$(FOLDERS))
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(ALL_ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_ARCHIVES) -Wl,--end-group -lcmocka $(LDLIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_ARCHIVES) -Wl,--end-group -lcmocka $(LDLIBS)
 $(BUILD)/tests/bench/%: $(BUILD)/obj/tests/bench/%.o $(ALL_ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_ARCHIVES) -Wl,--end-group $(LDLIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_ARCHIVES) -Wl,--end-group $(LDLIBS)
 $(BUILD)/tests/sim/sim: $(call objects,$(wildcard tests/sim/*.c)) $(call archives,controller/core proxy/core common/core)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -ljansson -lm
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -ljansson -lm
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags | deps-build
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Objects that only pattern rules name are kept all the same.
+.SECONDARY:
 
 # Changed flags rebuild: the file changes only when its text does.
 $(BUILD)/flags: FORCE
@@ -166,7 +178,8 @@ tidy: deps                     ## clang-tidy; every warning is an error
 	@$(PARALLEL) -k $(TIDIED)
 $(BUILD)/tidy/%.ok: $(BUILD)/obj/%.o .clang-tidy
 	@mkdir -p $(@D)
-	@clang-tidy-14 -quiet $*.c -- -std=gnu11 $(CPPFLAGS) 2>&1 | { grep -vE '^[0-9]+ warnings? ' || true; }
+	$(call say,TIDY,$*.c)
+	$(Q)clang-tidy-14 -quiet $*.c -- -std=gnu11 $(CPPFLAGS) 2>&1 | { grep -vE '^[0-9]+ warnings? ' || true; }
 	@touch $@
 
 # ---- fuzzing: the cores, instrumented, under libFuzzer ------------------------------------------------------
@@ -179,9 +192,11 @@ FUZZ_CORE   := $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(foreach f,$(CORES),$(call 
 FUZZ_SECONDS ?= 300
 $(BUILD)/fuzz/obj/%.o: %.c $(BUILD)/flags | deps
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,$(FUZZ_SANITIZERS) -MMD -MP -c -o $@ $<
+	$(call say,FUZZ,$<)
+	$(Q)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,$(FUZZ_SANITIZERS) -MMD -MP -c -o $@ $<
 $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(FUZZ_CORE)
-	$(FUZZ_CC) -fsanitize=fuzzer,$(FUZZ_SANITIZERS) -o $@ $^ -ljansson
+	$(call say,LINK,$@)
+	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,$(FUZZ_SANITIZERS) -o $@ $^ -ljansson
 fuzz: deps                     ## fuzz every target of tests/fuzz for FUZZ_SECONDS=300 each; finds are kept in build/fuzz
 	@$(PARALLEL) $(FUZZ)
 	@.ci/fuzz $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZ)

@@ -463,7 +463,7 @@ static void test_store_replaced(void **state)
                         "drop cart row 15; apply cart 10.0.0.1:6379 e1 r4 row 15; ");
     simple(w, ROUTE_EVENT_READ_DONE);
     w->now += 100 * MS;
-    assert_string_equal(beat(w, 2, 1), "read row 2; ");
+    assert_string_equal(beat(w, 2, 1), "follow ctl-1 row 2; read row 2; ");
 }
 
 static void test_cache_is_overruled(void **state)

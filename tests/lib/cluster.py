@@ -12,7 +12,7 @@ from servers import redis_group
 from wait import LIMIT_S
 
 BUILD = TOP / os.environ.get("MR_BUILD", "build")
-INSTANCE_PORTS = 8
+INSTANCE_PORTS = 8  # unless the test says otherwise
 
 
 def binary(name):
@@ -45,8 +45,8 @@ class Controller:
         self.process = self.cluster.sandbox.start(f"mr-controller-{self.id}", [
             binary("mr-controller"), "--zk", self.cluster.zk_hosts, "--id", self.id, "--advertise", "127.0.0.1",
             "--http", f"127.0.0.1:{self.http_port}", "--pub-port", "0", "--ingest-port", "0", "--vote-port", "0",
-            "--port-range", f"{lo}-{lo + INSTANCE_PORTS - 1}", "--session-timeout-ms", "1000",
-            "--log-level", "debug"])
+            "--port-range", f"{lo}-{lo + self.cluster.instance_ports - 1}", "--session-timeout-ms", "1000",
+            "--log-level", self.cluster.log_level])
 
     def get(self, path):
         return http_get(self.url + path)
@@ -71,8 +71,8 @@ class Proxy:
     def start(self):
         self.process = self.cluster.sandbox.start(f"mr-proxy-{self.id}", [
             binary("mr-proxy"), "--zk", self.cluster.zk_hosts, "--id", self.id, "--bind", self.bind,
-            "--http", f"127.0.0.1:{self.http_port}", "--cache-file", self.cache_file, "--log-level", "debug",
-            *self.options])
+            "--http", f"127.0.0.1:{self.http_port}", "--cache-file", self.cache_file,
+            "--log-level", self.cluster.log_level, *self.options])
 
     def client(self, port, timeout_s=LIMIT_S):
         return resp.Client(port, self.bind, timeout_s)
@@ -125,10 +125,12 @@ class Instance:
 
 
 class Cluster:
-    def __init__(self, sandbox, zookeeper, chroot, controllers=1, proxies=1, proxy_options=()):
+    def __init__(self, sandbox, zookeeper, chroot, controllers=1, proxies=1, proxy_options=(),
+                 instance_ports=INSTANCE_PORTS, log_level="debug"):
         self.sandbox, self.zookeeper = sandbox, zookeeper
+        self.instance_ports, self.log_level = instance_ports, log_level
         self.zk_hosts = zookeeper.hosts(chroot)
-        self.first_port = sandbox.ports.block(INSTANCE_PORTS)
+        self.first_port = sandbox.ports.block(instance_ports)
         self.proxy_options = proxy_options
         self.controllers = [Controller(self, f"ctl-{k}") for k in range(1, controllers + 1)]
         # "The same port on every host": a loopback address of its own is a host here.

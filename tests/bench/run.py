@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Measures failovers: `run.py failover` beside Sentinel's and the floor, `run.py scale` among 1,000 instances.
+
+Everything runs on loopback, in a folder that is removed, and ends with this program, on Ctrl-C too.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
+sys.dont_write_bytecode = True
+
+# pylint: disable=wrong-import-position
+import table  # noqa: E402
+from failover import Floor, MrRedis, Sentinel  # noqa: E402
+from sandbox import Sandbox  # noqa: E402
+from scale import measure_scale, scale_lines  # noqa: E402
+
+QUICK_KILLS = 3
+CONTENDERS = {
+    "floor": Floor,
+    "mr-redis": MrRedis,
+    "sentinel-1000": lambda *args: Sentinel(*args, down_after_ms=1000),
+    "sentinel-5000": lambda *args: Sentinel(*args, down_after_ms=5000),
+}
+
+
+def tell(line):
+    print(line, file=sys.stderr, flush=True)
+
+
+def in_sandbox(work):
+    """work(sandbox) with a sandbox that is closed whatever happens; shows the logs' ends after a failure."""
+    sandbox = Sandbox()
+    try:
+        result = work(sandbox)
+    except BaseException as error:
+        if isinstance(error, Exception):
+            for name, tail in sandbox.log_tails():
+                tell(f"---- {name}\n{tail}")
+        try:
+            sandbox.close()
+        except AssertionError as problem:
+            tell(str(problem))
+        raise
+    sandbox.close()
+    return result
+
+
+def measure_failover(options, big):
+    def one(name):
+        def work(sandbox):
+            contender = CONTENDERS[name](sandbox, options.gap_us, big)
+            contender.run(options.kills, tell)
+            return table.summary(contender)
+        return in_sandbox(work)
+    results = [one(name) for name in options.only]
+    print("\n".join(table.failover_lines(results, big)), flush=True)
+    return results
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", default="failover", choices=["failover", "scale", "all"])
+    parser.add_argument("--quick", action="store_true", help=f"a smoke test: {QUICK_KILLS} kills, 50 instances")
+    parser.add_argument("--kills", type=int, default=20, help="rounds of each contender (20)")
+    parser.add_argument("--gap-us", type=int, default=100, help="the client's pause between writes, microseconds (100)")
+    parser.add_argument("--big", action="store_true", help="failover: again with 1 GB in the master")
+    parser.add_argument("--only", default=",".join(CONTENDERS), help=f"failover: some of {','.join(CONTENDERS)}")
+    parser.add_argument("--instances", type=int, default=1000, help="scale: how many (1000)")
+    parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE as well")
+    options = parser.parse_args(argv)
+    options.only = options.only.split(",")
+    unknown = [name for name in options.only if name not in CONTENDERS]
+    if unknown or options.kills < 1 or options.instances < 1 or options.gap_us < 0:
+        parser.error(f"no contender is called {unknown[0]}" if unknown else "a number is too small")
+    if options.quick:
+        options.kills, options.instances = QUICK_KILLS, min(options.instances, 50)
+    return options
+
+
+def main(argv):
+    options = parse(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    results = {"processors": os.cpu_count()}
+    if options.what in ("failover", "all"):
+        results["failover"] = measure_failover(options, big=False)
+        if options.big:
+            results["failover_1gb"] = measure_failover(options, big=True)
+    if options.what in ("scale", "all"):
+        results["scale"] = in_sandbox(lambda sandbox: measure_scale(sandbox, options, tell))
+        print("\n".join(scale_lines(results["scale"])), flush=True)
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        tell("stopped")
+        sys.exit(130)

@@ -159,7 +159,7 @@ static void failover_absorb_link(struct failover *f, const struct failover_event
     h->link = link;
     h->info_known = false;
     if (link == HEALTH_LINK_UP)
-        h->info.run_id[0] = '\0'; /* who answers here now is not known yet */
+        h->info.run_id[0] = '\0';       /* who answers here now is not known yet */
     m->sealed = m->seal_failed = false; /* another connection may be another process */
 }
 

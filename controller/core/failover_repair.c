@@ -6,6 +6,7 @@
  * commit
  */
 #include "controller/core/failover_table.h"
+#include "controller/core/placement.h"
 #include "controller/core/select.h"
 
 #include <assert.h>
@@ -89,16 +90,6 @@ static bool failover_find_incarnations(const struct failover *f, struct topology
     return any;
 }
 
-/* A replica on the master's own host shows up there as 127.0.0.1; the others need the host's address. */
-static struct topology_address failover_seen_from_outside(const struct failover *f,
-                                                          const struct topology_address *a)
-{
-    struct topology_address out = *a;
-    if (strncmp(out.host, "127.", 4) == 0 || strcmp(out.host, "::1") == 0)
-        memcpy(out.host, f->record.master.host, sizeof(out.host));
-    return out;
-}
-
 static bool failover_find_unregistered(const struct failover *f, int master,
                                        struct topology_instance *proposed, struct topology_history *history)
 {
@@ -106,7 +97,8 @@ static bool failover_find_unregistered(const struct failover *f, int master,
     bool any = false;
     uint32_t n = f->record.n_members;
     for (uint32_t k = 0; k < info->n_replicas && n < TOPOLOGY_MEMBERS_MAX; k++) {
-        struct topology_address a = failover_seen_from_outside(f, &info->replicas[k].address);
+        struct topology_address a =
+            placement_seen_from_outside(&f->record.master, &info->replicas[k].address);
         if (!info->replicas[k].online || topology_member_find(&f->record, &a) >= 0 ||
             topology_member_find(&f->record, &info->replicas[k].address) >= 0)
             continue;

@@ -1,0 +1,69 @@
+/* The executor of the failover cores: the only caller of failover_step().
+ *
+ *   zk_store ─ records, role ─┐                          ┌─► zk_store (commits, history)
+ *   monitor ─ links, INFO ────┼─► failover_step ─► actions ─► monitor (seal, promote, replicate, probe)
+ *   ingest ─ hints, acks ─────┘                          └─► announcer (routes, holds)
+ *
+ * One struct failover per instance, found by name in O(log n); an event touches only its own instance. It
+ * decides nothing: it runs an update's actions in their order and hands their outcomes back as events. */
+#ifndef MR_CONTROLLER_ENGINE_H
+#define MR_CONTROLLER_ENGINE_H
+
+#include "controller/core/failover.h"
+
+struct announcer;
+struct engine;
+struct loop;
+struct zk_store;
+
+struct engine_config {
+    const char *client_name; /* CLIENT SETNAME on the members: "mr-controller-<id>" */
+    struct announcer *announcer;
+    /* Something that /v1/topology shows has changed; instance is its name. */
+    void (*on_change)(void *ctx, const char *instance, int64_t revision);
+    void *ctx;
+};
+
+int engine_open(struct engine **out, struct loop *loop, const struct engine_config *config) MR_MUST_CHECK;
+/* The store calls back into the engine and the engine commits through it: they are introduced to each other
+ * here. */
+void engine_set_store(struct engine *e, struct zk_store *store);
+void engine_close(struct engine *e);
+
+/* From the store. */
+void engine_on_record(struct engine *e, const struct topology_instance *record, int32_t version,
+                      int64_t revision);
+void engine_on_removed(struct engine *e, const char *name);
+void engine_on_corrupt(struct engine *e, const char *name, const char *why);
+/* term ≠ 0: we lead, and every record has been re-read; 0: we don't. */
+void engine_on_lead(struct engine *e, uint64_t term);
+
+/* From the proxies. */
+void engine_on_hint(struct engine *e, const char *instance, uint64_t epoch);
+void engine_on_ack(struct engine *e, const char *proxy, const char *instance, uint64_t epoch,
+                   int64_t took_us);
+
+/* What the proxies have reported about the newest epoch. */
+struct engine_acks {
+    uint64_t epoch;
+    uint32_t n;         /* proxies that switched to it */
+    int64_t slowest_us; /* from the message's arrival to the last connection switched */
+    char slowest_id[TOPOLOGY_NAME_MAX + 1];
+};
+
+/* One instance as the views need it; borrowed until the loop's turn ends. */
+struct engine_view {
+    const struct failover *failover;
+    const struct engine_acks *acks;
+    const char *corrupt; /* NULL, or why its znode could not be read (failover then shows the last good
+                            record, if any) */
+    const char *name;
+};
+uint64_t engine_term(const struct engine *e); /* 0: not leading */
+uint32_t engine_count(const struct engine *e);
+int64_t engine_revision(const struct engine *e); /* the newest record's mzxid */
+bool engine_find(const struct engine *e, const char *name, struct engine_view *out);
+/* In order of names. */
+void engine_each(const struct engine *e, void (*fn)(void *ctx, const struct engine_view *view), void *ctx);
+
+#endif

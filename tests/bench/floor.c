@@ -67,7 +67,7 @@ int main(int argc, char **argv)
     struct world world = {.master = -1};
     struct writer_config config = {.program = "floor", .connect = floor_on_connect, .ctx = &world};
     const struct option_row rows[] = {
-        {"gap-us", 0, OPTION_INT, &config.gap_us, "N", 0, 1000000, "pause between writes, microseconds (0)"},
+        {"gap-us", 0, OPTION_INT, &config.gap_us, "N", 0, 1000000, "pause between writes, microseconds"},
         {0},
     };
     const struct options_spec spec = {

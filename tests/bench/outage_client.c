@@ -25,10 +25,10 @@ int main(int argc, char **argv)
     struct writer_config config = {
         .program = "outage_client", .connect = outage_client_on_connect, .ctx = &c};
     const struct option_row rows[] = {
-        {"host", 0, OPTION_TEXT, &c.host, "HOST", 0, 0, "address to write to (default 127.0.0.1)"},
-        {"port", 'p', OPTION_INT, &c.port, "PORT", 1, 65535, "its port (default 6100)"},
-        {"gap-us", 0, OPTION_INT, &config.gap_us, "N", 0, 1000000, "pause between writes, microseconds (0)"},
-        {"timeout-ms", 0, OPTION_INT, &c.timeout_ms, "N", 1, 600000, "give a connection up after (60000)"},
+        {"host", 0, OPTION_TEXT, &c.host, "HOST", 0, 0, "address to write to"},
+        {"port", 'p', OPTION_INT, &c.port, "PORT", 1, 65535, "its port"},
+        {"gap-us", 0, OPTION_INT, &config.gap_us, "N", 0, 1000000, "pause between writes, microseconds"},
+        {"timeout-ms", 0, OPTION_INT, &c.timeout_ms, "N", 1, 600000, "give a connection up after that"},
         {"seconds", 0, OPTION_INT, &config.seconds, "N", 0, 86400, "one round of N seconds, no orders"},
         {"json", 0, OPTION_FLAG, &config.json, NULL, 0, 0, "with --seconds: JSON instead of text"},
         {0},

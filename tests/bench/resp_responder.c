@@ -356,8 +356,8 @@ int main(int argc, char **argv)
 {
     int n_instances = 1000, n_members = 3;
     const struct option_row rows[] = {
-        {"instances", 0, OPTION_INT, &n_instances, "N", 1, 5000, "how many (1000)"},
-        {"members", 0, OPTION_INT, &n_members, "N", 1, FAKE_MEMBERS_MAX, "of each, the master included (3)"},
+        {"instances", 0, OPTION_INT, &n_instances, "N", 1, 5000, "how many"},
+        {"members", 0, OPTION_INT, &n_members, "N", 1, FAKE_MEMBERS_MAX, "of each, the master included"},
         {0},
     };
     const struct options_spec spec = {

@@ -4,6 +4,8 @@ Measured: time to adopt them, the controller's CPU while nothing happens, its me
 master dies among all the others, 20 masters at once, and the time to be useful again after a restart.
 """
 
+import http.client
+import json
 import os
 import resource
 import statistics
@@ -45,12 +47,12 @@ class World:
     """The pretended members, a controller, a proxy, and what is known about them."""
 
     def __init__(self, sandbox, n_instances):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        del soft
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self.sandbox, self.n_instances = sandbox, n_instances
         self.responder = Talker(sandbox, [program("resp_responder"), "--instances", n_instances, "--members", MEMBERS])
         self.members = self.responder.hear("ready")["instances"]  # ports; the first is the master's
+        self.ports = []  # of the proxies, by instance
         self.cluster = Cluster(sandbox, ZooKeeper(sandbox), "/mr-scale", controllers=1, proxies=1,
                                instance_ports=n_instances, log_level="warn")
         self.controller = self.cluster.controllers[0]
@@ -59,11 +61,18 @@ class World:
         pid = self.controller.process.pid
         return [pid, *children(pid)]
 
-    def adopt_all(self, tell):
+    def adopt_all(self):
+        """One after the other, as an operator's script would."""
+        server = http.client.HTTPConnection("127.0.0.1", self.controller.http_port)
         for number, ports in enumerate(self.members):
-            self.cluster.mrctl_ok("adopt", f"i{number}", f"127.0.0.1:{ports[0]}", zk=False)
-            if (number + 1) % 100 == 0:
-                tell(f"scale: {number + 1} of {self.n_instances} adopted")
+            server.request("POST", "/v1/instances",
+                           json.dumps({"name": f"i{number}", "adopt": f"127.0.0.1:{ports[0]}"}))
+            answer = server.getresponse()
+            text = answer.read().decode()
+            if answer.status != 201:
+                raise AssertionError(f"i{number} was not adopted: {answer.status} {text}")
+            self.ports.append(json.loads(text)["port"])
+        server.close()
         self.wait_complete()
 
     def wait_complete(self):
@@ -105,8 +114,20 @@ class World:
             master = int(state[f"i{number}"]["master"].rsplit(":", 1)[1])
             self.members[number].sort(key=lambda port, first=master: port != first)
 
-    def port_of(self, number):
-        return next(i["port"] for i in self.controller.topology()["instances"] if i["name"] == f"i{number}")
+    def instance(self, number):
+        """That one alone: the whole topology is a large answer to ask for while something is measured."""
+        status, value = self.controller.get(f"/v1/instances/i{number}")
+        assert status == 200, value
+        return value
+
+    def wait_replaced(self, number):
+        """The instance is stable under another master than the one killed."""
+        dead = f"127.0.0.1:{self.members[number][0]}"
+
+        def replaced():
+            state = self.instance(number)
+            return state["state"] == "stable" and state["master"] != dead
+        poll(replaced, f"the failover of i{number} to be finished")
 
     def restart(self):
         """Seconds from the controller's start to: leader, every instance with its members up."""
@@ -123,13 +144,13 @@ def measure_single(world, options):
     """The outage of a client behind the proxy, one instance among all, several times."""
     number = world.n_instances // 2
     proxy = world.cluster.proxies[0]
-    client = Talker(world.sandbox, [program("outage_client"), "--host", proxy.bind, "--port", world.port_of(number),
+    client = Talker(world.sandbox, [program("outage_client"), "--host", proxy.bind, "--port", world.ports[number],
                                     "--gap-us", options.gap_us])
     outages, promotions, reconnects = [], [], 0
     for _ in range(options.kills):
         client.ask("begin", "begun")
         promotions.append(world.kill([number])[number])
-        world_settled(world, number)
+        world.wait_replaced(number)
         account = client.ask("end", "round")
         outages.append(account["outage_us"] / 1000)
         reconnects += account["reconnects"]
@@ -138,24 +159,18 @@ def measure_single(world, options):
     return {"outages_ms": outages, "promotions_ms": promotions, "reconnects": reconnects}
 
 
-def world_settled(world, number):
-    """The instance is stable under another master: its client has a route again, or soon will."""
-    dead = f"127.0.0.1:{world.members[number][0]}"
-
-    def moved():
-        state = next(i for i in world.controller.topology()["instances"] if i["name"] == f"i{number}")
-        return state["state"] == "stable" and state["master"] != dead
-    poll(moved, "the failover to be finished", pause_s=0.25)
-
-
 def measure_scale(sandbox, options, tell):
     zero = time.monotonic()
     world = World(sandbox, options.instances)
-    world.adopt_all(tell)
+    tell(f"scale: adopting {options.instances} instances")
+    world.adopt_all()
     adopted_s = time.monotonic() - zero
+    tell("scale: idle")
     cpu, responder_cpu = world.idle_cpu(IDLE_QUICK_S if options.quick else IDLE_S)
+    tell(f"scale: {options.kills} kills of one master")
     single = measure_single(world, options)
     some = list(range(min(AT_ONCE, options.instances // 2)))
+    tell(f"scale: {len(some)} masters at once")
     together = list(world.kill(some).values())
     world.revive(some)
     led_s, complete_s = world.restart()
@@ -170,10 +185,12 @@ def spread(values):
 
 def scale_lines(r):
     yield f"one controller, {r['instances']} instances x {r['members']} members"
-    yield f"  idle CPU                  {r['idle_cpu_percent']:.1f} % of a core (the members: {r['responder_cpu_percent']:.1f} %)"
+    yield (f"  idle CPU                  {r['idle_cpu_percent']:.1f} % of a core "
+           f"(the pretended members: {r['responder_cpu_percent']:.1f} %)")
     yield f"  RSS                       {r['rss_mb']:.0f} MB, publisher included"
     yield f"  adopted in                {r['adopted_s']:.1f} s"
     yield f"  one failover, the client  {spread(r['single']['outages_ms'])}; reconnects {r['single']['reconnects']}"
     yield f"  one failover, promotion   {spread(r['single']['promotions_ms'])}"
     yield f"  {len(r['together_ms'])} at once, promotion     {spread(r['together_ms'])}"
-    yield f"  restart                   leads after {r['restart_leader_s']:.2f} s, complete after {r['restart_complete_s']:.2f} s"
+    yield (f"  restart                   leads after {r['restart_leader_s']:.2f} s, "
+           f"complete after {r['restart_complete_s']:.2f} s")

@@ -188,8 +188,8 @@ int main(int argc, char **argv)
                                    .moved = sentinel_client_on_moved,
                                    .ctx = &world};
     const struct option_row rows[] = {
-        {"name", 0, OPTION_TEXT, &world.name, "NAME", 0, 0, "the master's name (default mymaster)"},
-        {"gap-us", 0, OPTION_INT, &config.gap_us, "N", 0, 1000000, "pause between writes, microseconds (0)"},
+        {"name", 0, OPTION_TEXT, &world.name, "NAME", 0, 0, "the master's name, as the Sentinels know it"},
+        {"gap-us", 0, OPTION_INT, &config.gap_us, "N", 0, 1000000, "pause between writes, microseconds"},
         {0},
     };
     const struct options_spec spec = {

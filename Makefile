@@ -143,7 +143,7 @@ check-sim: deps                ## the failover core in a simulated cluster, seed
 	@$(PARALLEL) $(SIM)
 	@$(if $(SIM),$(SIM) --seeds $(SIM_SEEDS),echo "0 passed, 0 failed")
 
-PYTEST    := PYTHONDONTWRITEBYTECODE=1 MR_BUILD=$(BUILD) /usr/bin/python3 -m pytest -q -p no:cacheprovider
+PYTEST    := PYTHONDONTWRITEBYTECODE=1 MR_BUILD=$(BUILD) MR_SLOWNESS=$(if $(SANITIZER)$(COVERAGE),4,1) /usr/bin/python3 -m pytest -q -p no:cacheprovider
 INTEGRATION_JOBS ?= 3
 check-integration: deps        ## integration tests with real processes (PYTEST_ARGS="-k kill")
 	@$(PARALLEL) programs

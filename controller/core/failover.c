@@ -341,6 +341,8 @@ void failover_step(struct failover *f, const struct failover_event *event, struc
     out->n = 0;
     out->n_reports = 0;
     out->row = 0;
+    out->taken = 0;
+    assert(failover_table_rows <= 64);
     if (!failover_absorb(f, event))
         return;
     enum failover_trigger at = failover_trigger_of(f, event);
@@ -350,6 +352,7 @@ void failover_step(struct failover *f, const struct failover_event *event, struc
         if (!row)
             break;
         out->row = row->number;
+        out->taken |= UINT64_C(1) << (row - failover_table);
         if (row->next != f->phase)
             f->deadline_us = 0;
         row->effect(f, event, out);

@@ -96,6 +96,7 @@ struct failover_update {
     struct failover_action actions[FAILOVER_ACTIONS_MAX];
     struct topology_history history; /* at most one an update */
     uint32_t row;                    /* number of the last row that matched; 0: none */
+    uint64_t taken;                  /* bit k: failover_table[k] was taken in this step */
     uint32_t n_reports;
     struct failover_report reports[FAILOVER_REPORTS_MAX];
 };

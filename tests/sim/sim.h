@@ -1,0 +1,355 @@
+/* The simulated system: controllers, ZooKeeper, Redis processes, proxies and the network between them.
+ *
+ *   faults ──► world (clock, queue, seed) ──► sim_controller ── real cores: election, failover
+ *                                             │     ▲
+ *                                 commits,    │     │ answers, watches, INFO, broken connections
+ *                                 seals, …    ▼     │
+ *                                       sim_zk   sim_redis ◄── writes ── sim_proxy ◄── routes
+ *                                             └──► invariants (after every change) ◄──┘
+ *
+ * Everything is a pure function of the seed. Times are microseconds of the virtual clock. */
+#ifndef MR_TESTS_SIM_SIM_H
+#define MR_TESTS_SIM_SIM_H
+
+#include "common/core/message.h"
+#include "controller/core/election.h"
+#include "controller/core/failover.h"
+#include "tests/sim/world.h"
+
+enum {
+    SIM_CONTROLLERS = 3,
+    SIM_PROXIES = 2,
+    SIM_INSTANCES = 2, /* at most */
+    SIM_MEMBERS = 4,   /* of an instance, at most */
+    SIM_REDISES = SIM_INSTANCES * SIM_MEMBERS,
+    SIM_ZK_CLIENTS = SIM_CONTROLLERS + SIM_PROXIES, /* proxies after controllers */
+    SIM_PENDING = 24,
+    SIM_SESSION_TIMEOUT_US = 2000000,
+    SIM_ROWS = 128, /* failover_table rows are numbered below this */
+    SIM_EPOCHS = 256,
+};
+
+/* Places on the network, for delays and cuts. */
+enum {
+    SIM_PLACE_PROXY = SIM_CONTROLLERS,
+    SIM_PLACE_REDIS = SIM_PLACE_PROXY + SIM_PROXIES,
+    SIM_PLACE_ZK = SIM_PLACE_REDIS + SIM_REDISES,
+    SIM_PLACES = SIM_PLACE_ZK + 1,
+};
+
+/* ---- Redis --------------------------------------------------------------------------------------------- */
+
+struct redis_write {
+    int64_t end; /* replication offset after it */
+    uint32_t id; /* the client's number for the write */
+};
+
+/* A data set and where in which replication history it stands. */
+struct redis_data {
+    uint64_t id, id2;
+    int64_t second, offset;
+    uint32_t n, room;
+    struct redis_write *writes;
+};
+
+enum redis_boot { REDIS_BOOT_MASTER, REDIS_BOOT_REPLICA, REDIS_BOOT_ORPHAN };
+enum redis_restart { REDIS_SAME, REDIS_OLD, REDIS_EMPTY, REDIS_NO_OFFSET };
+
+struct sim_redis {
+    int instance;
+    bool exists, alive, loading;
+    bool gone;        /* dead, and stays so */
+    uint32_t process; /* grows with each start; the run_id is made of it */
+    enum redis_boot boot;
+    int boot_follows; /* BOOT_REPLICA */
+    bool is_master;
+    int follows;   /* index of the process followed; -1: an address where nobody listens */
+    uint32_t link; /* grows with each attempt to attach; events of older ones are void */
+    bool link_up;  /* attached to its master */
+    bool syncing;  /* a full synchronization is under way */
+    bool cached;   /* knows where to continue (Redis' cached master) */
+    bool backlog;  /* keeps a backlog: partial synchronization is possible */
+    int64_t backlog_from;
+    int64_t heard_us, full_sync_us;
+    int64_t feed_at[SIM_REDISES]; /* in-order delivery to each replica */
+    struct redis_data data, disk;
+    uint64_t sealed_epoch; /* last seal applied; 0 once it was given a role again */
+};
+
+/* ---- ZooKeeper ----------------------------------------------------------------------------------------- */
+
+enum zk_op {
+    ZK_OP_GET,
+    ZK_OP_COMMIT,
+    ZK_OP_NOTE,
+    ZK_OP_LIST,
+    ZK_OP_ENLIST,
+    ZK_OP_EXISTS,
+    ZK_OP_REMOVE,
+    ZK_OP_PING,
+    ZK_OP_CONNECT
+};
+
+struct zk_request {
+    enum zk_op op;
+    int client, instance;
+    bool watch;
+    bool sync;
+    uint64_t czxid; /* COMMIT, NOTE: own election node; EXISTS, REMOVE: the node */
+    int32_t version;
+    int64_t session;                 /* CONNECT */
+    struct topology_instance record; /* COMMIT */
+};
+
+struct zk_reply {
+    enum zk_op op;
+    int err;
+    int32_t version;
+    int64_t revision;
+    size_t n;
+    struct election_entry entries[8];
+    struct topology_instance record;
+};
+
+struct zk_pending {
+    uint32_t number; /* 0: free */
+    enum zk_op op;
+    int instance;
+    uint64_t czxid;
+};
+
+/* The client library's side of a session. */
+struct zk_client {
+    bool up, connecting;
+    uint32_t connection;
+    int64_t session; /* 0: none */
+    int64_t heard_us;
+    int64_t to_server_at, to_client_at;
+    uint32_t numbers;
+    struct zk_pending pending[SIM_PENDING];
+};
+
+struct zk_node {
+    struct topology_instance record;
+    int32_t version;
+    int64_t revision;
+};
+
+struct zk_candidate {
+    uint64_t czxid;
+    int64_t owner;
+    int client;
+};
+
+struct zk_session_state {
+    int64_t id; /* 0: free */
+    int client;
+    int64_t heard_us;
+    uint32_t connection; /* the client's newest; requests of older ones are dropped */
+    bool watches[SIM_INSTANCES];
+    uint64_t watched; /* czxid of the election node */
+};
+
+struct sim_zk {
+    bool up;
+    int64_t zxid, sessions_made;
+    struct zk_node nodes[SIM_INSTANCES];
+    struct zk_candidate candidates[8]; /* by czxid */
+    uint32_t n_candidates;
+    struct zk_session_state sessions[2 * SIM_ZK_CLIENTS];
+    struct zk_client clients[SIM_ZK_CLIENTS];
+};
+
+/* ---- controllers --------------------------------------------------------------------------------------- */
+
+enum sim_command { SIM_INFO, SIM_SEAL, SIM_PROMOTE, SIM_REPLICATE };
+
+struct sim_pending {
+    uint32_t number; /* 0: free */
+    enum sim_command command;
+    uint64_t epoch;
+    int64_t sent_us;
+};
+
+/* A controller's connection to a redis-server. */
+struct sim_link {
+    bool open; /* the controller knows the member */
+    bool up, connecting;
+    uint32_t connection;
+    uint32_t process; /* it leads to */
+    int64_t to_redis_at, to_controller_at, backoff_us;
+    uint32_t numbers;
+    struct sim_pending pending[SIM_PENDING];
+};
+
+struct sim_controller {
+    bool alive, paused, suspended;
+    uint32_t life; /* grows with each start */
+    struct election election;
+    struct failover failover[SIM_INSTANCES];
+    bool known[SIM_INSTANCES];     /* the record was read since the leadership began */
+    bool reloading;                /* LEAD waits for the records */
+    uint64_t leading;              /* term that the failovers were told; 0: none */
+    uint64_t seq, seq_term;        /* of published messages; the term they are counted in */
+    uint32_t ticks[SIM_INSTANCES]; /* grows with each deadline; the timers of older ones are void */
+    int64_t tick_at[SIM_INSTANCES];
+    uint32_t late[SIM_INSTANCES]; /* ticks in a row that left their deadline in the past */
+    struct sim_link links[SIM_REDISES];
+    struct world_event *inbox, **inbox_end; /* of a paused process */
+};
+
+/* ---- proxies ------------------------------------------------------------------------------------------- */
+
+struct sim_route {
+    uint64_t epoch;
+    int64_t revision;
+    int master; /* -1: held */
+    bool doubt; /* its master refused or is gone: nothing is sent until the route is confirmed or replaced */
+    int64_t hinted_us, acked_us;
+};
+
+struct sim_proxy {
+    uint64_t term, seq;
+    int64_t heard_us;
+    bool reading[SIM_INSTANCES], again[SIM_INSTANCES];
+    struct sim_route routes[SIM_INSTANCES];
+};
+
+/* ---- all of it ----------------------------------------------------------------------------------------- */
+
+enum sim_story {
+    SIM_ONE_FAULT,   /* one fault of one master with a live synced replica: nothing may be lost */
+    SIM_RESTRAINT,   /* faults that must never cause a failover */
+    SIM_CHAOS,       /* anything, anywhere */
+    SIM_REDIS_CHAOS, /* anything, of Redis processes only */
+    SIM_STORIES,
+};
+
+/* What is remembered of an instance to check the invariants. */
+struct sim_witness {
+    int candidate[SIM_EPOCHS]; /* committed in that epoch; -1: none */
+    int writer[SIM_EPOCHS];    /* that accepted writes of that epoch; -1: none */
+    uint64_t committed_epoch;
+    uint32_t next_write;
+    uint32_t n_acked;
+    uint32_t acked[1024];
+    bool must_survive[1024]; /* by position in acked */
+    bool changed;            /* a failover was committed */
+};
+
+struct sim_stats {
+    uint64_t seeds, failures, events, failovers, promotions, writes, refused_commits, takeovers, waiting,
+        full_syncs;
+    uint64_t rows[SIM_ROWS];
+    uint64_t stories[SIM_STORIES];
+};
+
+struct sim {
+    struct world world;
+    uint64_t seed;
+    enum sim_story story;
+    int n_instances;
+    int n_members[SIM_INSTANCES];
+    bool calm;                             /* faults have stopped */
+    bool gone_for_good;                    /* a process was left dead on purpose */
+    uint32_t loss_permille, slow_permille; /* of messages lost; of deliveries that take long */
+    int64_t info_period_us;
+    int64_t cut_until[SIM_PLACES][SIM_PLACES];
+    struct sim_redis redis[SIM_REDISES];
+    struct sim_zk zk;
+    struct sim_controller controllers[SIM_CONTROLLERS];
+    struct sim_proxy proxies[SIM_PROXIES];
+    struct sim_witness witness[SIM_INSTANCES];
+    uint64_t ids; /* replication ids given out */
+    int64_t calm_us, settled_us, checked_us;
+    bool done;
+    struct sim_stats *stats;
+    struct failover_update update; /* of the step under way; too large for the stack to be nice */
+};
+
+/* Index of the process at that address; -1: nobody can be there. And back. */
+int sim_redis_at(const struct topology_address *a);
+void sim_redis_address(int redis, struct topology_address *out);
+int sim_redis_index(int instance, int member);
+
+/* When something sent now from one place reaches the other, not before what was sent earlier on the same
+ * connection (*last, moved on). */
+int64_t sim_network_at(struct sim *s, int from, int to, int64_t *last);
+bool sim_network_is_cut(const struct sim *s, int a, int b);
+
+/* sim_redis.c */
+void sim_redis_create(struct sim *s, int redis, int instance, bool is_master, int follows);
+void sim_redis_kill(struct sim *s, int redis);
+void sim_redis_start(struct sim *s, int redis, enum redis_restart how);
+void sim_redis_save(struct sim *s, int redis); /* a snapshot on disk, for REDIS_OLD */
+void sim_redis_info(const struct sim *s, int redis, struct info *out);
+void sim_redis_run_id(const struct sim *s, int redis, char out[TOPOLOGY_RUN_ID_LEN + 1]);
+/* REPLICAOF: target -1 for 127.0.0.1:1, -2 for NO ONE. 0 or ERR_REPLY (loading). */
+int sim_redis_replicaof(struct sim *s, int redis, int target);
+/* False when it isn't a master that takes writes. */
+bool sim_redis_write(struct sim *s, int redis, uint32_t id);
+bool sim_redis_has(const struct redis_data *d, uint32_t id);
+
+/* sim_zk.c: the server and each client's session. */
+void sim_zk_create(struct sim *s);
+void sim_zk_set_up(struct sim *s, bool up);
+void sim_zk_expire(struct sim *s, int client);
+void sim_zk_client_start(struct sim *s, int client);
+void sim_zk_client_stop(struct sim *s, int client, bool cleanly);
+/* Breaks the client's connection; its requests under way may or may not have been, or still be, done. */
+void sim_zk_client_break(struct sim *s, int client);
+/* False when not connected (no answer comes then). */
+bool sim_zk_send(struct sim *s, const struct zk_request *request);
+/* What the ensemble would answer for the candidate now: is it in the list at all, and lowest? */
+bool sim_zk_candidate_exists(const struct sim *s, uint64_t czxid);
+bool sim_zk_candidate_leads(const struct sim *s, uint64_t czxid);
+
+/* sim_controller.c: what ZooKeeper and the network tell a controller. */
+void sim_controller_start(struct sim *s, int controller);
+void sim_controller_end(struct sim *s, int controller); /* of the seed: frees what it kept */
+void sim_controller_crash(struct sim *s, int controller);
+void sim_controller_pause(struct sim *s, int controller, bool paused);
+void sim_controller_on_session(struct sim *s, int controller, bool up, bool expired);
+void sim_controller_on_reply(struct sim *s, int controller, const struct zk_pending *p,
+                             const struct zk_reply *reply);
+void sim_controller_on_watch(struct sim *s, int controller, int instance); /* -1: the election node */
+/* The event belongs to a process that is stopped now: keeps it until it is resumed. */
+bool sim_controller_defers(struct sim *s, int controller, struct world_event *e);
+void sim_controller_tell(struct sim *s, int controller, int instance, const struct failover_event *event);
+/* sim_engine.c: runs the actions of one update. */
+void sim_engine_run(struct sim *s, int controller, int instance);
+/* sim_link.c: the connections of the controllers to the members. */
+void sim_link_open(struct sim *s, int controller, int redis);
+void sim_link_close_all(struct sim *s, int controller);
+void sim_link_nudge(struct sim *s, int controller, int redis);
+void sim_link_command(struct sim *s, int controller, int redis, enum sim_command command, uint64_t epoch,
+                      int target);
+/* The process at the other end ended: FIN or RST travels. */
+void sim_link_on_death(struct sim *s, int redis);
+
+/* sim_proxy.c */
+void sim_proxy_start(struct sim *s, int proxy);
+void sim_proxy_on_session(struct sim *s, int proxy, bool up);
+void sim_proxy_on_reply(struct sim *s, int proxy, const struct zk_pending *p, const struct zk_reply *reply);
+/* Sends the route (instance ≥ 0) or a beat to all proxies. */
+void sim_proxy_publish(struct sim *s, int controller, uint64_t term, uint64_t seq, int instance,
+                       const struct sim_route *route);
+
+/* faults.c */
+void faults_plan(struct sim *s);
+
+/* invariants.c */
+void invariants_create(struct sim *s);
+void invariants_on_commit(struct sim *s, const struct zk_request *request, const struct zk_node *before,
+                          bool known_to_lead);
+void invariants_on_action(struct sim *s, int controller, int instance, const struct failover_action *a);
+void invariants_on_write(struct sim *s, int instance, uint64_t epoch, int redis);
+void invariants_on_ack(struct sim *s, int instance, uint32_t id);
+/* The one fault of SIM_ONE_FAULT happens now. */
+void invariants_on_fault(struct sim *s, int instance);
+/* True when every instance is as it must be in the end; otherwise why not. */
+bool invariants_settled(struct sim *s, char *why, size_t why_size);
+/* After each event: once calm has begun, is all well, and does it stay so? */
+void invariants_watch_end(struct sim *s);
+
+#endif

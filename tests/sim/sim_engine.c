@@ -1,0 +1,167 @@
+/* What controller/engine.c does with an update, done to the models: each action in its order. */
+#include "tests/sim/sim.h"
+
+#include "controller/core/failover_table.h"
+
+#include <assert.h>
+#include <string.h>
+
+static void engine_on_not_committed(struct sim *s, struct world_event *e)
+{
+    if (sim_controller_defers(s, e->who, e) || s->controllers[e->who].life != e->gen)
+        return;
+    struct failover_event event = {.type = FAILOVER_ON_COMMIT_FAILED, .err = ERR_CONNECTION};
+    sim_controller_tell(s, e->who, e->target, &event);
+}
+
+static void engine_commit(struct sim *s, int controller, int instance)
+{
+    const struct sim_controller *c = &s->controllers[controller];
+    const struct failover *f = &c->failover[instance];
+    struct zk_request q;
+    q.op = ZK_OP_COMMIT;
+    q.client = controller;
+    q.instance = instance;
+    q.czxid = c->leading;
+    q.version = f->version;
+    q.record = f->proposed;
+    if (sim_zk_send(s, &q))
+        return;
+    struct world_event *e = world_after(&s->world, 0, engine_on_not_committed);
+    e->who = controller;
+    e->target = instance;
+    e->gen = c->life;
+}
+
+static void engine_note(struct sim *s, int controller, int instance)
+{
+    struct zk_request q;
+    q.op = ZK_OP_NOTE;
+    q.client = controller;
+    q.instance = instance;
+    q.czxid = s->controllers[controller].leading;
+    (void)sim_zk_send(s, &q); /* no event comes back, whatever becomes of it */
+}
+
+static void engine_publish(struct sim *s, int controller, int instance)
+{
+    struct sim_controller *c = &s->controllers[controller];
+    const struct failover *f = &c->failover[instance];
+    const struct topology_address *to = topology_route(&f->route);
+    struct sim_route route = {
+        .epoch = f->route.epoch, .revision = f->revision, .master = to ? sim_redis_at(to) : -1};
+    sim_proxy_publish(s, controller, c->leading, ++c->seq, instance, &route);
+}
+
+static void engine_member(struct sim *s, int controller, int redis, const struct failover_action *a)
+{
+    switch (a->type) {
+    case FAILOVER_DO_PROBE:
+        sim_link_nudge(s, controller, redis);
+        sim_link_command(s, controller, redis, SIM_INFO, 0, 0);
+        break;
+    case FAILOVER_DO_SEAL:
+        sim_link_command(s, controller, redis, SIM_SEAL, a->epoch, -1);
+        break;
+    case FAILOVER_DO_PROMOTE:
+        sim_link_command(s, controller, redis, SIM_PROMOTE, a->epoch, -2);
+        break;
+    case FAILOVER_DO_REPLICATE:
+        sim_link_command(s, controller, redis, SIM_REPLICATE, a->epoch, sim_redis_at(&a->target));
+        break;
+    default:
+        assert(!"an action of a member that the engine does not know");
+    }
+}
+
+static void engine_action(struct sim *s, int controller, int instance, const struct failover_action *a)
+{
+    struct sim_controller *c = &s->controllers[controller];
+    const struct failover *f = &c->failover[instance];
+    if (a->type != FAILOVER_DO_REPORT && a->type != FAILOVER_DO_PROBE)
+        world_trace(&s->world, "  c%d i%d does %s member=%d epoch=%llu", controller, instance,
+                    failover_action_name(a->type), a->member, (unsigned long long)a->epoch);
+    invariants_on_action(s, controller, instance, a);
+    switch (a->type) {
+    case FAILOVER_DO_COMMIT:
+        engine_commit(s, controller, instance);
+        break;
+    case FAILOVER_DO_HISTORY:
+        engine_note(s, controller, instance);
+        break;
+    case FAILOVER_DO_PUBLISH:
+        engine_publish(s, controller, instance);
+        break;
+    case FAILOVER_DO_RELOAD: {
+        struct zk_request q;
+        q.op = ZK_OP_GET;
+        q.client = controller;
+        q.instance = instance;
+        q.watch = q.sync = true;
+        q.czxid = 0;
+        (void)sim_zk_send(s, &q); /* when not connected, everything is read on the next connection */
+        break;
+    }
+    case FAILOVER_DO_REPORT:
+        world_trace(&s->world, "  c%d i%d says row=%u %s", controller, instance,
+                    s->update.reports[a->report].row, s->update.reports[a->report].text);
+        break;
+    default:
+        assert(a->member >= 0 && a->member < (int)f->record.n_members);
+        engine_member(s, controller, sim_redis_at(&f->record.members[a->member].address), a);
+    }
+}
+
+static void engine_on_tick(struct sim *s, struct world_event *e)
+{
+    struct sim_controller *c = &s->controllers[e->who];
+    if (sim_controller_defers(s, e->who, e) || c->ticks[e->target] != e->gen || c->life != e->number)
+        return;
+    c->tick_at[e->target] = 0;
+    struct failover_event event = {.type = FAILOVER_ON_TICK};
+    sim_controller_tell(s, e->who, e->target, &event);
+    int64_t deadline_us = failover_deadline_us(&c->failover[e->target]);
+    bool late = deadline_us != 0 && deadline_us <= s->world.now_us;
+    c->late[e->target] = late ? c->late[e->target] + 1 : 0;
+    if (c->late[e->target] > 20)
+        world_fail(&s->world, "deadline", "c%d i%d phase %s: ticks in a row leave the deadline in the past",
+                   e->who, e->target, failover_phase_name(c->failover[e->target].phase));
+}
+
+static void engine_arm(struct sim *s, int controller, int instance)
+{
+    struct sim_controller *c = &s->controllers[controller];
+    int64_t deadline_us = failover_deadline_us(&c->failover[instance]);
+    if (deadline_us == c->tick_at[instance])
+        return;
+    c->tick_at[instance] = deadline_us;
+    c->ticks[instance]++;
+    if (deadline_us == 0)
+        return;
+    int64_t at_us = deadline_us > s->world.now_us ? deadline_us : s->world.now_us + 1000;
+    struct world_event *e = world_at(&s->world, at_us, engine_on_tick);
+    e->who = controller;
+    e->target = instance;
+    e->gen = c->ticks[instance];
+    e->number = c->life;
+}
+
+void sim_engine_run(struct sim *s, int controller, int instance)
+{
+    struct sim_controller *c = &s->controllers[controller];
+    struct failover *f = &c->failover[instance];
+    for (uint32_t k = 0; k < failover_table_rows; k++) {
+        if (s->update.taken >> k & 1)
+            s->stats->rows[k]++;
+    }
+    for (uint32_t k = 0; k < s->update.n; k++)
+        engine_action(s, controller, instance, &s->update.actions[k]);
+    for (uint32_t k = 0; f->has_record && k < f->record.n_members; k++) {
+        int redis = sim_redis_at(&f->record.members[k].address);
+        if (redis < 0 || !s->redis[redis].exists)
+            world_fail(&s->world, "members", "the record names a member that never was");
+        else if (!c->links[redis].open)
+            sim_link_open(s, controller, redis);
+    }
+    engine_arm(s, controller, instance);
+}

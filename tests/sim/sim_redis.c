@@ -1,0 +1,463 @@
+/* A model of redis-server 7.0's replication: roles, replication ids, offsets, PSYNC, loss of data at a
+ * restart.
+ *
+ *   follows ─► attach ─► refused, loading or master without its own master ─► again in a second
+ *                    ├─► id and offset known there ─► partial: the missing writes are copied
+ *                    └─► full: after full_sync_us the own data is replaced by the master's
+ *
+ * Source: the behaviour of replication.c and rdb.c of Redis 7.0 as documented and as observed. */
+#include "tests/sim/sim.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REDIS_PORT = 7000, REDIS_PING_BYTES = 14, REDIS_WRITE_BYTES = 37, REDIS_CRON_US = 1000000 };
+
+static void redis_on_attach(struct sim *s, struct world_event *e);
+static void redis_on_synced(struct sim *s, struct world_event *e);
+
+int sim_redis_at(const struct topology_address *a)
+{
+    int redis = (int)a->port - REDIS_PORT;
+    return strcmp(a->host, "10.0.0.1") == 0 && redis >= 0 && redis < SIM_REDISES ? redis : -1;
+}
+
+void sim_redis_address(int redis, struct topology_address *out)
+{
+    assert(redis >= 0 && redis < SIM_REDISES);
+    *out = (struct topology_address){.host = "10.0.0.1", .port = (uint16_t)(REDIS_PORT + redis)};
+}
+
+int sim_redis_index(int instance, int member)
+{
+    return instance * SIM_MEMBERS + member;
+}
+
+static void redis_id(char out[TOPOLOGY_RUN_ID_LEN + 1], char kind, uint64_t value)
+{
+    memset(out, '0', TOPOLOGY_RUN_ID_LEN);
+    out[0] = kind;
+    for (int i = TOPOLOGY_RUN_ID_LEN - 1; value; i--, value >>= 4)
+        out[i] = "0123456789abcdef"[value & 15];
+    out[TOPOLOGY_RUN_ID_LEN] = '\0';
+}
+
+void sim_redis_run_id(const struct sim *s, int redis, char out[TOPOLOGY_RUN_ID_LEN + 1])
+{
+    redis_id(out, 'a', (uint64_t)(redis + 1) << 16 | s->redis[redis].process);
+}
+
+/* ---- data ---------------------------------------------------------------------------------------------- */
+
+static void redis_append(struct redis_data *d, struct redis_write write)
+{
+    if (d->n == d->room) {
+        d->room = d->room ? 2 * d->room : 64;
+        d->writes = (struct redis_write *)realloc(d->writes, d->room * sizeof(*d->writes));
+        if (!d->writes)
+            abort();
+    }
+    d->writes[d->n++] = write;
+}
+
+static void redis_copy(struct redis_data *to, const struct redis_data *from)
+{
+    struct redis_write *writes = to->writes;
+    uint32_t room = to->room;
+    if (room < from->n) {
+        room = from->room;
+        writes = (struct redis_write *)realloc(writes, room * sizeof(*writes));
+        if (!writes)
+            abort();
+    }
+    *to = *from;
+    to->writes = writes;
+    to->room = room;
+    if (from->n)
+        memcpy(writes, from->writes, from->n * sizeof(*writes));
+}
+
+bool sim_redis_has(const struct redis_data *d, uint32_t id)
+{
+    for (uint32_t i = d->n; i-- > 0;) {
+        if (d->writes[i].id == id)
+            return true;
+    }
+    return false;
+}
+
+/* ---- the stream from a master to its replicas ---------------------------------------------------------- */
+
+static bool redis_is_attached(const struct sim *s, int replica, int master)
+{
+    const struct sim_redis *r = &s->redis[replica];
+    return r->alive && r->link_up && r->follows == master;
+}
+
+static void redis_on_feed(struct sim *s, struct world_event *e)
+{
+    struct sim_redis *r = &s->redis[e->who];
+    if (!r->alive || e->gen != r->link || !r->link_up)
+        return;
+    r->heard_us = s->world.now_us;
+    if (e->x <= r->data.offset)
+        return; /* it came with the synchronization */
+    r->data.offset = e->x;
+    if (e->y)
+        redis_append(&r->data, (struct redis_write){.end = e->x, .id = (uint32_t)e->y});
+    for (int k = 0; k < SIM_REDISES; k++) {
+        if (redis_is_attached(s, k, e->who)) {
+            int64_t at = sim_network_at(s, SIM_PLACE_REDIS + e->who, SIM_PLACE_REDIS + k, &r->feed_at[k]);
+            struct world_event *next = world_at(&s->world, at, redis_on_feed);
+            next->who = k;
+            next->gen = s->redis[k].link;
+            next->x = e->x;
+            next->y = e->y;
+        }
+    }
+}
+
+/* The master's history grows by `bytes`; id 0 is a ping. */
+static void redis_propagate(struct sim *s, int redis, uint32_t id, int64_t bytes)
+{
+    struct sim_redis *r = &s->redis[redis];
+    r->data.offset += r->backlog ? bytes : 1;
+    if (id)
+        redis_append(&r->data, (struct redis_write){.end = r->data.offset, .id = id});
+    for (int k = 0; k < SIM_REDISES; k++) {
+        if (!redis_is_attached(s, k, redis))
+            continue;
+        int64_t at = sim_network_at(s, SIM_PLACE_REDIS + redis, SIM_PLACE_REDIS + k, &r->feed_at[k]);
+        struct world_event *e = world_at(&s->world, at, redis_on_feed);
+        e->who = k;
+        e->gen = s->redis[k].link;
+        e->x = r->data.offset;
+        e->y = id;
+    }
+}
+
+bool sim_redis_write(struct sim *s, int redis, uint32_t id)
+{
+    struct sim_redis *r = &s->redis[redis];
+    if (!r->alive || r->loading || !r->is_master)
+        return false;
+    redis_propagate(s, redis, id, REDIS_WRITE_BYTES);
+    return true;
+}
+
+static void redis_on_cron(struct sim *s, struct world_event *e)
+{
+    struct sim_redis *r = &s->redis[e->who];
+    if (!r->alive || r->process != e->gen)
+        return;
+    bool has_replicas = false;
+    for (int k = 0; k < SIM_REDISES; k++)
+        has_replicas |= redis_is_attached(s, k, e->who);
+    if (r->is_master && !r->loading && has_replicas)
+        redis_propagate(s, e->who, 0, REDIS_PING_BYTES);
+    struct world_event *next = world_after(&s->world, REDIS_CRON_US, redis_on_cron);
+    next->who = e->who;
+    next->gen = e->gen;
+}
+
+/* ---- attaching to a master ----------------------------------------------------------------------------- */
+
+static void redis_attach_after(struct sim *s, int redis, int64_t delay_us)
+{
+    struct sim_redis *r = &s->redis[redis];
+    r->link_up = false;
+    r->syncing = false;
+    struct world_event *e = world_after(&s->world, delay_us, redis_on_attach);
+    e->who = redis;
+    e->gen = ++r->link;
+}
+
+static void redis_on_lost(struct sim *s, struct world_event *e)
+{
+    struct sim_redis *r = &s->redis[e->who];
+    if (!r->alive || e->gen != r->link)
+        return;
+    redis_attach_after(s, e->who, world_between(&s->world, 50, 500)); /* tries again at once, as Redis does */
+}
+
+/* Everybody attached to `redis` (or synchronizing with it) sees the connection end. */
+static void redis_drop_replicas(struct sim *s, int redis)
+{
+    for (int k = 0; k < SIM_REDISES; k++) {
+        struct sim_redis *r = &s->redis[k];
+        if (!r->alive || r->is_master || r->follows != redis || (!r->link_up && !r->syncing))
+            continue;
+        int64_t at =
+            sim_network_at(s, SIM_PLACE_REDIS + redis, SIM_PLACE_REDIS + k, &s->redis[redis].feed_at[k]);
+        struct world_event *e = world_at(&s->world, at, redis_on_lost);
+        e->who = k;
+        e->gen = r->link;
+    }
+}
+
+static bool redis_may_continue(const struct sim_redis *r, const struct sim_redis *master)
+{
+    if (!r->cached || !master->backlog)
+        return false;
+    int64_t from = r->data.offset + 1;
+    bool known =
+        r->data.id == master->data.id || (r->data.id == master->data.id2 && from <= master->data.second);
+    return known && from >= master->backlog_from && r->data.offset <= master->data.offset;
+}
+
+static void redis_continue(struct sim *s, int redis, const struct sim_redis *master)
+{
+    struct sim_redis *r = &s->redis[redis];
+    if (r->data.id != master->data.id) {
+        r->data.id2 = r->data.id;
+        r->data.second = r->data.offset + 1;
+        r->data.id = master->data.id;
+        redis_drop_replicas(s, redis);
+    }
+    if (!r->backlog) {
+        r->backlog = true;
+        r->backlog_from = r->data.offset + 1;
+    }
+    for (uint32_t i = 0; i < master->data.n; i++) {
+        if (master->data.writes[i].end > r->data.offset)
+            redis_append(&r->data, master->data.writes[i]);
+    }
+    r->data.offset = master->data.offset;
+    r->link_up = true;
+    r->cached = true;
+    r->heard_us = s->world.now_us;
+    world_trace(&s->world, "redis %d continues with %d at %lld", redis, r->follows,
+                (long long)r->data.offset);
+}
+
+static void redis_on_attach(struct sim *s, struct world_event *e)
+{
+    struct sim_redis *r = &s->redis[e->who];
+    if (!r->alive || e->gen != r->link || r->is_master)
+        return;
+    struct sim_redis *master = r->follows >= 0 ? &s->redis[r->follows] : NULL;
+    if (r->loading || !master || !master->alive || master->loading ||
+        (!master->is_master && !master->link_up) ||
+        sim_network_is_cut(s, SIM_PLACE_REDIS + e->who, SIM_PLACE_REDIS + r->follows)) {
+        redis_attach_after(s, e->who, REDIS_CRON_US);
+        return;
+    }
+    if (redis_may_continue(r, master)) {
+        redis_continue(s, e->who, master);
+        return;
+    }
+    if (!master->backlog) { /* a history that nobody could continue: Redis begins a new one */
+        master->backlog = true;
+        master->data.id = ++s->ids;
+        master->data.id2 = 0;
+        master->data.second = -1;
+        master->backlog_from = master->data.offset + 1;
+    }
+    world_trace(&s->world, "redis %d needs a full synchronization with %d", e->who, r->follows);
+    r->syncing = true; /* the own data and position stay until the master's has arrived */
+    struct world_event *next = world_after(&s->world, r->full_sync_us, redis_on_synced);
+    next->who = e->who;
+    next->gen = r->link;
+    next->number = master->process;
+}
+
+static void redis_on_synced(struct sim *s, struct world_event *e)
+{
+    struct sim_redis *r = &s->redis[e->who];
+    if (!r->alive || e->gen != r->link || !r->syncing)
+        return;
+    const struct sim_redis *master = &s->redis[r->follows];
+    if (!master->alive || master->process != e->number) {
+        redis_attach_after(s, e->who, REDIS_CRON_US);
+        return;
+    }
+    world_trace(&s->world, "redis %d replaced its %u writes by the %u of %d", e->who, r->data.n,
+                master->data.n, r->follows);
+    s->stats->full_syncs++;
+    redis_drop_replicas(s, e->who);
+    redis_copy(&r->data, &master->data);
+    r->backlog = true;
+    r->backlog_from = r->data.offset + 1;
+    r->syncing = false;
+    r->link_up = true;
+    r->cached = true;
+    r->heard_us = s->world.now_us;
+}
+
+int sim_redis_replicaof(struct sim *s, int redis, int target)
+{
+    struct sim_redis *r = &s->redis[redis];
+    assert(r->alive);
+    if (r->loading)
+        return ERR_REPLY;
+    r->sealed_epoch = 0;
+    if (target == -2) {
+        if (r->is_master)
+            return 0;
+        r->data.id2 = r->data.id;
+        r->data.second = r->data.offset + 1;
+        r->data.id = ++s->ids;
+        r->is_master = true;
+        r->link++;
+        r->link_up = r->syncing = r->cached = false;
+        redis_drop_replicas(s, redis);
+        return 0;
+    }
+    if (!r->is_master && r->follows == target && target >= 0)
+        return 0; /* "Already connected to specified master" */
+    if (r->is_master)
+        r->cached = true; /* Redis remembers its own position, to continue with a new master */
+    r->is_master = false;
+    r->follows = target;
+    redis_attach_after(s, redis, world_between(&s->world, 50, 500));
+    return 0;
+}
+
+/* ---- INFO ---------------------------------------------------------------------------------------------- */
+
+void sim_redis_info(const struct sim *s, int redis, struct info *out)
+{
+    const struct sim_redis *r = &s->redis[redis];
+    info_init(out);
+    sim_redis_run_id(s, redis, out->run_id);
+    memcpy(out->version, "7.0.15", 7);
+    out->loading = r->loading;
+    out->role = r->is_master ? INFO_ROLE_MASTER : INFO_ROLE_REPLICA;
+    redis_id(out->repl_id, 'b', r->data.id);
+    redis_id(out->repl_id2, r->data.id2 ? 'b' : '0', r->data.id2);
+    out->second_offset = r->data.id2 ? r->data.second : -1;
+    out->replica_priority = 100;
+    out->offset =
+        r->is_master || r->cached ? r->data.offset : 1; /* as Redis says it of one that never had a master */
+    if (!r->is_master) {
+        if (r->follows >= 0)
+            sim_redis_address(r->follows, &out->master);
+        else
+            out->master = (struct topology_address){.host = "127.0.0.1", .port = 1};
+        out->syncing = r->syncing;
+        out->master_link_up = r->link_up;
+        out->master_last_io_s = r->link_up ? (int)((s->world.now_us - r->heard_us) / 1000000) : -1;
+    }
+    for (int k = 0; k < SIM_REDISES; k++) {
+        if (!redis_is_attached(s, k, redis))
+            continue;
+        struct info_replica *replica = &out->replicas[out->n_replicas++];
+        sim_redis_address(k, &replica->address);
+        replica->offset = s->redis[k].data.offset;
+        replica->online = true;
+    }
+}
+
+/* ---- processes ----------------------------------------------------------------------------------------- */
+
+void sim_redis_create(struct sim *s, int redis, int instance, bool is_master, int follows)
+{
+    struct sim_redis *r = &s->redis[redis];
+    struct redis_data data = r->data, disk = r->disk; /* their storage is used again */
+    memset(r, 0, sizeof(*r));
+    r->data = data;
+    r->disk = disk;
+    r->exists = r->alive = true;
+    r->instance = instance;
+    r->process = 1;
+    r->is_master = is_master;
+    r->follows = is_master ? -1 : follows;
+    r->link = 1;
+    r->link_up = r->cached = !is_master;
+    r->backlog = true;
+    r->full_sync_us = world_between(&s->world, 600000, 3000000);
+    r->heard_us = s->world.now_us;
+    r->data.n = 0;
+    r->data.offset = 1000;
+    r->data.id = is_master ? ++s->ids : s->redis[follows].data.id;
+    r->data.id2 = 0;
+    r->data.second = -1;
+    r->backlog_from = 1;
+    struct world_event *e = world_after(&s->world, world_between(&s->world, 1, REDIS_CRON_US), redis_on_cron);
+    e->who = redis;
+    e->gen = r->process;
+    sim_redis_save(s, redis);
+}
+
+void sim_redis_save(struct sim *s, int redis)
+{
+    redis_copy(&s->redis[redis].disk, &s->redis[redis].data);
+}
+
+void sim_redis_kill(struct sim *s, int redis)
+{
+    struct sim_redis *r = &s->redis[redis];
+    assert(r->alive);
+    world_trace(&s->world, "redis %d dies", redis);
+    r->alive = false;
+    r->link_up = r->syncing = false;
+    r->link++;
+    redis_drop_replicas(s, redis);
+    sim_link_on_death(s, redis);
+}
+
+static void redis_on_loaded(struct sim *s, struct world_event *e)
+{
+    struct sim_redis *r = &s->redis[e->who];
+    if (!r->alive || r->process != e->gen)
+        return;
+    r->loading = false;
+    if (!r->is_master)
+        redis_attach_after(s, e->who, 100);
+}
+
+/* What a new process finds on its disk. */
+static void redis_restore(struct sim *s, struct sim_redis *r, enum redis_restart how)
+{
+    r->backlog = false;
+    r->cached = false;
+    if (how == REDIS_OLD)
+        redis_copy(&r->data, &r->disk);
+    if (how == REDIS_EMPTY)
+        r->data.n = 0;
+    if (how == REDIS_EMPTY || how == REDIS_NO_OFFSET) {
+        r->data.id = ++s->ids;
+        r->data.id2 = 0;
+        r->data.second = -1;
+        r->data.offset = 0;
+        for (uint32_t i = 0; i < r->data.n; i++)
+            r->data.writes[i].end = 0;
+    } else if (r->is_master) {
+        r->data.id2 = r->data.id;
+        r->data.second = r->data.offset + 1;
+        r->data.id = ++s->ids;
+        r->backlog = true;
+        r->backlog_from = r->data.offset + 1;
+    } else {
+        r->data.id2 = 0;
+        r->data.second = -1;
+        r->cached = true;
+    }
+}
+
+void sim_redis_start(struct sim *s, int redis, enum redis_restart how)
+{
+    struct sim_redis *r = &s->redis[redis];
+    assert(r->exists && !r->alive);
+    world_trace(&s->world, "redis %d starts: boot=%d data=%d", redis, (int)r->boot, (int)how);
+    r->process++;
+    r->alive = true;
+    r->is_master = r->boot == REDIS_BOOT_MASTER;
+    r->follows = r->boot == REDIS_BOOT_REPLICA ? r->boot_follows : -1;
+    r->sealed_epoch = 0;
+    memset(r->feed_at, 0, sizeof(r->feed_at));
+    redis_restore(s, r, how);
+    r->link_up = r->syncing = false;
+    r->loading = true;
+    bool slow = world_chance(&s->world, 300);
+    struct world_event *e =
+        world_after(&s->world, slow ? world_between(&s->world, 1000, 800000) : 200, redis_on_loaded);
+    e->who = redis;
+    e->gen = r->process;
+    e = world_after(&s->world, REDIS_CRON_US, redis_on_cron);
+    e->who = redis;
+    e->gen = r->process;
+    sim_redis_save(s, redis);
+}

@@ -25,6 +25,7 @@ struct announcer {
     unsigned hurried; /* quick beats still to send */
     char id[TOPOLOGY_NAME_MAX + 1];
     uint64_t term, seq, revision;
+    uint64_t counted; /* the term that seq counts in; outlives a loss of leadership */
 };
 
 static void announcer_send(struct announcer *a, struct message *m)
@@ -125,7 +126,12 @@ void announcer_lead(struct announcer *a, uint64_t term)
     if (term == a->term)
         return;
     a->term = term;
-    a->seq = 0;
+    /* A leader whose connection to ZooKeeper broke and came back leads again in the same term: proxies
+     * would take messages numbered from 1 again for late duplicates. */
+    if (term != 0 && term != a->counted) {
+        a->counted = term;
+        a->seq = 0;
+    }
     if (term == 0) {
         ev_timer_stop(loop_ev(a->loop), &a->beat);
         return;

@@ -184,7 +184,6 @@ static bool failover_absorb_sealed(struct failover *f, const struct failover_eve
     bool counts = event->err == 0 && f->health[event->member].link == HEALTH_LINK_UP;
     if (counts) {
         assert(event->info);
-        m->mid_sync = f->health[event->member].info_known && f->health[event->member].info.syncing;
         failover_take_info(f, event->member, event->info, event->now_us);
     } else {
         m->retry_at_us = event->now_us + seal_retry_us;

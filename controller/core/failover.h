@@ -106,7 +106,6 @@ struct failover_member {
     bool seal_pending;      /* SEAL sent, no answer yet */
     bool sealed;            /* answered, for `seal_epoch`, on the current connection */
     bool seal_failed;       /* answered with an error (loading, ...): tried again at retry_at_us */
-    bool mid_sync;          /* was in a full synchronization when it was sealed */
     uint64_t seal_epoch;    /* of the newest SEAL sent */
     bool replicate_pending; /* REPLICATE sent, no answer yet */
     int64_t retry_at_us;    /* no further SEAL or REPLICATE before */

@@ -32,7 +32,6 @@ static void failover_fill_select(const struct failover *f, struct select_member 
         members[k].sealed = f->members[k].sealed;
         members[k].may_return = f->health[k].link != HEALTH_LINK_UP;
         members[k].info = f->health[k].info;
-        members[k].info.syncing = members[k].info.syncing || f->members[k].mid_sync;
     }
 }
 
@@ -88,7 +87,7 @@ static void failover_seal_member(struct failover *f, struct failover_update *out
 {
     struct failover_member *m = &f->members[member];
     m->seal_pending = true;
-    m->sealed = m->seal_failed = m->mid_sync = false;
+    m->sealed = m->seal_failed = false;
     m->seal_epoch = f->record.epoch;
     failover_add(out, FAILOVER_DO_SEAL, member, f->record.epoch);
 }
@@ -101,7 +100,7 @@ static void failover_seal_all(struct failover *f, const struct failover_event *e
     f->deadline_us = event->now_us + seal_wait_us;
     for (int k = 0; k < (int)f->record.n_members; k++) {
         struct failover_member *m = &f->members[k];
-        m->sealed = m->seal_pending = m->seal_failed = m->mid_sync = false;
+        m->sealed = m->seal_pending = m->seal_failed = false;
         m->replicate_pending = false;
         m->retry_at_us = 0;
         if (f->health[k].link == HEALTH_LINK_UP)

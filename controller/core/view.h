@@ -1,12 +1,13 @@
 /* What the controllers show of themselves: the JSON of the HTTP API's GET requests. Pure (jansson).
  *
  * Input is borrowed. Every function returns compact JSON in memory of its own, to be freed with free(), and
- * its length; NULL only when out of memory. Times are Unix milliseconds; what is not known has no field (or
- * null where the interface names the field). Passwords are never in it.
+ * its length; NULL only when out of memory. Times are Unix milliseconds; what is not known is null where the
+ * design's interfaces name the field, and has no field otherwise. Passwords are never in it.
  *
  *   struct failover (a controller's memory) ──┐
- *                                             ├─► view ─► /v1/topology, /v1/instances[/NAME], mrctl,
- * dashboard struct topology_instance (ZooKeeper) ─────┘     (then the members' state is "unknown") */
+ *   struct topology_instance (ZooKeeper) ─────┴─► view ─► HTTP API ─► mrctl, dashboard
+ *
+ * From the record alone the members' state is "unknown". */
 #ifndef MR_CONTROLLER_CORE_VIEW_H
 #define MR_CONTROLLER_CORE_VIEW_H
 

@@ -1,0 +1,197 @@
+/* Topology: the tree and one instance in full; tables are render_tables.c's. */
+#include "mrctl/render.h"
+
+#include "mrctl/json_get.h"
+#include "mrctl/line.h"
+#include "mrctl/render_text.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- one member ---------------------------------------------------------------------------------------- */
+
+static void render_member(FILE *out, const json_t *instance, const json_t *member, int width, bool is_last)
+{
+    const char *address = json_get_text(member, "address"), *role = json_get_text(member, "role");
+    struct line l;
+    line_begin(&l, out, is_last ? "└─ " : "├─ ", is_last ? "      " : "│     ");
+    line_add(&l, "%-*s", width, address);
+    line_add(&l, "%-7s", role);
+    line_add(&l, "%-7s", json_get_text(member, "state"));
+    int64_t offset = json_get_int(member, "offset"), lag_bytes = json_get_int(member, "lag_bytes");
+    if (offset >= 0)
+        line_add(&l, "offset %" PRId64, offset);
+    if (strcmp(role, "master") != 0) {
+        char size[RENDER_SIZE_MAX];
+        if (lag_bytes >= 0)
+            line_add(&l, "lag %s", render_size(lag_bytes, size));
+        if (json_is_string(json_object_get(member, "link")))
+            line_add(&l, "link %s", json_get_text(member, "link"));
+    }
+    if (json_is_true(json_object_get(member, "candidate")))
+        line_add(&l, "candidate");
+    if (strcmp(address, json_get_word(instance, "next")) == 0)
+        line_add(&l, "next");
+    line_add(&l, "%s", json_get_word(member, "priority"));
+    if (json_get_word(member, "zone")[0] != '\0')
+        line_add(&l, "zone %s", json_get_word(member, "zone"));
+    if (json_get_word(member, "note")[0] != '\0')
+        line_add(&l, "(%s)", json_get_word(member, "note"));
+    line_end(&l);
+}
+
+/* ---- one instance -------------------------------------------------------------------------------------- */
+
+static void render_proxies_line(FILE *out, const json_t *instance, bool is_last)
+{
+    int64_t proxies = json_get_int(instance, "proxies"), acked = json_get_int(instance, "acked");
+    if (proxies < 0)
+        return;
+    struct line l;
+    line_begin(&l, out, is_last ? "└─ " : "├─ ", is_last ? "   " : "│  ");
+    if (acked >= 0)
+        line_add(&l, "proxies: %" PRId64 " of %" PRId64 " switched to epoch %" PRId64, acked, proxies,
+                 json_get_int(instance, "epoch"));
+    else
+        line_add(&l, "proxies: %" PRId64, proxies);
+    const json_t *slowest_ms = json_object_get(instance, "slowest_ms");
+    if (json_is_number(slowest_ms))
+        line_add(&l, "slowest %.1f ms", json_number_value(slowest_ms));
+    line_end(&l);
+}
+
+static void render_failover(FILE *out, const char *title, const json_t *failover)
+{
+    struct line l;
+    char when[RENDER_TIME_MAX];
+    line_begin(&l, out, "└─ ", "   ");
+    line_add(&l, "%s %s", title, render_time(json_get_int(failover, "at"), when));
+    line_add(&l, "%s", json_get_text(failover, "verdict"));
+    line_add(&l, "epoch %" PRId64, json_get_int(failover, "epoch"));
+    if (json_get_word(failover, "old_master")[0] != '\0')
+        line_add(&l, "from %s", json_get_word(failover, "old_master"));
+    render_timeline(&l, json_object_get(failover, "timeline_ms"));
+    line_end(&l);
+}
+
+static int render_address_width(const json_t *members)
+{
+    int width = 0;
+    size_t k;
+    json_t *member;
+    json_array_foreach(members, k, member)
+    {
+        int columns = line_columns(json_get_text(member, "address"));
+        width = columns > width ? columns : width;
+    }
+    return width;
+}
+
+static void render_tree(FILE *out, const json_t *instance)
+{
+    const json_t *members = json_object_get(instance, "members");
+    const json_t *under_way = json_object_get(instance, "failover");
+    const json_t *last = json_object_get(instance, "last_failover");
+    bool has_failover = json_is_object(under_way) || json_is_object(last);
+    bool has_proxies = json_get_int(instance, "proxies") >= 0;
+    struct line l;
+    line_begin(&l, out, "", "   ");
+    line_add(&l, "%s", json_get_text(instance, "name"));
+    line_add(&l, "127.0.0.1:%" PRId64, json_get_int(instance, "port"));
+    line_add(&l, "epoch %" PRId64, json_get_int(instance, "epoch"));
+    line_add(&l, "%s", json_get_text(instance, "state"));
+    line_add(&l, "%s", json_get_text(instance, "durability"));
+    if (json_get_word(instance, "waiting")[0] != '\0')
+        line_add(&l, "waiting: %s", json_get_word(instance, "waiting"));
+    line_end(&l);
+    int width = render_address_width(members);
+    size_t k, n = json_array_size(members);
+    json_t *member;
+    json_array_foreach(members, k, member)
+    {
+        render_member(out, instance, member, width, k + 1 == n && !has_proxies && !has_failover);
+    }
+    render_proxies_line(out, instance, !has_failover);
+    if (json_is_object(under_way))
+        render_failover(out, "failover since", under_way);
+    else if (json_is_object(last))
+        render_failover(out, "last failover", last);
+}
+
+void render_topology(FILE *out, const json_t *topology)
+{
+    const json_t *instances = json_object_get(topology, "instances");
+    const json_t *set_aside = json_object_get(topology, "set_aside");
+    size_t k;
+    json_t *item;
+    if (strcmp(json_get_word(topology, "zookeeper"), "down") == 0)
+        (void)fputs("ZooKeeper is away: this may be old, and no failover is possible until it is back.\n",
+                    out);
+    if (json_is_null(json_object_get(topology, "leader")) &&
+        strcmp(json_get_word(topology, "source"), "zookeeper") != 0)
+        (void)fputs("No controller leads now: no failover is possible until one does.\n", out);
+    json_array_foreach(instances, k, item)
+    {
+        if (k > 0)
+            (void)fputc('\n', out);
+        render_tree(out, item);
+    }
+    json_array_foreach(set_aside, k, item)
+    {
+        struct line l;
+        line_begin(&l, out, "", "   ");
+        line_add(&l, "%s", json_get_text(item, "name"));
+        line_add(&l, "set aside, its znode can't be read: %s", json_get_text(item, "why"));
+        line_end(&l);
+    }
+    if (json_array_size(instances) == 0 && json_array_size(set_aside) == 0)
+        (void)fputs("No instances yet: mrctl adopt NAME HOST:PORT takes one in.\n", out);
+}
+
+/* ---- everything about one ------------------------------------------------------------------------------ */
+
+/* "key value" of each field, wrapped. */
+static void render_fields(FILE *out, const char *title, json_t *object)
+{
+    struct line l;
+    const char *key;
+    json_t *value;
+    line_begin(&l, out, title, "  ");
+    json_object_foreach(object, key, value)
+    {
+        if (json_is_string(value) && json_string_value(value)[0] != '\0')
+            line_add(&l, "%s %s", key, json_string_value(value));
+        else if (json_is_integer(value))
+            line_add(&l, "%s %" JSON_INTEGER_FORMAT, key, json_integer_value(value));
+        else if (json_is_boolean(value))
+            line_add(&l, "%s %s", key, json_is_true(value) ? "yes" : "no");
+    }
+    line_end(&l);
+}
+
+void render_instance(FILE *out, const json_t *instance)
+{
+    const json_t *record = json_object_get(instance, "record");
+    size_t k;
+    json_t *item;
+    render_tree(out, instance);
+    const json_t *last = json_object_get(instance, "last_failover");
+    if (json_get_word(last, "evidence")[0] != '\0') {
+        struct line l;
+        line_begin(&l, out, "\nevidence  ", "  ");
+        line_add(&l, "%s", json_get_word(last, "evidence"));
+        line_end(&l);
+    }
+    if (json_is_object(json_object_get(record, "policy")))
+        render_fields(out, "\npolicy    ", json_object_get(record, "policy"));
+    if (json_is_object(json_object_get(record, "auth")))
+        render_fields(out, "login     ", json_object_get(record, "auth"));
+    json_array_foreach(json_object_get(record, "epochs"), k, item)
+    {
+        render_fields(out, k == 0 ? "\nepochs    " : "          ", item);
+    }
+    json_array_foreach(json_object_get(instance, "observed"), k, item)
+    {
+        render_fields(out, k == 0 ? "\nobserved  " : "          ", item);
+    }
+}

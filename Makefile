@@ -163,7 +163,8 @@ check-options: deps            ## every option of --help is in README, and the o
 	@/usr/bin/python3 .ci/check-options README.md $(BINARIES)
 
 check-deploy: deps             ## deploy/: Marathon definitions, systemd units, Dockerfiles, shell scripts
-	@/usr/bin/python3 deploy/check.py
+	@$(PARALLEL) programs
+	@MR_BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 deploy/check.py
 
 .PHONY: format format-check tidy
 FORMATTED := $(shell find common controller proxy mrctl tests -name '*.[ch]' 2>/dev/null | sort)

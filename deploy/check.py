@@ -19,6 +19,7 @@ TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP / "deploy" / "marathon"))
 import raml  # noqa: E402  (the line above makes it importable)
 
+BUILD = TOP / os.environ.get("MR_BUILD", "build")
 PROGRAMS = ("mr-controller", "mr-proxy", "mrctl")
 HARDENING = ("NoNewPrivileges", "ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "RestrictNamespaces",
              "MemoryDenyWriteExecute", "SystemCallFilter", "CapabilityBoundingSet", "RestrictAddressFamilies")
@@ -173,12 +174,26 @@ def docker_problems(text):
     return problems
 
 
+def runtime_packages(binary):
+    """The Debian packages that a program's shared libraries come from, those of every Debian system excepted."""
+    dynamic = subprocess.run(["objdump", "-p", binary], capture_output=True, text=True, check=True).stdout
+    packages = set()
+    for library in re.findall(r"^ +NEEDED +(\S+)", dynamic, re.M):
+        owner = subprocess.run(["dpkg-query", "-S", f"*/{library}"], capture_output=True, text=True, check=True).stdout
+        packages |= {line.split(":", 1)[0] for line in owner.splitlines()}
+    return packages - {"libc6", "libgcc-s1"}
+
+
 def check_docker():
     for program, name in zip(PROGRAMS, ("controller", "proxy", "mrctl")):
         text = read(f"deploy/docker/Dockerfile.{name}")
         problems = docker_problems(text)
         if f'ENTRYPOINT ["/usr/local/bin/{program}"]' not in text:
             problems.append(f"does not start {program}")
+        binary = BUILD / "bin" / program
+        if binary.exists():
+            final = set(text.split("\nFROM ")[-1].split())
+            problems += [f"the final stage lacks {p}" for p in sorted(runtime_packages(binary) - final)]
         report(f"deploy/docker/Dockerfile.{name}", problems)
     broken = read("deploy/docker/Dockerfile.mrctl").replace("COPY mrctl mrctl", "COPY ctl mrctl")
     report("deploy/docker: a missing source is refused", [] if docker_problems(broken) else ["accepted"])

@@ -177,7 +177,7 @@ format-check: deps             ## fail when clang-format 14 would change a file
 TIDIED    := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(filter %.c,$(FORMATTED)))
 tidy: deps                     ## clang-tidy; every warning is an error
 	@$(PARALLEL) -k $(TIDIED)
-$(BUILD)/tidy/%.ok: $(BUILD)/obj/%.o .clang-tidy
+$(BUILD)/tidy/%.ok: $(BUILD)/obj/%.o .clang-tidy tests/.clang-tidy
 	@mkdir -p $(@D)
 	$(call say,TIDY,$*.c)
 	$(Q)clang-tidy-14 -quiet $*.c -- -std=gnu11 $(CPPFLAGS) 2>&1 | { grep -vE '^[0-9]+ warnings? ' || true; }

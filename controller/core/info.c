@@ -236,7 +236,10 @@ static void info_finish(struct info_draft *d)
     if (!d->replication_seen)
         return;
     if (out->role == INFO_ROLE_REPLICA) {
-        out->offset = d->replica_offset >= 0 ? d->replica_offset : d->master_offset;
+        /* Redis says slave_repl_offset:1 while it has neither a master nor a cached one (a full
+         * synchronization that was cut short); its own count of the applied stream goes on in
+         * master_repl_offset. */
+        out->offset = d->replica_offset > d->master_offset ? d->replica_offset : d->master_offset;
         if (!d->host_known)
             memset(&out->master, 0, sizeof(out->master));
     } else {

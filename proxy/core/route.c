@@ -28,3 +28,47 @@ bool route_from_instance(const struct topology_instance *i, uint64_t revision, s
             out->replicas[out->n_replicas++] = i->members[m].address;
     return true;
 }
+
+void route_from_message(const struct message *m, const struct route *known, struct route *out)
+{
+    struct route r = {0};
+
+    assert(m->type == MESSAGE_ROUTE || m->type == MESSAGE_HOLD);
+    assert(m->n_replicas <= TOPOLOGY_MEMBERS_MAX);
+    if (m->type == MESSAGE_HOLD && known) {
+        r = *known;
+        memset(&r.master, 0, sizeof(r.master));
+    }
+    memcpy(r.name, m->instance, sizeof(r.name));
+    r.port = m->port;
+    r.epoch = m->epoch;
+    r.revision = m->revision;
+    r.state = ROUTE_HELD;
+    if (m->type == MESSAGE_ROUTE) {
+        r.state = ROUTE_SERVING;
+        r.master = m->master;
+        r.n_replicas = m->n_replicas;
+        memcpy(r.replicas, m->replicas, sizeof(r.replicas));
+        r.durability = m->durability;
+        r.acks = m->acks;
+        r.hold_ms = m->hold_ms;
+    }
+    *out = r;
+}
+
+void route_to_message(const struct route *r, struct message *out)
+{
+    assert(r->n_replicas <= TOPOLOGY_MEMBERS_MAX);
+    memset(out, 0, sizeof(*out));
+    out->type = r->state == ROUTE_SERVING ? MESSAGE_ROUTE : MESSAGE_HOLD;
+    memcpy(out->instance, r->name, sizeof(out->instance));
+    out->port = r->port;
+    out->epoch = r->epoch;
+    out->revision = r->revision;
+    out->master = r->master;
+    out->n_replicas = r->n_replicas;
+    memcpy(out->replicas, r->replicas, sizeof(out->replicas));
+    out->durability = r->durability;
+    out->acks = r->acks;
+    out->hold_ms = r->hold_ms;
+}

@@ -2,7 +2,7 @@
 #ifndef MR_PROXY_CORE_ROUTE_H
 #define MR_PROXY_CORE_ROUTE_H
 
-#include "common/core/topology.h"
+#include "common/core/message.h"
 
 enum route_state {
     ROUTE_SERVING, /* connect to master */
@@ -25,5 +25,10 @@ struct route {
 
 /* From the durable record; false when it isn't fit to serve from (then *out is unspecified). */
 bool route_from_instance(const struct topology_instance *i, uint64_t revision, struct route *out);
+/* From a ROUTE or HOLD message. A HOLD doesn't say who the replicas are and how requests are treated: that
+ * is taken from `known` (NULL: nothing is known; may be *out). */
+void route_from_message(const struct message *m, const struct route *known, struct route *out);
+/* The ROUTE or HOLD message that says the same; term and seq are 0. */
+void route_to_message(const struct route *r, struct message *out);
 
 #endif

@@ -149,8 +149,10 @@ static enum route_row book_replace(struct route_book *b, struct route_entry *e, 
     return row;
 }
 
-/* `r` is what a message, or ZooKeeper (is_record), says about its instance now. */
-static enum route_row book_use(struct route_book *b, const struct route *r, bool is_record)
+enum source { FROM_MESSAGE, FROM_WATCH, FROM_READ };
+
+/* `r` is what the source says about its instance now. */
+static enum route_row book_use(struct route_book *b, const struct route *r, enum source source)
 {
     struct route_entry *e = route_table_find(&b->table, r->name);
 
@@ -161,7 +163,7 @@ static enum route_row book_use(struct route_book *b, const struct route *r, bool
     const struct route *known = &e->route;
     if (r->revision < known->revision) {
         /* A re-read begins with a sync, so it returns nothing older than what was known when it began. */
-        if (!is_record || !b->reading || e->read >= b->read)
+        if (source != FROM_READ || !b->reading || e->read >= b->read)
             return ROUTE_ROW_OLDER;
         b->term = b->seq = 0; /* a new store's zxids begin anew, and so do the terms */
         return book_replace(b, e, r, ROUTE_ROW_REPLACED);
@@ -170,7 +172,7 @@ static enum route_row book_use(struct route_book *b, const struct route *r, bool
     if (r->epoch < known->epoch)
         return r->revision > known->revision ? book_replace(b, e, r, ROUTE_ROW_ANEW) : ROUTE_ROW_OLDER;
     bool same = book_same_route(known, r);
-    if (same && is_record && r->revision == known->revision)
+    if (same && source != FROM_MESSAGE && r->revision == known->revision)
         return ROUTE_ROW_CONFIRMED; /* read again, not asserted again: a doubt stays */
     enum route_row row = same                     ? ROUTE_ROW_CONFIRMED
                          : r->state == ROUTE_HELD ? ROUTE_ROW_HELD
@@ -178,30 +180,6 @@ static enum route_row book_use(struct route_book *b, const struct route *r, bool
     e->route = *r;
     book_apply(b, e, row, !same);
     return row;
-}
-
-static void book_route_of_message(const struct route_book *b, const struct message *m, struct route *out)
-{
-    const struct route_entry *e = route_table_find(&b->table, m->instance);
-
-    if (m->type == MESSAGE_HOLD && e)
-        *out = e->route; /* who the replicas are, and how long to hold, stays known */
-    else
-        memset(out, 0, sizeof(*out));
-    memcpy(out->name, m->instance, sizeof(out->name));
-    out->port = m->port;
-    out->epoch = m->epoch;
-    out->revision = m->revision;
-    out->state = m->type == MESSAGE_HOLD ? ROUTE_HELD : ROUTE_SERVING;
-    out->master = m->master; /* none in a HOLD */
-    if (m->type == MESSAGE_HOLD)
-        return;
-    assert(m->n_replicas <= TOPOLOGY_MEMBERS_MAX);
-    out->n_replicas = m->n_replicas;
-    memcpy(out->replicas, m->replicas, sizeof(out->replicas));
-    out->durability = m->durability;
-    out->acks = m->acks;
-    out->hold_ms = m->hold_ms;
 }
 
 static enum route_row book_drop_message(struct route_book *b, const struct message *m)
@@ -226,8 +204,9 @@ static void book_use_message(struct route_book *b, const struct message *m)
     if (m->type == MESSAGE_DROP) {
         book_drop_message(b, m);
     } else if (m->type == MESSAGE_ROUTE || m->type == MESSAGE_HOLD) {
-        book_route_of_message(b, m, &r);
-        book_use(b, &r, false);
+        const struct route_entry *e = route_table_find(&b->table, m->instance);
+        route_from_message(m, e ? &e->route : NULL, &r);
+        book_use(b, &r, FROM_MESSAGE);
     }
 }
 
@@ -469,7 +448,7 @@ static void book_dispatch(struct route_book *b, const struct route_event *e)
         book_on_message(b, e->message, e->now_us);
         break;
     case ROUTE_EVENT_RECORD:
-        b->row = book_use(b, e->route, true);
+        b->row = book_use(b, e->route, e->of_read ? FROM_READ : FROM_WATCH);
         break;
     case ROUTE_EVENT_BAD_RECORD:
         book_on_bad_record(b, e->name);

@@ -103,6 +103,7 @@ struct route_event {
     uint64_t epoch;
     const struct topology_address *master;
     int64_t took_us;
+    bool of_read; /* RECORD: read after the sync of the re-read under way */
 };
 
 enum route_action_type {

@@ -127,7 +127,7 @@ static const char *record(struct world *w, const char *name, uint64_t epoch, uin
                           const char *master)
 {
     struct route r = make_route(name, epoch, revision, master);
-    return step(w, (struct route_event){.type = ROUTE_EVENT_RECORD, .route = &r});
+    return step(w, (struct route_event){.type = ROUTE_EVENT_RECORD, .route = &r, .of_read = w->b.reading});
 }
 
 static const char *broken(struct world *w, const char *name, uint64_t epoch, const char *master)
@@ -458,6 +458,9 @@ static void test_store_replaced(void **state)
     simple(w, ROUTE_EVENT_READ_DONE);
     simple(w, ROUTE_EVENT_STORE_LOST);
     assert_string_equal(simple(w, ROUTE_EVENT_STORE_UP), "read row 24; ");
+    /* …nor does what a watch brought, which knows of no sync… */
+    struct route stale = make_route("cart", 1, 4, A);
+    assert_string_equal(step(w, (struct route_event){.type = ROUTE_EVENT_RECORD, .route = &stale}), "");
     /* …but one that began after it does. */
     assert_string_equal(record(w, "cart", 1, 4, A),
                         "drop cart row 15; apply cart 10.0.0.1:6379 e1 r4 row 15; ");

@@ -1,0 +1,44 @@
+/* The proxy's control side: runs the route book's actions against ZooKeeper, nanomsg and the workers.
+ *
+ *   snapshot, directory (ZooKeeper) ─┐                  ┌─► workers (routes)
+ *   subscriber (nanomsg) ────────────┼─► route book ────┼─► subscriber (hints, acks)
+ *   workers (doubts, switches) ──────┘                  └─► snapshot (re-reads), cache file
+ *
+ * The only caller of route_book_step(). Everything runs on the main loop. */
+#ifndef MR_PROXY_CONTROL_H
+#define MR_PROXY_CONTROL_H
+
+#include "common/nn_link.h"
+#include "proxy/core/route_book.h"
+#include "proxy/worker.h"
+
+struct control;
+
+struct control_config {
+    const char *zk, *id, *bind; /* borrowed for as long as it is open */
+    const char *cache_path;     /* NULL: none */
+    struct nn_link_key key;
+    int threads, hold_ms;
+    /* ZooKeeper could not be reached within CONTROL_UNREACHABLE_MS of the start, and no route is known. */
+    void (*on_unreachable)(void *ctx);
+    void *ctx;
+};
+
+enum { CONTROL_UNREACHABLE_MS = 10000, CONTROL_SESSION_MS = 6000, CONTROL_THREADS_MAX = 64 };
+
+/* Starts everything: the cached routes are served at once, the rest as it is heard. ERR_INVALID (the --zk
+ * text), ERR_NOMEM, ERR_IO. */
+int control_open(struct control **out, struct loop *loop, const struct control_config *config) MR_MUST_CHECK;
+/* Stops accepting, finishes what is in flight; on_done once every worker is empty or limit_ms have passed. */
+void control_drain(struct control *c, int limit_ms, void (*on_done)(void *ctx), void *ctx);
+/* Ends the workers and frees all. */
+void control_close(struct control *c);
+
+/* For the status pages. */
+const struct route_book *control_book(const struct control *c);
+const struct control_config *control_configured(const struct control *c);
+void control_read_stats(struct control *c, const char *instance, struct worker_stats *out);
+size_t control_controllers(const struct control *c); /* subscribed to */
+uint64_t control_garbled(const struct control *c);   /* messages ignored: signature, size, content */
+
+#endif

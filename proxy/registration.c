@@ -1,0 +1,122 @@
+/*   create ─► done            exists already ─► ours: done
+ *     ▲                                      └► of another session: wait for its end (watch)
+ *     └──────────────────────────────────────────────────────────────┘ */
+#include "proxy/registration.h"
+
+#include "common/log.h"
+#include "common/zk_session.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct registration {
+    struct zk_session *zk;
+    char id[TOPOLOGY_NAME_MAX + 1];
+    char path[sizeof("/proxies/") + TOPOLOGY_NAME_MAX];
+    char text[1024];
+    size_t len;
+    bool done, busy; /* busy: a call is under way */
+};
+
+int registration_open(struct registration **out, struct zk_session *zk, const struct topology_proxy *self)
+{
+    struct registration *r = calloc(1, sizeof(*r));
+
+    assert(zk && topology_name_check(self->id) == 0);
+    if (!r)
+        return ERR_NOMEM;
+    ssize_t len = topology_encode_proxy(self, r->text, sizeof(r->text));
+    if (len < 0) {
+        free(r);
+        return (int)len;
+    }
+    r->zk = zk;
+    r->len = (size_t)len;
+    snprintf(r->id, sizeof(r->id), "%s", self->id);
+    snprintf(r->path, sizeof(r->path), "/proxies/%s", self->id);
+    *out = r;
+    return 0;
+}
+
+void registration_close(struct registration *r)
+{
+    free(r);
+}
+
+static void registration_create(struct registration *r);
+
+/* A call ended without an answer, or ZooKeeper refused it. */
+static void registration_failed(struct registration *r, int err)
+{
+    if (err != ERR_CONNECTION && err != ERR_SESSION)
+        log_warn(
+            "event=registration.failed proxy=%s reason=%s say=\"mrctl does not list this proxy; it serves "
+            "all the same\"",
+            r->id, err_name(err));
+    else if (zk_session_state(r->zk) == ZK_CONNECTED) /* it is back already */
+        registration_create(r);
+}
+
+static void registration_on_gone(void *ctx, const char *path)
+{
+    struct registration *r = ctx;
+
+    (void)path;
+    if (!r->done && !r->busy)
+        registration_create(r);
+}
+
+static void registration_on_exists(void *ctx, int err, const struct zk_stat *stat)
+{
+    struct registration *r = ctx;
+
+    r->busy = false;
+    if (err == ERR_NOT_FOUND) {
+        registration_create(r);
+    } else if (err != 0) {
+        registration_failed(r, err);
+    } else if (stat->ephemeral_owner == zk_session_id(r->zk)) {
+        r->done = true;
+    } else {
+        log_warn("event=registration.taken proxy=%s say=\"another session holds this name: this proxy's last "
+                 "run, which ends by itself, or a second proxy, which needs another --id\"",
+                 r->id);
+    }
+}
+
+static void registration_on_created(void *ctx, int err, const char *path)
+{
+    struct registration *r = ctx;
+
+    (void)path;
+    r->busy = false;
+    if (err == 0) {
+        r->done = true;
+        log_info("event=registration.done proxy=%s", r->id);
+    } else if (err == ERR_EXISTS) {
+        r->busy = zk_exists(r->zk, r->path, registration_on_gone, registration_on_exists, r) == 0;
+    } else {
+        registration_failed(r, err);
+    }
+}
+
+static void registration_create(struct registration *r)
+{
+    assert(!r->done);
+    if (!r->busy)
+        r->busy = zk_create(r->zk, r->path, r->text, r->len, ZK_EPHEMERAL, registration_on_created, r) == 0;
+}
+
+void registration_renew(struct registration *r, bool fresh)
+{
+    if (fresh)
+        r->done = false;
+    if (!r->done)
+        registration_create(r);
+}
+
+bool registration_is_done(const struct registration *r)
+{
+    return r->done;
+}

@@ -1,0 +1,138 @@
+#include "proxy/status.h"
+
+#include "common/http.h"
+#include "proxy/control.h"
+
+#include <assert.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct status {
+    struct control *control;
+    struct http_server *server;
+};
+
+/* Takes over root. */
+static void status_answer(struct http_request *request, int code, json_t *root)
+{
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+
+    json_decref(root);
+    if (text)
+        http_answer(request, code, NULL, text, strlen(text));
+    else
+        http_answer_error(request, 503, "out_of_memory", "the answer does not fit the memory");
+    free(text);
+}
+
+static json_t *status_summary(struct control *c)
+{
+    const struct route_book *b = control_book(c);
+
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "id", control_configured(c)->id, "version",
+                     MR_VERSION, "store", b->store_up ? "connected" : "away", "controllers",
+                     b->silent ? "silent" : "heard", "leader", b->leader, "term", (json_int_t)b->term,
+                     "garbled_messages", (json_int_t)control_garbled(c), "routes", (json_int_t)b->table.n);
+}
+
+/* Useful: it knows where to send requests, or knows that there is no instance yet. */
+static void status_health(struct status *s, struct http_request *request)
+{
+    const struct route_book *b = control_book(s->control);
+    bool useful = b->reads_done > 0 || b->table.n > 0;
+    json_t *root = status_summary(s->control);
+
+    if (root)
+        json_object_set_new(root, "status", json_string(useful ? "ok" : "waiting for ZooKeeper"));
+    status_answer(request, useful ? 200 : 503, root);
+}
+
+static json_t *status_addresses(const struct route *r)
+{
+    json_t *list = json_array();
+    char text[TOPOLOGY_ADDRESS_MAX + 1];
+
+    for (uint32_t i = 0; i < r->n_replicas; i++)
+        json_array_append_new(list, json_string(topology_address_format(&r->replicas[i], text)));
+    return list;
+}
+
+static json_t *status_route(struct control *c, const struct route_entry *e)
+{
+    const struct route *r = &e->route;
+    char master[TOPOLOGY_ADDRESS_MAX + 1];
+    struct worker_stats w;
+
+    control_read_stats(c, r->name, &w);
+    return json_pack(
+        "{s:s, s:i, s:s, s:b, s:I, s:I, s:s, s:o, s:s, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}}", "name",
+        r->name, "port", (int)r->port, "state", r->state == ROUTE_HELD ? "held" : "serving", "in_doubt",
+        !list_empty(&e->doubt), "epoch", (json_int_t)r->epoch, "revision", (json_int_t)r->revision, "master",
+        topology_address_format(&r->master, master), "replicas", status_addresses(r), "durability",
+        topology_durability_name(r->durability), "stats", "clients", (json_int_t)w.clients, "accepted",
+        (json_int_t)w.accepted, "requests", (json_int_t)w.requests, "held", (json_int_t)w.held, "replayed",
+        (json_int_t)w.replayed, "unknown", (json_int_t)w.unknown, "rejected", (json_int_t)w.rejected);
+}
+
+static void status_routes(struct status *s, struct http_request *request)
+{
+    const struct route_book *b = control_book(s->control);
+    json_t *root = status_summary(s->control), *list = json_array();
+
+    for (size_t i = 0; i < b->table.n; i++)
+        json_array_append_new(list, status_route(s->control, b->table.entries[i]));
+    if (root)
+        json_object_set_new(root, "routes", list);
+    else
+        json_decref(list);
+    status_answer(request, 200, root);
+}
+
+static void status_on_request(void *ctx, struct http_request *request)
+{
+    struct status *s = ctx;
+    const char *method = http_request_method(request), *path = http_request_path(request);
+
+    if (strcmp(path, "/health") != 0 && strcmp(path, "/v1/routes") != 0)
+        http_answer_error(request, 404, "not_found", "there is GET /health and GET /v1/routes");
+    else if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+        http_answer_error(request, 405, "method_not_allowed", "%s takes GET only", path);
+    else if (strcmp(path, "/health") == 0)
+        status_health(s, request);
+    else
+        status_routes(s, request);
+}
+
+int status_open(struct status **out, struct loop *loop, const char *host, uint16_t port,
+                struct control *control)
+{
+    struct status *s = calloc(1, sizeof(*s));
+
+    assert(control);
+    if (!s)
+        return ERR_NOMEM;
+    s->control = control;
+    struct http_server_config config = {
+        .host = host, .port = port, .on_request = status_on_request, .ctx = s};
+    int err = http_server_open(&s->server, loop, &config);
+    if (err != 0) {
+        free(s);
+        return err;
+    }
+    *out = s;
+    return 0;
+}
+
+void status_close(struct status *s)
+{
+    if (!s)
+        return;
+    http_server_close(s->server);
+    free(s);
+}
+
+uint16_t status_port(const struct status *s)
+{
+    return http_server_port(s->server);
+}

@@ -1,0 +1,286 @@
+#include "proxy/core/pipeline.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PIPELINE_SIZE_MIN = 4 };
+
+void pipeline_free(struct pipeline *p)
+{
+    buf_free(&p->log);
+    free(p->ring);
+    p->ring = NULL;
+    p->size = 0;
+    p->in_flight = 0;
+    p->head = p->reply = p->unsent = p->judged = p->tail;
+    p->cursor = buf_end(&p->log);
+}
+
+struct pipeline_entry *pipeline_at(const struct pipeline *p, uint64_t seq)
+{
+    assert(seq >= p->head && seq < p->tail);
+    return &p->ring[seq & (p->size - 1)];
+}
+
+static bool pipeline_grow(struct pipeline *p)
+{
+    uint32_t size = p->size ? p->size * 2 : PIPELINE_SIZE_MIN;
+    struct pipeline_entry *ring = malloc(size * sizeof(*ring));
+
+    if (!ring)
+        return false;
+    for (uint64_t seq = p->head; seq < p->tail; seq++)
+        ring[seq & (size - 1)] = *pipeline_at(p, seq);
+    free(p->ring);
+    p->ring = ring;
+    p->size = size;
+    return true;
+}
+
+/* Drops the bytes nobody needs: before the head's start; a STREAMED head's as they are written; and all that
+ * were written when they are too many. */
+static void pipeline_trim(struct pipeline *p)
+{
+    uint64_t keep = p->cursor, start = buf_start(&p->log);
+
+    if (pipeline_count(p) == 0)
+        keep = buf_end(&p->log);
+    else if (p->cursor - start <= PIPELINE_COPY_MAX && p->head <= p->unsent) {
+        const struct pipeline_entry *e = pipeline_at(p, p->head);
+        bool streams = (e->flags & PIPELINE_STREAMED) && e->state != PIPELINE_HELD;
+        if (!streams && e->start < keep)
+            keep = e->start;
+    }
+    if (keep > start)
+        buf_consume(&p->log, (size_t)(keep - start));
+}
+
+struct pipeline_entry *pipeline_push(struct pipeline *p, uint32_t now_ms)
+{
+    if (pipeline_count(p) == p->size && !pipeline_grow(p))
+        return NULL;
+    uint64_t start = buf_end(&p->log);
+    if (p->unsent == p->tail)
+        p->cursor = start;
+    p->tail++;
+    struct pipeline_entry *e = pipeline_at(p, p->tail - 1);
+    *e = (struct pipeline_entry){.start = start, .since_ms = now_ms, .replies = 1, .state = PIPELINE_HELD};
+    return e;
+}
+
+int pipeline_feed(struct pipeline *p, const char *data, size_t len)
+{
+    assert(pipeline_count(p) > 0);
+    struct pipeline_entry *e = pipeline_at(p, p->tail - 1);
+    assert(!(e->flags & PIPELINE_COMPLETE));
+    int err = buf_append(&p->log, data, len);
+    if (!err)
+        e->len += len;
+    return err;
+}
+
+void pipeline_drop_newest(struct pipeline *p)
+{
+    const struct pipeline_entry *e = pipeline_at(p, p->tail - 1);
+
+    assert(e->state == PIPELINE_HELD || e->state == PIPELINE_LOCAL);
+    buf_cut(&p->log, e->start);
+    p->tail--;
+    if (p->judged > p->tail)
+        p->judged = p->tail;
+    if (p->unsent >= p->tail) {
+        p->unsent = p->tail;
+        p->cursor = buf_end(&p->log);
+    }
+    pipeline_trim(p);
+}
+
+struct pipeline_entry *pipeline_next_judged(struct pipeline *p)
+{
+    assert(p->judged >= p->unsent && p->judged <= p->tail);
+    while (p->judged < p->tail) {
+        struct pipeline_entry *e = pipeline_at(p, p->judged);
+        if (e->state == PIPELINE_HELD)
+            return e;
+        p->judged++; /* answered while it was held */
+    }
+    return NULL;
+}
+
+void pipeline_release(struct pipeline *p)
+{
+    struct pipeline_entry *e = pipeline_at(p, p->judged);
+
+    assert(e->state == PIPELINE_HELD);
+    e->state = PIPELINE_READY;
+    p->judged++;
+}
+
+void pipeline_settle(struct pipeline *p, uint8_t answer)
+{
+    struct pipeline_entry *e = pipeline_at(p, p->judged);
+
+    assert(e->state == PIPELINE_HELD);
+    e->state = PIPELINE_LOCAL;
+    e->answer = answer;
+    p->judged++;
+}
+
+/* Entry `unsent` needs no more writing: to the next one that may. */
+static void pipeline_unsent_next(struct pipeline *p)
+{
+    assert(p->unsent < p->tail);
+    p->unsent++;
+    p->cursor = p->unsent < p->tail ? pipeline_at(p, p->unsent)->start : buf_end(&p->log);
+}
+
+static void pipeline_skip_local(struct pipeline *p)
+{
+    while (p->unsent < p->judged && pipeline_at(p, p->unsent)->state != PIPELINE_READY)
+        pipeline_unsent_next(p);
+}
+
+int pipeline_spans(struct pipeline *p, struct buf_span *spans, int max)
+{
+    int n = 0;
+
+    pipeline_skip_local(p);
+    uint64_t at = p->cursor;
+    for (uint64_t seq = p->unsent; seq < p->judged; seq++) {
+        const struct pipeline_entry *e = pipeline_at(p, seq);
+        if (e->state != PIPELINE_READY)
+            continue;
+        uint64_t from = seq == p->unsent ? at : e->start, end = e->start + e->len;
+        if (from == end)
+            continue;
+        const char *data = buf_at(&p->log, from);
+        if (n > 0 && spans[n - 1].data + spans[n - 1].len == data) {
+            spans[n - 1].len += end - from;
+            continue;
+        }
+        if (n == max)
+            break;
+        spans[n++] = (struct buf_span){.data = data, .len = end - from};
+    }
+    return n;
+}
+
+void pipeline_wrote(struct pipeline *p, size_t n)
+{
+    while (n > 0 || p->unsent < p->judged) {
+        pipeline_skip_local(p);
+        if (p->unsent == p->judged)
+            break;
+        struct pipeline_entry *e = pipeline_at(p, p->unsent);
+        uint64_t left = e->start + e->len - p->cursor, step = n < left ? n : left;
+        p->cursor += step;
+        n -= step;
+        if (step < left || !(e->flags & PIPELINE_COMPLETE))
+            break;
+        e->state = PIPELINE_SENT;
+        p->in_flight++;
+        pipeline_unsent_next(p);
+    }
+    assert(n == 0);
+    pipeline_trim(p);
+}
+
+uint64_t pipeline_unsent_bytes(const struct pipeline *p)
+{
+    uint64_t end = buf_end(&p->log);
+
+    return p->cursor < end ? end - p->cursor : 0;
+}
+
+struct pipeline_entry *pipeline_next_reply(struct pipeline *p)
+{
+    if (p->reply < p->head)
+        p->reply = p->head;
+    for (; p->reply < p->unsent; p->reply++) {
+        struct pipeline_entry *e = pipeline_at(p, p->reply);
+        if (e->state == PIPELINE_SENT && !(e->flags & PIPELINE_SILENT))
+            return e;
+    }
+    return NULL;
+}
+
+static void pipeline_unsend(struct pipeline *p, const struct pipeline_entry *e)
+{
+    assert(e->state == PIPELINE_SENT);
+    assert(p->in_flight > 0);
+    (void)e;
+    p->in_flight--;
+}
+
+void pipeline_hold_again(struct pipeline *p, struct pipeline_entry *e, uint32_t now_ms)
+{
+    pipeline_unsend(p, e);
+    e->state = PIPELINE_HELD;
+    e->since_ms = now_ms;
+}
+
+void pipeline_answer_locally(struct pipeline *p, struct pipeline_entry *e, uint8_t answer)
+{
+    if (e->state == PIPELINE_SENT)
+        pipeline_unsend(p, e);
+    e->state = PIPELINE_LOCAL;
+    e->answer = answer;
+}
+
+void pipeline_rewind(struct pipeline *p, uint32_t now_ms)
+{
+    assert(p->in_flight == 0);
+    p->unsent = p->tail;
+    for (uint64_t seq = p->tail; seq > p->head; seq--) {
+        struct pipeline_entry *e = pipeline_at(p, seq - 1);
+        if (e->state == PIPELINE_READY) {
+            e->state = PIPELINE_HELD;
+            e->since_ms = now_ms;
+        }
+        if (e->state == PIPELINE_HELD)
+            p->unsent = seq - 1;
+    }
+    p->judged = p->unsent;
+    p->reply = p->head;
+    p->cursor = p->unsent < p->tail ? pipeline_at(p, p->unsent)->start : buf_end(&p->log);
+    assert(p->cursor >= buf_start(&p->log));
+}
+
+void pipeline_pop(struct pipeline *p)
+{
+    struct pipeline_entry *e = pipeline_at(p, p->head);
+
+    if (e->state == PIPELINE_SENT)
+        pipeline_unsend(p, e);
+    p->head++;
+    if (p->reply < p->head)
+        p->reply = p->head;
+    if (p->judged < p->head)
+        p->judged = p->head;
+    if (p->unsent < p->head) {
+        p->unsent = p->head;
+        p->cursor = p->head < p->tail ? pipeline_at(p, p->head)->start : buf_end(&p->log);
+    }
+    pipeline_trim(p);
+    if (p->head == p->tail && p->size > PIPELINE_SIZE_MIN) {
+        free(p->ring);
+        p->ring = NULL;
+        p->size = 0;
+    }
+}
+
+const char *pipeline_bytes(const struct pipeline *p, const struct pipeline_entry *e)
+{
+    if (e->start < buf_start(&p->log) || !(e->flags & PIPELINE_COMPLETE) || (e->flags & PIPELINE_STREAMED))
+        return NULL;
+    return e->len > 0 ? buf_at(&p->log, e->start) : NULL;
+}
+
+bool pipeline_is_partly_written(const struct pipeline *p)
+{
+    if (p->unsent >= p->tail)
+        return false;
+    const struct pipeline_entry *e = pipeline_at(p, p->unsent);
+    return e->state == PIPELINE_READY && p->cursor > e->start;
+}

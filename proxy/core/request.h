@@ -1,0 +1,68 @@
+/* What a request means for its connection: does it change it, how many replies, may it be sent twice? Pure.
+ */
+#ifndef MR_PROXY_CORE_REQUEST_H
+#define MR_PROXY_CORE_REQUEST_H
+
+#include "common/core/resp.h"
+
+enum request_kind {
+    REQUEST_PLAIN,
+    REQUEST_MULTI,
+    REQUEST_EXEC,
+    REQUEST_DISCARD,
+    REQUEST_WATCH,
+    REQUEST_UNWATCH,
+    REQUEST_SUBSCRIBE, /* the three of each in the order channels, patterns, shard channels */
+    REQUEST_PSUBSCRIBE,
+    REQUEST_SSUBSCRIBE,
+    REQUEST_UNSUBSCRIBE,
+    REQUEST_PUNSUBSCRIBE,
+    REQUEST_SUNSUBSCRIBE,
+    REQUEST_MONITOR,
+    REQUEST_QUIT,
+    REQUEST_RESET,
+    REQUEST_AUTH,
+    REQUEST_HELLO,
+    REQUEST_SELECT,
+    REQUEST_SETNAME,
+    REQUEST_SETINFO,
+    REQUEST_NO_EVICT,
+    REQUEST_NO_TOUCH,
+    REQUEST_TRACKING,
+    REQUEST_REPLY_ON,
+    REQUEST_REPLY_OFF,
+    REQUEST_REPLY_SKIP,
+    REQUEST_EVAL,
+    REQUEST_EVALSHA,
+    REQUEST_SCRIPT_LOAD,
+    REQUEST_SCRIPT_FLUSH,
+    REQUEST_REPLICATION, /* SYNC, PSYNC: turn the connection into something that isn't requests and replies */
+    REQUEST_HTTP,        /* POST, Host: a browser was tricked into talking to us; Redis hangs up too */
+};
+
+struct request_class {
+    uint8_t kind;
+    bool repeatable;  /* may be sent again although it may have been executed */
+    bool blocking;    /* may wait in Redis for an event */
+    uint32_t replies; /* 0: as many as there are subscriptions (UNSUBSCRIBE of everything) */
+};
+
+/* Classifies a framed request. bytes is all of it, or NULL when it is too long to be kept (then a third
+ * argument isn't looked at). */
+void request_classify(const struct resp_request *r, const char *bytes, size_t len, struct request_class *out);
+
+static inline bool request_is_subscribe(uint8_t kind)
+{
+    return kind >= REQUEST_SUBSCRIBE && kind <= REQUEST_SSUBSCRIBE;
+}
+static inline bool request_is_unsubscribe(uint8_t kind)
+{
+    return kind >= REQUEST_UNSUBSCRIBE && kind <= REQUEST_SUNSUBSCRIBE;
+}
+/* Changes the connection, so that the next backend has to be told too. */
+static inline bool request_is_session(uint8_t kind)
+{
+    return kind >= REQUEST_AUTH && kind <= REQUEST_TRACKING;
+}
+
+#endif

@@ -1,0 +1,295 @@
+#include "proxy/core/hold.h"
+
+#include "proxy/core/session_internal.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+static enum hold_answer hold_end_tx(struct session *s, uint8_t kind)
+{
+    static const enum hold_answer ends[] = {
+        [HOLD_TX_LOST] = HOLD_ABORT_LOST, [HOLD_TX_LATE] = HOLD_ABORT_LATE, [HOLD_TX_NULL] = HOLD_NULL};
+    enum hold_answer answer = kind == REQUEST_EXEC ? ends[s->tx] : HOLD_OK;
+
+    assert(s->tx != HOLD_TX_NONE);
+    s->tx = HOLD_TX_NONE;
+    s->watch_lost = false;
+    return answer;
+}
+
+enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e)
+{
+    switch ((enum request_kind)e->kind) {
+    case REQUEST_QUIT:
+        return HOLD_QUIT;
+    case REQUEST_HTTP:
+        return HOLD_HANG_UP;
+    case REQUEST_REPLICATION:
+        return HOLD_REPLICATION;
+    case REQUEST_RESET:
+        s->tx = HOLD_TX_NONE;
+        s->watch_lost = false;
+        return HOLD_SEND;
+    case REQUEST_EXEC:
+    case REQUEST_DISCARD:
+        return s->tx == HOLD_TX_NONE ? HOLD_SEND : hold_end_tx(s, e->kind);
+    case REQUEST_MULTI:
+        if (s->tx != HOLD_TX_NONE)
+            return HOLD_NESTED_MULTI;
+        if (!s->watch_lost)
+            return HOLD_SEND;
+        s->tx = HOLD_TX_NULL;
+        return HOLD_OK;
+    case REQUEST_WATCH:
+        return s->tx != HOLD_TX_NONE ? HOLD_WATCH_IN_MULTI : HOLD_SEND;
+    case REQUEST_UNWATCH:
+        if (s->tx != HOLD_TX_NONE)
+            return HOLD_QUEUED;
+        s->watch_lost = false;
+        return HOLD_SEND;
+    default:
+        return s->tx != HOLD_TX_NONE ? HOLD_QUEUED : HOLD_SEND;
+    }
+}
+
+static void hold_answer_with(struct session *s, struct pipeline_entry *e, enum hold_answer answer)
+{
+    if (answer == HOLD_UNKNOWN || answer == HOLD_CUT)
+        session_count(&s->env->counts->unknown, 1);
+    else if (answer == HOLD_LATE || answer == HOLD_NO_ROUTE)
+        session_count(&s->env->counts->rejected, 1);
+    if (!(e->flags & PIPELINE_COMPLETE))
+        e->flags |= PIPELINE_DISCARD;
+    pipeline_answer_locally(&s->work->pipe, e, (uint8_t)answer);
+}
+
+/* Sent again on the next connection; replies that the client has had already are swallowed then. */
+static void hold_repeat(struct session *s, struct pipeline_entry *e, uint32_t now_ms)
+{
+    if (e->replies == 0)
+        e->answered = 0; /* UNSUBSCRIBE of all that is left: none of its replies is a repetition */
+    e->swallow = e->answered > e->swallow ? e->answered : e->swallow;
+    e->answered = 0;
+    session_count(&s->env->counts->replayed, 1);
+    pipeline_hold_again(&s->work->pipe, e, now_ms);
+}
+
+/* A transaction begins at `seq` that was sent, its MULTI unanswered. True when its EXEC was not sent and all
+ * of its bytes are kept: then it can be sent again as if it had never been. */
+static bool hold_tx_can_repeat(const struct pipeline *p, uint64_t seq)
+{
+    for (uint64_t i = seq; i < p->unsent; i++) {
+        const struct pipeline_entry *e = pipeline_at(p, i);
+        if (e->state == PIPELINE_SENT && (e->kind == REQUEST_EXEC || !pipeline_bytes(p, e)))
+            return false;
+        if (e->kind == REQUEST_DISCARD)
+            return true;
+    }
+    return true;
+}
+
+/* The sent request e inside of a transaction that is lost; *open says whether it still is one behind e. */
+static enum hold_answer hold_in_tx(const struct pipeline_entry *e, bool *open, bool *watched)
+{
+    switch ((enum request_kind)e->kind) {
+    case REQUEST_EXEC:
+        *open = *watched = false;
+        return HOLD_UNKNOWN;
+    case REQUEST_DISCARD:
+        *open = *watched = false;
+        return HOLD_OK;
+    case REQUEST_MULTI:
+        return HOLD_NESTED_MULTI;
+    case REQUEST_WATCH:
+        return HOLD_WATCH_IN_MULTI;
+    default:
+        return HOLD_QUEUED;
+    }
+}
+
+/* Returns the number of entries behind seq that are repeated with it. */
+static void hold_repeat_tx(struct session *s, uint64_t *seq, uint32_t now_ms)
+{
+    struct pipeline *p = &s->work->pipe;
+
+    for (; *seq < p->unsent; ++*seq) {
+        struct pipeline_entry *e = pipeline_at(p, *seq);
+        if (e->state == PIPELINE_SENT)
+            hold_repeat(s, e, now_ms);
+        if (e->kind == REQUEST_DISCARD)
+            return;
+    }
+}
+
+static void hold_resolve_plain(struct session *s, struct pipeline_entry *e, uint32_t now_ms)
+{
+    if (e->flags & PIPELINE_SILENT)
+        hold_answer_with(s, e, HOLD_UNKNOWN);
+    else if (e->flags & PIPELINE_BLOCKING)
+        hold_answer_with(s, e, HOLD_UNBLOCKED);
+    else if ((e->flags & PIPELINE_REPEAT) && pipeline_bytes(&s->work->pipe, e))
+        hold_repeat(s, e, now_ms);
+    else
+        hold_answer_with(s, e, HOLD_UNKNOWN);
+}
+
+/* The request that was being written: a small one starts over, a large one whose beginning isn't kept can't.
+ */
+static void hold_resolve_begun(struct session *s, bool open)
+{
+    struct pipeline *p = &s->work->pipe;
+
+    if (!pipeline_is_partly_written(p))
+        return;
+    struct pipeline_entry *e = pipeline_at(p, p->unsent);
+    if (e->start < buf_start(&p->log))
+        hold_answer_with(s, e, open ? HOLD_QUEUED : HOLD_CUT);
+}
+
+/* The CLIENT REPLY SKIP before an unsent request took effect on the lost connection: the request will be
+ * answered, and that is swallowed. */
+static void hold_resolve_skipped(struct pipeline *p)
+{
+    for (uint64_t seq = p->unsent; seq < p->tail; seq++) {
+        struct pipeline_entry *e = pipeline_at(p, seq);
+        bool told = seq > p->head && pipeline_at(p, seq - 1)->state == PIPELINE_HELD;
+        if (e->state != PIPELINE_HELD || !(e->flags & PIPELINE_SKIPPED) || told)
+            continue;
+        e->flags &= (uint8_t)~PIPELINE_SILENT;
+        e->swallow = e->replies;
+    }
+}
+
+void hold_resolve(struct session *s, uint32_t now_ms)
+{
+    struct pipeline *p = &s->work->pipe;
+    bool open = s->multi, watched = s->watched;
+
+    for (uint64_t seq = p->head; seq < p->unsent; seq++) {
+        struct pipeline_entry *e = pipeline_at(p, seq);
+        if (e->state != PIPELINE_SENT)
+            continue;
+        if (open) {
+            hold_answer_with(s, e, hold_in_tx(e, &open, &watched));
+        } else if (e->kind == REQUEST_MULTI && hold_tx_can_repeat(p, seq)) {
+            hold_repeat_tx(s, &seq, now_ms);
+        } else if (e->kind == REQUEST_MULTI) {
+            open = true;
+            hold_answer_with(s, e, HOLD_OK);
+        } else {
+            hold_resolve_plain(s, e, now_ms);
+        }
+    }
+    hold_resolve_begun(s, open);
+    if (open)
+        s->tx = HOLD_TX_LOST;
+    if (watched)
+        s->watch_lost = true;
+    pipeline_rewind(p, now_ms);
+    hold_resolve_skipped(p);
+}
+
+void hold_expire(struct session *s, uint32_t now_ms)
+{
+    struct pipeline *p = &s->work->pipe;
+    struct pipeline_entry *e;
+
+    while ((e = pipeline_next_judged(p)) != NULL) {
+        if (!(e->flags & (PIPELINE_COMPLETE | PIPELINE_STREAMED)))
+            return;
+        if (s->tx == HOLD_TX_NONE && now_ms - e->since_ms < s->env->hold_ms)
+            return;
+        enum hold_answer answer = hold_judge(s, e);
+        if (answer == HOLD_SEND && e->kind == REQUEST_MULTI) {
+            s->tx = HOLD_TX_LATE; /* what follows must not be executed outside of its transaction */
+            answer = HOLD_OK;
+        }
+        hold_answer_with(s, e, answer == HOLD_SEND ? HOLD_LATE : answer);
+    }
+}
+
+void hold_reject_all(struct session *s)
+{
+    struct pipeline *p = &s->work->pipe;
+
+    for (uint64_t seq = p->head; seq < p->tail; seq++) {
+        struct pipeline_entry *e = pipeline_at(p, seq);
+        if (e->state == PIPELINE_LOCAL)
+            continue;
+        hold_answer_with(s, e, HOLD_NO_ROUTE);
+        e->flags |= PIPELINE_COMPLETE;
+    }
+    s->tx = HOLD_TX_NONE;
+    pipeline_rewind(p, 0);
+}
+
+static int hold_format_route(const struct session *s, enum hold_answer answer, char text[HOLD_TEXT_MAX])
+{
+    const struct route *r = s->env->route;
+
+    switch (answer) {
+    case HOLD_UNKNOWN:
+        return snprintf(text, HOLD_TEXT_MAX,
+                        "-MRUNKNOWN the connection to the master of instance %s was lost after this was sent "
+                        "(epoch %llu): it may have been executed or not; check before you send it again\r\n",
+                        r->name, (unsigned long long)s->epoch);
+    case HOLD_CUT:
+        return snprintf(text, HOLD_TEXT_MAX,
+                        "-MRUNKNOWN the connection to the master of instance %s was lost while this large "
+                        "request was being sent (epoch %llu): it was not executed; send it again\r\n",
+                        r->name, (unsigned long long)s->epoch);
+    case HOLD_LATE:
+        return snprintf(text, HOLD_TEXT_MAX,
+                        "-MRHOLD held longer than %u ms: instance %s has no master (epoch %llu); it was not "
+                        "executed; send it again later\r\n",
+                        s->env->hold_ms, r->name, (unsigned long long)r->epoch);
+    case HOLD_ABORT_LATE:
+        return snprintf(
+            text, HOLD_TEXT_MAX,
+            "-EXECABORT Transaction discarded because of: held longer than %u ms, instance %s has "
+            "no master (Mr-Redis, epoch %llu)\r\n",
+            s->env->hold_ms, r->name, (unsigned long long)r->epoch);
+    case HOLD_ABORT_LOST:
+        return snprintf(text, HOLD_TEXT_MAX,
+                        "-EXECABORT Transaction discarded because of: the master of instance %s changed "
+                        "(Mr-Redis, epoch %llu)\r\n",
+                        r->name, (unsigned long long)r->epoch);
+    default:
+        assert(answer == HOLD_NO_ROUTE);
+        return snprintf(text, HOLD_TEXT_MAX,
+                        "-MRNOROUTE instance %s is not served here any more: it was deleted, or its port "
+                        "changed; see mrctl list\r\n",
+                        r->name);
+    }
+}
+
+int hold_format(const struct session *s, enum hold_answer answer, char text[HOLD_TEXT_MAX])
+{
+    static const char *const fixed[] = {
+        [HOLD_OK] = "+OK\r\n",
+        [HOLD_QUIT] = "+OK\r\n",
+        [HOLD_QUEUED] = "+QUEUED\r\n",
+        [HOLD_UNBLOCKED] = "-UNBLOCKED force unblock from blocking operation, instance state changed (master "
+                           "-> replica?)\r\n",
+        [HOLD_NESTED_MULTI] = "-ERR MULTI calls can not be nested\r\n",
+        [HOLD_WATCH_IN_MULTI] = "-ERR WATCH inside MULTI is not allowed\r\n",
+        [HOLD_REPLICATION] = "-ERR replication can't go through mr-proxy: connect to the member itself\r\n",
+        [HOLD_HANG_UP] = "",
+        [HOLD_SEND] = NULL,
+    };
+
+    assert(answer < HOLD_SEND);
+    if (fixed[answer])
+        return snprintf(text, HOLD_TEXT_MAX, "%s", fixed[answer]);
+    if (answer == HOLD_NULL)
+        return snprintf(text, HOLD_TEXT_MAX, "%s", s->resp == 3 ? "_\r\n" : "*-1\r\n");
+    if (answer == HOLD_PROTOCOL)
+        return snprintf(text, HOLD_TEXT_MAX, "-ERR %s\r\n", s->work->request.problem);
+    return hold_format_route(s, answer, text);
+}
+
+bool hold_closes(enum hold_answer answer)
+{
+    return answer == HOLD_PROTOCOL || answer == HOLD_QUIT || answer == HOLD_HANG_UP;
+}

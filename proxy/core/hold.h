@@ -1,0 +1,66 @@
+/* Requests without a master: which wait, which are sent again, which are answered by the proxy. Pure.
+ *
+ * When a connection is lost, in the order of the requests:
+ *   not (entirely) written       waits for the next master; a STREAMED one that was begun is cut off
+ *   written, repeatable (reads)  waits and is sent again
+ *   written, may block           -UNBLOCKED, as Redis ends blocked clients at a demotion
+ *   written, anything else       -MRUNKNOWN
+ *   MULTI … without its EXEC     nothing was executed: sent again if MULTI itself is unanswered; otherwise
+ *                                the rest is answered +QUEUED here and its EXEC -EXECABORT
+ *   MULTI … EXEC all written     EXEC answers -MRUNKNOWN
+ *   keys were WATCHed            the next transaction is played here; its EXEC answers null */
+#ifndef MR_PROXY_CORE_HOLD_H
+#define MR_PROXY_CORE_HOLD_H
+
+#include "common/core/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct session;
+struct pipeline_entry;
+
+/* How the transaction that the proxy plays by itself ends. */
+enum hold_tx {
+    HOLD_TX_NONE, /* none is played */
+    HOLD_TX_LOST, /* -EXECABORT: the master changed */
+    HOLD_TX_LATE, /* -EXECABORT: MULTI was held too long */
+    HOLD_TX_NULL, /* null: the watched keys may have changed */
+};
+
+enum hold_answer {
+    HOLD_OK,
+    HOLD_QUEUED,
+    HOLD_NULL,
+    HOLD_ABORT_LOST,
+    HOLD_ABORT_LATE,
+    HOLD_UNKNOWN,
+    HOLD_CUT,
+    HOLD_LATE,
+    HOLD_NO_ROUTE,
+    HOLD_UNBLOCKED,
+    HOLD_NESTED_MULTI,
+    HOLD_WATCH_IN_MULTI,
+    HOLD_PROTOCOL, /* the request is malformed; then the client is closed */
+    HOLD_QUIT,     /* +OK, then the client is closed */
+    HOLD_REPLICATION,
+    HOLD_HANG_UP, /* no answer, the client is closed */
+    HOLD_SEND,    /* none of them: it goes to the master */
+};
+
+enum { HOLD_TEXT_MAX = 512 };
+
+/* The answer to the next unsent request, if the proxy gives it itself; changes the played transaction. */
+enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e);
+/* The connection is lost: settles everything that was sent, and rewinds the pipeline. */
+void hold_resolve(struct session *s, uint32_t now_ms);
+/* Settles the unsent requests that have waited for hold_ms. */
+void hold_expire(struct session *s, uint32_t now_ms);
+/* Everything pending is answered with -MRNOROUTE. */
+void hold_reject_all(struct session *s);
+/* Writes the reply's bytes; returns their number. */
+int hold_format(const struct session *s, enum hold_answer answer, char text[HOLD_TEXT_MAX]);
+/* After this answer nothing more is sent to the client. */
+bool hold_closes(enum hold_answer answer);
+
+#endif

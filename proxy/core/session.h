@@ -1,0 +1,127 @@
+/* One client's conversation with whoever is master: bytes in, bytes and wishes out. Pure, no sockets.
+ *
+ *   client bytes ──► session_take_request() ─► pipeline ─► session_request_spans() ──► backend
+ *   client bytes ◄── session_reply_span() ◄─ pairing ◄─ session_take_reply() ◄──────── backend
+ *                     routes, breaks, time ─► hold.h: what of it waits, is sent again, or is answered here
+ *
+ * The shell tells what happened, moves the bytes, and then looks at what the session wants: a backend, the
+ * backend closed, the client closed, reading paused. A session that has nothing pending owns no buffer. */
+#ifndef MR_PROXY_CORE_SESSION_H
+#define MR_PROXY_CORE_SESSION_H
+
+#include "common/core/buf.h"
+#include "proxy/core/route.h"
+#include "proxy/core/scripts.h"
+
+#include <stdatomic.h>
+
+enum {
+    SESSION_OUT_MAX = 256 * 1024,         /* replies the client hasn't taken: then its backend isn't read */
+    SESSION_OUT_LIMIT = 16 * 1024 * 1024, /* the proxy's own answers among them: then it isn't read either */
+    SESSION_UNSENT_MAX = 256 * 1024,      /* bytes the backend hasn't taken: then the client isn't read */
+    SESSION_HELD_MAX = 1024 * 1024,       /* the same while there is no backend */
+    SESSION_DRAIN_MS = 1000,              /* longest wait for the replies behind a refused request */
+};
+
+/* Counters of an instance in one thread: written by that thread only, read by any. */
+struct session_counts {
+    atomic_uint_least64_t requests, held, replayed, unknown, rejected;
+};
+
+/* What the sessions of one instance in one thread share; outlives them. */
+struct session_env {
+    const struct route *route; /* the current one; never NULL */
+    uint32_t hold_ms;
+    bool held; /* nobody may be connected to now: requests that come wait */
+    struct scripts scripts;
+    struct session_counts *counts;
+};
+
+enum session_link {
+    SESSION_DETACHED, /* no backend */
+    SESSION_PROLOGUE, /* connected; what was remembered is being told to it */
+    SESSION_READY,    /* requests may be sent */
+    SESSION_DRAINING, /* it refused a request (it is no master): only replies still due are awaited */
+};
+
+enum session_action {
+    SESSION_DETACH = 1, /* reset the backend's connection: it was given up */
+    SESSION_DOUBT = 2,  /* the master of the route doesn't behave as one */
+    SESSION_CLOSE = 4,  /* close the client now, what it was to get included */
+};
+
+struct session_work;
+struct remember;
+
+struct session {
+    struct session_env *env;
+    struct session_work *work; /* NULL while nothing is pending */
+    struct remember *memory;   /* NULL: nothing to re-create */
+    const char *reason;        /* why SESSION_CLOSE; static text */
+    uint64_t epoch;            /* of the backend's connection */
+    uint32_t since_ms;         /* detached or draining since */
+    uint8_t link;              /* enum session_link */
+    uint8_t tx;                /* enum hold_tx: how a lost transaction ends */
+    uint8_t resp;              /* 2 or 3 */
+    uint8_t actions;           /* enum session_action, not yet taken */
+    bool multi : 1;            /* the server has a transaction open */
+    bool watched : 1;          /* the server watches keys */
+    bool watch_lost : 1;       /* keys were watched on a connection that is gone: EXEC answers null */
+    bool in_multi : 1;         /* as the requests have it: replies to come may still say otherwise */
+    bool silent : 1;           /* CLIENT REPLY OFF, as the requests have it */
+    bool skip : 1;             /* CLIENT REPLY SKIP was the last request */
+    bool input_over : 1;       /* no more requests are taken */
+    bool closing : 1;          /* the client is closed as soon as its replies are written */
+    bool eof : 1;              /* the client has closed its side */
+    bool nested : 1;           /* a SUBSCRIBE inside of MULTI: what isn't a reply must be told by its word */
+};
+
+/* Adds to a counter that only this thread writes. */
+void session_count(atomic_uint_least64_t *counter, uint64_t n);
+
+void session_init(struct session *s, struct session_env *env, uint32_t now_ms);
+void session_free(struct session *s);
+
+/* ---- what happened ----------------------------------------------------------------------------------- */
+/* The client sent bytes (all are taken). */
+void session_take_request(struct session *s, uint32_t now_ms, const char *data, size_t len);
+/* The client closed its side, or its connection broke. */
+void session_client_left(struct session *s);
+/* A backend is connected, to the master of env->route. */
+void session_attached(struct session *s, uint32_t now_ms);
+/* The backend sent bytes (all are taken). */
+void session_take_reply(struct session *s, uint32_t now_ms, const char *data, size_t len);
+/* The backend's connection is gone: it broke, or the route leads elsewhere now. */
+void session_detached(struct session *s, uint32_t now_ms);
+/* env->route changed, but the backend stays: what a held route kept back is sent. */
+void session_route_changed(struct session *s, uint32_t now_ms);
+/* Time has passed: requests that waited too long are answered. */
+void session_expire(struct session *s, uint32_t now_ms);
+/* The instance is gone: what is pending is answered with -MRNOROUTE, then the client is closed. */
+void session_drop(struct session *s);
+/* The proxy ends: no new requests; the client is closed when it has its replies. */
+void session_drain(struct session *s);
+
+/* ---- bytes out ------------------------------------------------------------------------------------------
+ */
+int session_request_spans(struct session *s, struct buf_span *spans, int max);
+void session_request_wrote(struct session *s, uint32_t now_ms, size_t n);
+struct buf_span session_reply_span(const struct session *s); /* len 0: nothing */
+void session_reply_wrote(struct session *s, size_t n);
+
+/* ---- what it wants --------------------------------------------------------------------------------------
+ */
+/* The actions since the last call, and forgets them. */
+unsigned session_take_actions(struct session *s);
+/* It has something to say to a master, or has to be subscribed: connect one (once it may). */
+bool session_wants_backend(struct session *s);
+bool session_reads_client(const struct session *s);
+bool session_reads_backend(const struct session *s);
+/* All that was asked is answered and written, and the client is to be closed. */
+bool session_is_over(const struct session *s);
+/* Nothing is pending and nothing is owned but what it remembers. */
+bool session_is_idle(const struct session *s);
+/* True when session_expire() will have something to do: *at_ms says when. */
+bool session_deadline(struct session *s, uint32_t *at_ms);
+
+#endif

@@ -1,0 +1,54 @@
+/* What the session's own files (session*.c, hold.c) share; nobody else includes this. */
+#ifndef MR_PROXY_CORE_SESSION_INTERNAL_H
+#define MR_PROXY_CORE_SESSION_INTERNAL_H
+
+#include "common/core/resp.h"
+#include "proxy/core/pipeline.h"
+#include "proxy/core/remember.h"
+#include "proxy/core/request.h"
+#include "proxy/core/session.h"
+
+/* Where the reply under way goes. */
+enum session_verdict {
+    SESSION_UNDECIDED, /* its bytes wait in `stash` until it is known what it is */
+    SESSION_FORWARD,
+    SESSION_SWALLOW,
+};
+
+/* Exists only while something is pending. */
+struct session_work {
+    struct resp_request request;
+    struct resp_reply reply;
+    struct pipeline pipe;
+    struct buf prologue; /* to be written before any request */
+    struct buf stash;
+    struct buf out;              /* for the client */
+    uint64_t mark;               /* where in `out` the reply under way begins */
+    uint32_t prologue_left;      /* replies to the prologue still to come */
+    uint32_t scripts_generation; /* of the scripts the prologue loads */
+    uint8_t verdict;
+    bool request_open;  /* the newest entry isn't complete */
+    bool reply_open;    /* a reply is under way */
+    bool is_push;       /* it isn't the answer to any request */
+    bool loads_scripts; /* the prologue is SCRIPT LOADs */
+};
+
+/* NULL (and the session closes) when out of memory. */
+struct session_work *session_work(struct session *s);
+struct remember *session_memory(struct session *s);
+/* The client can't be served any longer: reason is static text for the log. */
+void session_fail(struct session *s, const char *reason);
+void session_emit(struct session *s, const char *data, size_t len);
+/* Judges, answers and sends what can be: after every event. */
+void session_advance(struct session *s, uint32_t now_ms);
+/* Gives the backend up: what is in flight is resolved as hold.h says, the shell resets the socket. */
+void session_give_up(struct session *s, uint32_t now_ms);
+/* Answers what the proxy itself answers, as far as it is its turn. */
+void session_answer(struct session *s);
+/* Takes back the part of the reply under way that was put into `out`; false when the client has some of it.
+ */
+bool session_undo_reply(struct session *s);
+/* A request was executed (bytes: its reply, NULL when it gives none): what does that change? */
+void session_succeeded(struct session *s, const struct pipeline_entry *e, const char *reply, size_t len);
+
+#endif

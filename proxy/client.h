@@ -1,0 +1,40 @@
+/* A client's socket, its session and (while it needs one) its backend: moves bytes between the three.
+ *
+ * Nothing is written when something happens, but once at the end of the loop's turn: client_settle(). */
+#ifndef MR_PROXY_CLIENT_H
+#define MR_PROXY_CLIENT_H
+
+#include "common/core/list.h"
+#include "proxy/core/session.h"
+
+#include <ev.h>
+
+struct backend;
+struct instance;
+
+struct client {
+    ev_io io;
+    struct instance *instance;
+    struct backend *backend; /* NULL: none */
+    struct list node;        /* of instance->clients */
+    struct list dirty, queue, timed;
+    uint32_t id;
+    bool blocked; /* the backend's socket is full */
+    struct session session;
+};
+
+/* Takes the descriptor. ERR_NOMEM (then it is closed). */
+int client_open(struct instance *instance, int fd) MR_MUST_CHECK;
+void client_close(struct client *c, const char *reason);
+/* Connects to instance->route.master. False: that failed at once. */
+bool client_connect(struct client *c);
+/* The route leads elsewhere: in-flight requests are resolved, the connection is reset. */
+void client_detach(struct client *c);
+/* Its deadline may have passed. */
+void client_tick(struct client *c, int64_t now_us);
+/* Something happened to it: settled at the end of the turn. */
+void client_touch(struct client *c);
+/* Writes, connects, closes, as the session wants; may free c. */
+void client_settle(struct client *c);
+
+#endif

@@ -1,0 +1,298 @@
+#include "proxy/instance.h"
+
+#include "common/log.h"
+#include "common/loop.h"
+#include "proxy/backend.h"
+#include "proxy/client.h"
+#include "proxy/listener.h"
+#include "proxy/net.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define INSTANCE_TICK_US      ((int64_t)20000)
+#define INSTANCE_RETRY_MIN_US ((int64_t)5000)
+#define INSTANCE_RETRY_MAX_US ((int64_t)200000)
+
+uint32_t shard_now_ms(const struct shard *shard)
+{
+    return (uint32_t)(loop_now_us(shard->loop) / 1000);
+}
+
+void shard_settle(struct shard *shard)
+{
+    struct list *node;
+
+    while ((node = list_first(&shard->dirty)) != NULL) {
+        struct client *c = list_entry(node, struct client, dirty);
+        struct instance *i = c->instance;
+        list_remove(node);
+        client_settle(c);
+        instance_pump(i);
+    }
+}
+
+/* ---- connecting
+ * -------------------------------------------------------------------------------------------- */
+
+static bool instance_may_connect(const struct instance *i, int64_t now_us)
+{
+    return !i->doubt && i->route.state == ROUTE_SERVING && topology_address_is_set(&i->route.master) &&
+           i->connecting < INSTANCE_CONNECTING_MAX && now_us >= i->retry_us;
+}
+
+static void instance_arm(struct instance *i)
+{
+    bool needed = !list_empty(&i->timed) || !list_empty(&i->queue);
+    int64_t now_us = loop_now_us(i->shard->loop), wait_us = INSTANCE_TICK_US;
+
+    if (!needed) {
+        ev_timer_stop(i->shard->ev, &i->timer);
+        return;
+    }
+    if (ev_is_active(&i->timer))
+        return;
+    if (!list_empty(&i->queue) && i->retry_us > now_us && i->retry_us - now_us < wait_us)
+        wait_us = i->retry_us - now_us;
+    ev_timer_set(&i->timer, (double)wait_us / 1e6, 0.);
+    ev_timer_start(i->shard->ev, &i->timer);
+}
+
+void instance_pump(struct instance *i)
+{
+    int64_t now_us = loop_now_us(i->shard->loop);
+    struct list *node;
+
+    while (instance_may_connect(i, now_us) && (node = list_first(&i->queue)) != NULL) {
+        struct client *c = list_entry(node, struct client, queue);
+        list_remove(node);
+        if (!client_connect(c)) {
+            list_push_back(&i->queue, node);
+            instance_doubt(i);
+            break;
+        }
+        if (list_empty(&c->timed))
+            list_push_back(&i->timed, &c->timed);
+    }
+    instance_arm(i);
+}
+
+static void instance_on_timer(struct ev_loop *ev, ev_timer *timer, int revents)
+{
+    struct instance *i = timer->data;
+    int64_t now_us = loop_now_us(i->shard->loop);
+
+    (void)ev;
+    (void)revents;
+    list_for_each(node, &i->timed) client_tick(list_entry(node, struct client, timed), now_us);
+    instance_pump(i);
+}
+
+static void instance_hold(struct instance *i)
+{
+    i->env.held = i->doubt || i->route.state != ROUTE_SERVING;
+}
+
+void instance_doubt(struct instance *i)
+{
+    if (i->doubt || i->route.state != ROUTE_SERVING)
+        return;
+    i->doubt = true;
+    i->failures++;
+    scripts_doubt(&i->env.scripts);
+    instance_hold(i);
+    i->shard->on_broken(i->shard, &i->route);
+}
+
+void instance_trust(struct instance *i)
+{
+    if (!i->doubt)
+        i->failures = 0;
+}
+
+/* ---- listening
+ * ---------------------------------------------------------------------------------------------- */
+
+static void instance_on_accept(void *ctx, int fd)
+{
+    struct instance *i = ctx;
+    char text[128];
+
+    if (i->shard->n_clients >= SHARD_CLIENTS_MAX) {
+        int len = snprintf(text, sizeof(text), "-MRLIMIT this proxy serves %d clients a thread at most\r\n",
+                           SHARD_CLIENTS_MAX);
+        struct buf_span span = {text, (size_t)len};
+        session_count(&i->counts.session.rejected, 1);
+        (void)net_write(fd, &span, 1);
+        close(fd);
+        return;
+    }
+    if (client_open(i, fd))
+        log_error("event=client.nomem instance=%s", i->route.name);
+}
+
+static void instance_on_listen_failed(void *ctx, int err)
+{
+    struct instance *i = ctx;
+
+    i->shard->on_listen_failed(i->shard, &i->route, err);
+}
+
+static void instance_listen(struct instance *i)
+{
+    struct listener_config config = {.host = i->shard->bind,
+                                     .port = i->route.port,
+                                     .on_accept = instance_on_accept,
+                                     .on_failed = instance_on_listen_failed,
+                                     .ctx = i};
+
+    listener_close(i->listener);
+    i->listener = NULL;
+    if (i->shard->draining)
+        return;
+    i->listener = listener_open(i->shard->ev, &config);
+    if (!i->listener)
+        instance_on_listen_failed(i, ENOMEM);
+}
+
+/* ---- life and routes --------------------------------------------------------------------------------------
+ */
+
+static void instance_set_route(struct instance *i, const struct route *route)
+{
+    i->route = *route;
+    i->env.hold_ms = route->hold_ms ? route->hold_ms : (uint32_t)i->shard->hold_ms;
+    i->doubt = false;
+    instance_hold(i);
+}
+
+static void instance_switched(struct instance *i, int64_t posted_us)
+{
+    if (i->route.state != ROUTE_SERVING || i->switched >= i->route.epoch)
+        return;
+    i->switched = i->route.epoch;
+    i->shard->on_switched(i->shard, &i->route, loop_clock_us() - posted_us);
+}
+
+struct instance *instance_new(void)
+{
+    struct instance *i = calloc(1, sizeof(*i));
+
+    if (i)
+        list_init(&i->node);
+    return i;
+}
+
+void instance_open(struct instance *i, struct shard *shard, const struct route *route)
+{
+    i->shard = shard;
+    i->env.route = &i->route;
+    i->env.counts = &i->counts.session;
+    list_init(&i->clients);
+    list_init(&i->queue);
+    list_init(&i->timed);
+    ev_timer_init(&i->timer, instance_on_timer, 0., 0.);
+    i->timer.data = i;
+    instance_set_route(i, route);
+    instance_listen(i);
+}
+
+/* The same master, tried again: not at once when it has just failed twice. */
+static void instance_confirmed(struct instance *i)
+{
+    int64_t wait_us = 0;
+
+    if (i->failures > 1) {
+        uint32_t doublings = i->failures - 2 < 6 ? i->failures - 2 : 6;
+        wait_us = INSTANCE_RETRY_MIN_US << doublings;
+    }
+    if (wait_us > INSTANCE_RETRY_MAX_US)
+        wait_us = INSTANCE_RETRY_MAX_US;
+    i->retry_us = loop_now_us(i->shard->loop) + wait_us;
+}
+
+static void instance_switch(struct instance *i)
+{
+    i->failures = 0;
+    i->retry_us = 0;
+    scripts_doubt(&i->env.scripts);
+    list_for_each(node, &i->clients)
+    {
+        struct client *c = list_entry(node, struct client, node);
+        bool elsewhere = c->backend && i->route.state == ROUTE_SERVING &&
+                         !topology_address_equal(backend_address(c->backend), &i->route.master);
+        if (elsewhere)
+            client_detach(c);
+        else if (c->session.work)
+            session_route_changed(&c->session, shard_now_ms(i->shard));
+        if (elsewhere || c->session.work)
+            client_touch(c);
+    }
+}
+
+void instance_apply(struct instance *i, const struct route *route, int64_t posted_us)
+{
+    if (route->epoch < i->route.epoch || route->revision < i->route.revision)
+        return;
+    bool changed = route->epoch != i->route.epoch || route->state != i->route.state ||
+                   !topology_address_equal(&route->master, &i->route.master);
+    bool confirmed = !changed && route->revision == i->route.revision;
+    bool moved = route->port != i->route.port;
+
+    instance_set_route(i, route);
+    if (moved)
+        instance_listen(i);
+    if (confirmed)
+        instance_confirmed(i);
+    else
+        instance_switch(i);
+    ev_timer_stop(i->shard->ev, &i->timer);
+    shard_settle(i->shard);
+    instance_pump(i);
+    instance_switched(i, posted_us);
+}
+
+void instance_drain(struct instance *i)
+{
+    listener_close(i->listener);
+    i->listener = NULL;
+    list_for_each(node, &i->clients)
+    {
+        struct client *c = list_entry(node, struct client, node);
+        session_drain(&c->session);
+        client_touch(c);
+    }
+}
+
+void instance_drop(struct instance *i)
+{
+    list_for_each(node, &i->clients)
+    {
+        struct client *c = list_entry(node, struct client, node);
+        session_drop(&c->session);
+        list_remove(&c->dirty);
+        client_settle(c);
+    }
+    instance_free(i);
+}
+
+void instance_hang_up(struct instance *i)
+{
+    struct list *node;
+
+    while ((node = list_first(&i->clients)) != NULL)
+        client_close(list_entry(node, struct client, node), NULL);
+}
+
+void instance_free(struct instance *i)
+{
+    listener_close(i->listener);
+    instance_hang_up(i);
+    ev_timer_stop(i->shard->ev, &i->timer);
+    scripts_clear(&i->env.scripts);
+    list_remove(&i->node);
+    free(i);
+}

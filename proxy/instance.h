@@ -1,0 +1,89 @@
+/* One instance in one worker thread: its listener, its clients, and when they may connect to the master.
+ *
+ *            ┌─ queue: wants a master ──(not held, no doubt, back-off over, ≤ N at once)──► client_connect()
+ *   clients ─┤
+ *            └─ timed: something ends if nothing happens (hold_ms, a connect, a drain): one timer for all
+ *
+ * A broken connection puts the master in doubt: nobody connects until the next instance_apply(). */
+#ifndef MR_PROXY_INSTANCE_H
+#define MR_PROXY_INSTANCE_H
+
+#include "common/core/list.h"
+#include "proxy/core/session.h"
+
+#include <ev.h>
+
+struct loop;
+struct instance;
+struct listener;
+
+enum {
+    SHARD_BUFFER = 64 * 1024,    /* the one read buffer of a thread */
+    SHARD_CLIENTS_MAX = 10000,   /* of one thread */
+    INSTANCE_CONNECTING_MAX = 64 /* at once: a server's listen backlog must not overflow */
+};
+
+/* Counters of an instance in one thread, read by the control thread. */
+struct instance_counts {
+    struct session_counts session;
+    atomic_uint_least64_t clients, accepted;
+};
+
+/* What everything in one thread shares. */
+struct shard {
+    struct loop *loop;
+    struct ev_loop *ev;
+    char *buffer;     /* SHARD_BUFFER bytes */
+    const char *bind; /* IP literal */
+    int hold_ms;
+    uint32_t n_clients, last_client_id;
+    bool draining;
+    struct list dirty; /* clients to settle at the end of the turn */
+    void (*on_broken)(struct shard *shard, const struct route *route);
+    void (*on_switched)(struct shard *shard, const struct route *route, int64_t took_us);
+    void (*on_listen_failed)(struct shard *shard, const struct route *route, int err);
+};
+
+struct instance {
+    struct list node; /* in the worker's table */
+    struct shard *shard;
+    struct route route;
+    struct session_env env;
+    struct instance_counts counts;
+    struct listener *listener;
+    struct list clients, queue, timed;
+    ev_timer timer;
+    uint32_t connecting;
+    uint32_t failures; /* in a row, of this route */
+    int64_t retry_us;  /* no connection before; 0: now */
+    uint64_t switched; /* newest epoch that on_switched() was called for */
+    bool doubt;
+};
+
+/* Any thread; NULL when out of memory. Its counts may be read by that thread until the instance is freed. */
+struct instance *instance_new(void);
+void instance_open(struct instance *i, struct shard *shard, const struct route *route);
+/* posted_us: when the control thread handed the route over. Older routes are ignored. */
+void instance_apply(struct instance *i, const struct route *route, int64_t posted_us);
+/* The instance is gone: pending requests are answered with -MRNOROUTE, its clients closed; frees. */
+void instance_drop(struct instance *i);
+void instance_drain(struct instance *i);
+/* Closes the clients as they are. */
+void instance_hang_up(struct instance *i);
+/* The same, and frees. */
+void instance_free(struct instance *i);
+
+/* ---- for its clients --------------------------------------------------------------------------------------
+ */
+/* The connection to the master broke, or could not be made, or it isn't a master. */
+void instance_doubt(struct instance *i);
+/* The master answers as one. */
+void instance_trust(struct instance *i);
+/* Connects those that wait, as far as it is allowed now; looks after the timer. */
+void instance_pump(struct instance *i);
+
+/* Settles all clients that something happened to: at the end of a turn. */
+void shard_settle(struct shard *shard);
+uint32_t shard_now_ms(const struct shard *shard);
+
+#endif

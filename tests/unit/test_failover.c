@@ -435,7 +435,7 @@ static void test_returning_master_is_sealed_recorded_and_replicates(void **state
     committed(b);
     b->now_us += 5000000;
     link_up(b, 0);
-    tell(b, 0, master_info(0, 130));     /* the same process was cut off and went on writing */
+    tell(b, 0, master_info(0, 130)); /* the same process was cut off and went on writing */
     assert_string_equal(actions(b), "SEAL:0");
     sealed(b, 0, 130);
     assert_string_equal(actions(b), "HISTORY REPLICATE:0");

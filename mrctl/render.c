@@ -25,7 +25,9 @@ static void render_member(FILE *out, const json_t *instance, const json_t *membe
         char size[RENDER_SIZE_MAX];
         if (lag_bytes >= 0)
             line_add(&l, "lag %s", render_size(lag_bytes, size));
-        if (json_is_string(json_object_get(member, "link")))
+        /* Of a member that is down it goes without saying. */
+        if (strcmp(json_get_word(member, "state"), "down") != 0 &&
+            json_is_string(json_object_get(member, "link")))
             line_add(&l, "link %s", json_get_text(member, "link"));
     }
     if (json_is_true(json_object_get(member, "candidate")))
@@ -156,7 +158,7 @@ static void render_fields(FILE *out, const char *title, json_t *object)
     struct line l;
     const char *key;
     json_t *value;
-    line_begin(&l, out, title, "  ");
+    line_begin(&l, out, title, "            ");
     json_object_foreach(object, key, value)
     {
         if (json_is_string(value) && json_string_value(value)[0] != '\0')
@@ -178,7 +180,7 @@ void render_instance(FILE *out, const json_t *instance)
     const json_t *last = json_object_get(instance, "last_failover");
     if (json_get_word(last, "evidence")[0] != '\0') {
         struct line l;
-        line_begin(&l, out, "\nevidence  ", "  ");
+        line_begin(&l, out, "\nevidence  ", "            ");
         line_add(&l, "%s", json_get_word(last, "evidence"));
         line_end(&l);
     }

@@ -1,7 +1,8 @@
 /* A small HTTP/1.1 server (libmicrohttpd) on a libev loop, and JSON answers.
  *
  * Requests are handled on the loop's thread. A handler answers at once or later (http_answer), or turns the
- * request into a Server-Sent Events stream. Bodies over 64 KiB are answered 413. Limits: 256 connections. */
+ * request into a Server-Sent Events stream. Bodies over 64 KiB are answered 413. Limits: 256 connections,
+ * of which 192 may be streams. */
 #ifndef MR_COMMON_HTTP_H
 #define MR_COMMON_HTTP_H
 
@@ -28,7 +29,8 @@ struct http_server_config {
 
 int http_server_open(struct http_server **out, struct loop *loop,
                      const struct http_server_config *config) MR_MUST_CHECK;
-void http_server_close(struct http_server *server); /* unanswered requests get 503 */
+/* Unanswered requests get 503 and are invalid then. Not inside on_request. */
+void http_server_close(struct http_server *server);
 uint16_t http_server_port(const struct http_server *server);
 
 const char *http_request_method(const struct http_request *r);
@@ -45,9 +47,11 @@ void http_answer_error(struct http_request *r, int status, const char *code, con
 void http_answer_redirect(struct http_request *r, const char *url);
 
 /* Turns the request into text/event-stream; sends ": ok" at once and a comment every few seconds.
- * on_close runs when the client has gone or lags by more than 1 MiB; the stream is invalid after it. */
+ * on_close runs when the client has gone or lags by more than 1 MiB, or inside http_server_close(); never
+ * inside another call; the stream is invalid after it. NULL: too many streams or no memory; then the request
+ * was answered with 503 and on_close does not run. */
 struct http_stream *http_stream_open(struct http_request *r, void (*on_close)(void *ctx), void *ctx);
-/* One event; name and data are copied (data without newlines). */
+/* One event; name and data are copied (both without newlines). */
 void http_stream_send(struct http_stream *s, const char *name, const char *data, size_t len);
 
 #endif

@@ -47,6 +47,7 @@ struct redis_link {
     redisReader *reader;
     struct redis_queue queue;
     bool flush_queued;
+    bool doomed;    /* out of memory in the middle of a pipeline */
     int login_left; /* login replies still to come */
 };
 
@@ -79,6 +80,7 @@ static void drop_connection(struct redis_link *link)
         link->fd = -1;
     }
     redis_queue_drop_bytes(&link->queue);
+    link->doomed = false;
 }
 
 /* Ends every unanswered command; the callbacks may close the link, which empties the list itself. */
@@ -139,8 +141,13 @@ static void go_down_errno(struct redis_link *link, int e)
 static void flush(struct redis_link *link)
 {
     struct ev_loop *ev = loop_ev(link->loop);
-    int e = redis_queue_send(&link->queue, link->fd, loop_clock_us());
+    int e;
 
+    if (link->doomed) {
+        go_down_errno(link, ENOMEM);
+        return;
+    }
+    e = redis_queue_send(&link->queue, link->fd, loop_clock_us());
     if (link->config.reply_timeout_ms > 0 && link->queue.first && !ev_is_active(&link->overdue))
         timer_set(link, &link->overdue, (int64_t)link->config.reply_timeout_ms * 1000);
     if (e == EAGAIN) {
@@ -167,7 +174,10 @@ static int enqueue(struct redis_link *link, redis_reply_fn done, void *ctx, int 
 {
     int err = redis_queue_push(&link->queue, done, ctx, argc, argv);
 
-    if (err == 0 && !link->flush_queued) {
+    /* Half a pipeline must never be sent (a MULTI whose EXEC is missing). */
+    if (err)
+        link->doomed = true;
+    if (!link->flush_queued) {
         link->flush_queued = true;
         loop_defer(link->loop, redis_link_on_flush, link);
     }
@@ -451,8 +461,8 @@ int redis_link_open(struct redis_link **out, struct loop *loop, const struct red
     struct redis_link *link;
 
     assert(out && loop && config && config->on_up && config->on_down);
-    if (tcp_address(&config->address, &unused, &unused_len) != 0 || config->connect_timeout_ms <= 0 ||
-        config->reply_timeout_ms < 0 || config->reconnect_min_ms <= 0 ||
+    if (config->address.port == 0 || tcp_address(&config->address, &unused, &unused_len) != 0 ||
+        config->connect_timeout_ms <= 0 || config->reply_timeout_ms < 0 || config->reconnect_min_ms <= 0 ||
         config->reconnect_max_ms < config->reconnect_min_ms || config->reconnect_max_ms > 3600 * 1000)
         return ERR_INVALID;
     link = calloc(1, sizeof *link);

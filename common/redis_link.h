@@ -46,7 +46,8 @@ void redis_link_nudge(struct redis_link *link);
  * Otherwise reply is NULL: ERR_CLOSED, ERR_TIMEOUT, …: the connection broke, the outcome is unknown. */
 typedef void (*redis_reply_fn)(void *ctx, int err, const struct redisReply *reply);
 
-/* Sends argv (argc strings); ERR_CONNECTION while not up (then no callback). Written at the end of the turn
+/* Sends argv (argc strings); ERR_CONNECTION while not up, ERR_NOMEM (the connection is given up, and nothing
+ * of this turn is sent, so that no half pipeline is); then no callback. Written at the end of the turn
  * with what else is queued. done may be NULL. */
 int redis_link_command(struct redis_link *link, redis_reply_fn done, void *ctx, int argc,
                        const char *const *argv) MR_MUST_CHECK;

@@ -35,8 +35,6 @@ int tcp_address(const struct topology_address *a, struct sockaddr_storage *out, 
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
 
     memset(out, 0, sizeof *out);
-    if (a->port == 0)
-        return ERR_INVALID;
     if (inet_pton(AF_INET, a->host, &v4->sin_addr) == 1) {
         v4->sin_family = AF_INET;
         v4->sin_port = htons(a->port);

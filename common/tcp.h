@@ -6,7 +6,7 @@
 
 #include <sys/socket.h>
 
-/* Address of an IP literal and port; ERR_INVALID when it is none. */
+/* Socket address of an IP literal (port 0 allowed); ERR_INVALID when it is none. */
 int tcp_address(const struct topology_address *a, struct sockaddr_storage *out, socklen_t *len) MR_MUST_CHECK;
 /* TCP_NODELAY, keepalive (dead after 11 s of silence) and TCP_USER_TIMEOUT (10 s). */
 void tcp_tune(int fd);

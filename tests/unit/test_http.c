@@ -1,7 +1,7 @@
 /* The HTTP server as clients see it: raw requests over a socket, read while the loop runs. */
 #include "common/http.h"
 #include "common/loop.h"
-#include "tests/lib/listener.h"
+#include "tests/lib/test_peer.h"
 #include "tests/lib/wait.h"
 
 #include <errno.h>
@@ -97,7 +97,7 @@ static void fixture_end(struct fixture *f)
 static void client_open(struct client *c, struct fixture *f)
 {
     memset(c, 0, sizeof *c);
-    c->fd = listener_connect(http_server_port(f->server));
+    c->fd = test_peer_connect(http_server_port(f->server));
     assert_int_equal(fcntl(c->fd, F_SETFL, O_NONBLOCK), 0);
     c->reply = calloc(1, REPLY_MAX + 1);
 }

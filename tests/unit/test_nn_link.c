@@ -1,7 +1,7 @@
 /* nn_link: delivery, signatures, and peers that send what nobody should. */
 #include "common/loop.h"
 #include "common/nn_link.h"
-#include "tests/lib/listener.h"
+#include "tests/lib/test_peer.h"
 #include "tests/lib/wait.h"
 
 #include <errno.h>
@@ -319,7 +319,7 @@ static void throw_strays(struct loop *loop, uint16_t port)
 
     for (size_t i = 0; i < sizeof roles; i++)
         for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++) {
-            int fd = listener_connect(port);
+            int fd = test_peer_connect(port);
 
             greet(fd, roles[i]);
             send_frame(fd, lengths[k], "\x80\x00\x00\x01", 4);
@@ -328,7 +328,7 @@ static void throw_strays(struct loop *loop, uint16_t port)
         }
     for (size_t i = 0; i < 3; i++) {
         static const char *const noise[] = {"GET / HTTP/1.1\r\n\r\n", "", "*1\r\n$4\r\nPING\r\n"};
-        int fd = listener_connect(port);
+        int fd = test_peer_connect(port);
 
         (void)!send(fd, noise[i], strlen(noise[i]), MSG_NOSIGNAL);
         hang_up(loop, fd);
@@ -380,11 +380,11 @@ static void meet_hostile_server(int protocol, unsigned char role)
     struct inbox *in = calloc(1, sizeof *in);
     struct nn_link *link = opened(loop, protocol, &right, protocol == NN_SUB ? in : NULL);
     struct topology_address address;
-    int listener = listener_open(16, &address);
+    int listener = test_peer_listen(16, &address);
 
     assert_int_equal(nn_link_connect(link, url_of(address.port), NULL), 0);
     for (int i = 0; i < 3; i++) { /* it reconnects after each */
-        int fd = listener_accept(loop, listener);
+        int fd = test_peer_accept(loop, listener);
 
         greet(fd, role);
         send_frame(fd, 0, "", 0);

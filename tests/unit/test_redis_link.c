@@ -1,8 +1,8 @@
 /* redis_link against real servers, and against peers that refuse, are silent, hang up or talk nonsense. */
 #include "common/loop.h"
 #include "common/redis_link.h"
-#include "tests/lib/listener.h"
 #include "tests/lib/redis_server.h"
+#include "tests/lib/test_peer.h"
 #include "tests/lib/wait.h"
 
 #include <arpa/inet.h>
@@ -186,7 +186,7 @@ static void test_refused_is_retried_with_back_off(void **state)
 {
     struct probe p = {0};
     struct topology_address nobody;
-    int fd = listener_open(1, &nobody);
+    int fd = test_peer_listen(1, &nobody);
     struct redis_link_config config = config_for(&p, &nobody);
 
     (void)state;
@@ -277,7 +277,7 @@ static void test_silent_listener_passes_the_login_deadline(void **state)
 {
     struct probe p = {0};
     struct topology_address address;
-    int fd = listener_open(16, &address);
+    int fd = test_peer_listen(16, &address);
     struct redis_link_config config = config_for(&p, &address);
 
     (void)state;
@@ -294,7 +294,7 @@ static void test_connect_into_a_full_backlog_times_out(void **state)
 {
     struct probe p = {0};
     struct topology_address address;
-    int fd = listener_open(0, &address);
+    int fd = test_peer_listen(0, &address);
     struct sockaddr_in a = {
         .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(address.port)};
     int fillers[4];
@@ -369,11 +369,11 @@ static void talk_nonsense(const char *said, size_t len, const char *expected)
 {
     struct probe p = {0};
     struct topology_address address;
-    int listener = listener_open(16, &address), fd;
+    int listener = test_peer_listen(16, &address), fd;
     struct redis_link_config config = config_for(&p, &address);
 
     probe_open(&p, &config);
-    fd = listener_accept(p.loop, listener);
+    fd = test_peer_accept(p.loop, listener);
     assert_int_equal(write(fd, said, len), len);
     wait_counts(&p, 0, 1, 0);
     assert_int_equal(p.reasons[0], ERR_PROTOCOL);
@@ -404,12 +404,12 @@ static void test_unasked_reply_is_a_protocol_error(void **state)
 {
     struct probe p = {0};
     struct topology_address address;
-    int listener = listener_open(16, &address), fd;
+    int listener = test_peer_listen(16, &address), fd;
     struct redis_link_config config = config_for(&p, &address);
 
     (void)state;
     probe_open(&p, &config);
-    fd = listener_accept(p.loop, listener);
+    fd = test_peer_accept(p.loop, listener);
     assert_int_equal(write(fd, "+OK\r\n+OK\r\n", 10), 10);
     wait_counts(&p, 1, 1, 0);
     assert_int_equal(p.reasons[0], ERR_PROTOCOL);
@@ -424,7 +424,7 @@ static void test_endless_reply_is_cut_off(void **state)
     static char megabyte[1048576];
     struct probe p = {0};
     struct topology_address address;
-    int listener = listener_open(16, &address), fd;
+    int listener = test_peer_listen(16, &address), fd;
     struct redis_link_config config = config_for(&p, &address);
     struct loop *loop;
 
@@ -432,7 +432,7 @@ static void test_endless_reply_is_cut_off(void **state)
     memset(megabyte, 'x', sizeof megabyte);
     probe_open(&p, &config);
     loop = p.loop;
-    fd = listener_accept(p.loop, listener);
+    fd = test_peer_accept(p.loop, listener);
     assert_int_equal(write(fd, "$536870912\r\n", 12), 12);
     while (p.downs == 0) {
         (void)!send(fd, megabyte, sizeof megabyte, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -456,11 +456,11 @@ static void test_busy_answers_to_the_login_are_up(void **state)
     for (size_t i = 0; answers[i]; i++) {
         struct probe p = {0};
         struct topology_address address;
-        int listener = listener_open(16, &address), fd;
+        int listener = test_peer_listen(16, &address), fd;
         struct redis_link_config config = config_for(&p, &address);
 
         probe_open(&p, &config);
-        fd = listener_accept(p.loop, listener);
+        fd = test_peer_accept(p.loop, listener);
         assert_int_equal(write(fd, answers[i], strlen(answers[i])), strlen(answers[i]));
         wait_counts(&p, 1, 0, 0);
         probe_end(&p);
@@ -474,13 +474,13 @@ static void test_hang_up_before_the_login_backs_off(void **state)
 {
     struct probe p = {0};
     struct topology_address address;
-    int listener = listener_open(16, &address);
+    int listener = test_peer_listen(16, &address);
     struct redis_link_config config = config_for(&p, &address);
 
     (void)state;
     config.reconnect_min_ms = config.reconnect_max_ms = 3000 * 1000;
     probe_open(&p, &config);
-    close(listener_accept(p.loop, listener));
+    close(test_peer_accept(p.loop, listener));
     wait_counts(&p, 0, 1, 0);
     assert_int_equal(p.reasons[0], ERR_CLOSED);
     wait_for(p.loop, 100);

@@ -1,4 +1,4 @@
-#include "tests/lib/listener.h"
+#include "tests/lib/test_peer.h"
 
 #include "tests/lib/wait.h"
 
@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-int listener_open(int backlog, struct topology_address *address)
+int test_peer_listen(int backlog, struct topology_address *address)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof a;
@@ -34,7 +34,7 @@ static bool is_accepted(void *ctx)
     return fds[1] >= 0;
 }
 
-int listener_accept(struct loop *loop, int listener)
+int test_peer_accept(struct loop *loop, int listener)
 {
     int fds[2] = {listener, -1};
 
@@ -42,7 +42,7 @@ int listener_accept(struct loop *loop, int listener)
     return fds[1];
 }
 
-int listener_connect(uint16_t port)
+int test_peer_connect(uint16_t port)
 {
     struct sockaddr_in a = {
         .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};

@@ -308,29 +308,39 @@ static size_t api_on_events(char *data, size_t size, size_t n, void *ctx)
     return 0;
 }
 
-int api_follow(struct api *api, const char *path, bool (*on_change)(void *ctx), void *ctx)
+/* Follows the first of the known ones that has events, from the one that answered last. */
+static int api_follow_known(struct api *api, const char *path, struct api_events *events)
 {
-    api->why[0] = '\0';
-    if (api->n_urls == 0 && !api_discover(api))
-        return ERR_UNREACHABLE;
-    struct api_events events = {.on_change = on_change, .ctx = ctx, .curl = api->stream};
     for (size_t k = 0; k < api->n_urls; k++) {
-        api_prepare(api, api->stream, (api->current + k) % api->n_urls, path);
+        size_t url = (api->current + k) % api->n_urls;
+        api_prepare(api, api->stream, url, path);
         (void)curl_easy_setopt(api->stream, CURLOPT_WRITEFUNCTION, api_on_events);
-        (void)curl_easy_setopt(api->stream, CURLOPT_WRITEDATA, &events);
+        (void)curl_easy_setopt(api->stream, CURLOPT_WRITEDATA, events);
         (void)curl_easy_setopt(api->stream, CURLOPT_LOW_SPEED_LIMIT, 1L);
         (void)curl_easy_setopt(api->stream, CURLOPT_LOW_SPEED_TIME, (long)API_SILENCE_S);
         CURLcode code = curl_easy_perform(api->stream);
-        if (events.stopped)
+        if (events->stopped)
             return 0;
-        if (events.opened)
+        if (events->opened)
             return ERR_CLOSED;
         if (code != CURLE_OK)
             api_blame_curl(api, api->stream, code);
         else
-            api_blame(api, "%s: has no events to follow", api->urls[(api->current + k) % api->n_urls]);
+            api_blame(api, "%s: has no events to follow", api->urls[url]);
     }
     return ERR_UNREACHABLE;
+}
+
+int api_follow(struct api *api, const char *path, bool (*on_change)(void *ctx), void *ctx)
+{
+    assert(path[0] == '/' && on_change != NULL);
+    struct api_events events = {.on_change = on_change, .ctx = ctx, .curl = api->stream};
+    api->why[0] = '\0';
+    int err = api_follow_known(api, path, &events);
+    /* A restarted controller may have other ports: ZooKeeper knows them. */
+    if (err == ERR_UNREACHABLE && api_discover(api))
+        err = api_follow_known(api, path, &events);
+    return err;
 }
 
 /* ---- open and close ------------------------------------------------------------------------------------ */

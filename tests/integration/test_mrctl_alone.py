@@ -285,6 +285,34 @@ def test_controllers_are_found_in_zookeeper(chroot, fake):
     assert mrctl("--zk", hosts, "list").returncode == 0
 
 
+def test_watch_finds_a_controller_that_moved(chroot, fake):
+    hosts, client = chroot
+    value = json.loads((GOLDEN / "controller.json").read_text(encoding="utf-8"))
+
+    def register(controller):
+        value.update(host="127.0.0.1", http_port=controller.port)
+        client.ensure_path("/mrctl/controllers/ctl-1")
+        client.set("/mrctl/controllers/ctl-1", json.dumps(value).encode())
+
+    def stream(handler, text):
+        handler.close_connection = True
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + text)
+
+    def leave(handler):
+        stream(handler, b": ok\n\n")
+        register(second)
+        first.answers.clear()
+
+    empty = {**TOPOLOGY, "instances": [], "set_aside": []}
+    first = fake({"GET /v1/topology": (200, TOPOLOGY), "GET /v1/events": leave})
+    second = fake({"GET /v1/topology": (200, empty), "GET /v1/events": lambda h: stream(h, b": ok\n\n")})
+    register(first)
+    run = mrctl("--zk", hosts, "topology", "cart", "--watch")
+    assert run.returncode == 1 and "there is no instance cart" in run.stderr, run.stderr
+    assert "10.0.0.1:6379" in run.stdout
+    assert [path for _, path, _, _ in second.asked][0] == "/v1/events"
+
+
 def test_topology_without_controllers(chroot):
     hosts, _ = chroot
     run = mrctl("--zk", hosts, "topology")

@@ -280,10 +280,10 @@ static bool invariants_instance_settled(struct sim *s, int leader, int instance,
     if (!invariants_members_settled(s, instance, master, why, size))
         return false;
     for (int p = 0; p < SIM_PROXIES; p++) {
-        const struct sim_route *route = &s->proxies[p].routes[instance];
-        if (route->master != master || route->doubt || s->world.now_us - route->acked_us > 1000000) {
-            snprintf(why, size, "i%d: proxy %d routes to %d (%s) instead of %d", instance, p, route->master,
-                     route->doubt ? "in doubt" : "no doubt", master);
+        const struct sim_worker *w = &s->proxies[p].workers[instance];
+        if (w->master != master || w->doubt || s->world.now_us - w->acked_us > 1000000) {
+            snprintf(why, size, "i%d: proxy %d routes to %d (%s) instead of %d", instance, p, w->master,
+                     w->doubt ? "in doubt" : "no doubt", master);
             return false;
         }
     }

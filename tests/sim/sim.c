@@ -136,6 +136,8 @@ static bool sim_run(struct sim *s, uint64_t seed)
     }
     for (int c = 0; c < SIM_CONTROLLERS; c++)
         sim_controller_end(s, c);
+    for (int p = 0; p < SIM_PROXIES; p++)
+        sim_proxy_end(s, p);
     s->stats->seeds++;
     s->stats->events += s->world.fired;
     s->stats->stories[s->story]++;

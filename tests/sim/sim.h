@@ -14,6 +14,7 @@
 #include "common/core/message.h"
 #include "controller/core/election.h"
 #include "controller/core/failover.h"
+#include "proxy/core/route_book.h"
 #include "tests/sim/world.h"
 
 enum {
@@ -187,11 +188,12 @@ struct sim_controller {
     uint32_t life; /* grows with each start */
     struct election election;
     struct failover failover[SIM_INSTANCES];
-    bool known[SIM_INSTANCES];     /* the record was read since the leadership began */
-    bool reloading;                /* LEAD waits for the records */
-    uint64_t leading;              /* term that the failovers were told; 0: none */
-    uint64_t seq, seq_term;        /* of published messages; the term they are counted in */
-    uint32_t ticks[SIM_INSTANCES]; /* grows with each deadline; the timers of older ones are void */
+    bool known[SIM_INSTANCES];        /* the record was read since the leadership began */
+    bool reloading;                   /* LEAD waits for the records */
+    uint64_t leading;                 /* term that the failovers were told; 0: none */
+    uint64_t seq, seq_term;           /* of published messages; the term they are counted in */
+    int64_t to_proxy_at[SIM_PROXIES]; /* in-order delivery */
+    uint32_t ticks[SIM_INSTANCES];    /* grows with each deadline; the timers of older ones are void */
     int64_t tick_at[SIM_INSTANCES];
     uint32_t late[SIM_INSTANCES]; /* ticks in a row that left their deadline in the past */
     struct sim_link links[SIM_REDISES];
@@ -200,19 +202,22 @@ struct sim_controller {
 
 /* ---- proxies ------------------------------------------------------------------------------------------- */
 
-struct sim_route {
+/* The data path of one instance in one proxy. */
+struct sim_worker {
     uint64_t epoch;
-    int64_t revision;
-    int master; /* -1: held */
-    bool doubt; /* its master refused or is gone: nothing is sent until the route is confirmed or replaced */
-    int64_t hinted_us, acked_us;
+    int master;       /* -1: requests are held */
+    uint32_t process; /* connected to; 0: not yet */
+    bool doubt;       /* nothing is sent until the route is confirmed or replaced */
+    int64_t acked_us;
 };
 
 struct sim_proxy {
-    uint64_t term, seq;
-    int64_t heard_us;
-    bool reading[SIM_INSTANCES], again[SIM_INSTANCES];
-    struct sim_route routes[SIM_INSTANCES];
+    struct route_book book;
+    struct sim_worker workers[SIM_INSTANCES];
+    int reads_left; /* of the re-read under way */
+    bool read_failed;
+    uint32_t ticks; /* grows with each deadline; the timers of older ones are void */
+    int64_t tick_at;
 };
 
 /* ---- all of it ----------------------------------------------------------------------------------------- */
@@ -331,9 +336,12 @@ void sim_link_on_death(struct sim *s, int redis);
 void sim_proxy_start(struct sim *s, int proxy);
 void sim_proxy_on_session(struct sim *s, int proxy, bool up);
 void sim_proxy_on_reply(struct sim *s, int proxy, const struct zk_pending *p, const struct zk_reply *reply);
-/* Sends the route (instance ≥ 0) or a beat to all proxies. */
-void sim_proxy_publish(struct sim *s, int controller, uint64_t term, uint64_t seq, int instance,
-                       const struct sim_route *route);
+void sim_proxy_on_watch(struct sim *s, int proxy, int instance);
+/* Sends the message to all proxies. */
+void sim_proxy_publish(struct sim *s, int controller, const struct message *m);
+/* The process ended: connections of workers to it break. */
+void sim_proxy_on_death(struct sim *s, int redis);
+void sim_proxy_end(struct sim *s, int proxy); /* of the seed: frees what it kept */
 
 /* faults.c */
 void faults_plan(struct sim *s);

@@ -217,8 +217,15 @@ static void controller_on_beat(struct sim *s, struct world_event *e)
     struct world_event *next = world_after(&s->world, CONTROLLER_BEAT_US, controller_on_beat);
     next->who = e->who;
     next->gen = e->gen;
-    if (c->leading)
-        sim_proxy_publish(s, e->who, c->leading, c->seq, -1, NULL);
+    if (!c->leading)
+        return;
+    struct message m;
+    memset(&m, 0, sizeof(m));
+    m.type = MESSAGE_BEAT;
+    m.term = c->leading;
+    m.seq = c->seq;
+    memcpy(m.id, (const char[]){'c', (char)('0' + e->who), '\0'}, 3);
+    sim_proxy_publish(s, e->who, &m);
 }
 
 void sim_controller_start(struct sim *s, int controller)

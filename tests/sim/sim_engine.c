@@ -47,10 +47,13 @@ static void engine_publish(struct sim *s, int controller, int instance)
 {
     struct sim_controller *c = &s->controllers[controller];
     const struct failover *f = &c->failover[instance];
-    const struct topology_address *to = topology_route(&f->route);
-    struct sim_route route = {
-        .epoch = f->route.epoch, .revision = f->revision, .master = to ? sim_redis_at(to) : -1};
-    sim_proxy_publish(s, controller, c->leading, ++c->seq, instance, &route);
+    struct message m;
+    memset(&m, 0, sizeof(m));
+    message_from_instance(&f->route, &m);
+    m.revision = (uint64_t)f->revision;
+    m.term = c->leading;
+    m.seq = ++c->seq;
+    sim_proxy_publish(s, controller, &m);
 }
 
 static void engine_member(struct sim *s, int controller, int redis, const struct failover_action *a)

@@ -1,128 +1,27 @@
-/* Proxies and their clients: routes by message, by gap and silence from ZooKeeper; writes to the route's
- * master.
+/* Proxies and their clients: the real route book decides; one worker each connects, writes, and doubts.
  *
- *   PUB (loss, delay, twice) ──► term, seq ──► next ──► route ──► writes ──► acknowledged: remembered
- *                                          └─► gap, new term, silence ──► ZooKeeper ──► route
+ *   PUB (loss, delay, twice) ─► route_book ─► APPLY ─► worker ─► writes ─► acknowledged: remembered
+ *   ZooKeeper (reads, watches) ─┘   ▲ └─► HINT ─► leader   │
+ *                                   └────── BROKEN ◄───────┘ refused, closed, -READONLY
  */
 #include "tests/sim/sim.h"
 
+#include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PROXY_SILENCE_US = 1000000,
-    PROXY_TICK_US = 250000,
-    PROXY_HINT_US = 500000,
-    PROXY_WRITE_MIN_US = 30000,
-    PROXY_WRITE_MAX_US = 250000,
-};
+enum { PROXY_WRITE_MIN_US = 30000, PROXY_WRITE_MAX_US = 250000, PROXY_ALONE = 1 };
 
-/* ---- routes -------------------------------------------------------------------------------------------- */
+static void proxy_step(struct sim *s, int proxy, struct route_event *event);
 
-static void proxy_apply(struct sim *s, int proxy, int instance, const struct sim_route *route)
+static int proxy_instance(const char *name)
 {
-    struct sim_route *mine = &s->proxies[proxy].routes[instance];
-    if (route->epoch < mine->epoch || route->revision < mine->revision)
-        return;
-    if (route->master != mine->master || route->epoch != mine->epoch)
-        world_trace(&s->world, "proxy %d i%d routes to %d epoch=%llu", proxy, instance, route->master,
-                    (unsigned long long)route->epoch);
-    mine->epoch = route->epoch;
-    mine->revision = route->revision;
-    mine->master = route->master;
-    mine->doubt = false;
+    assert(name[0] == 'i' && name[1] >= '0' && name[1] < '0' + SIM_INSTANCES);
+    return name[1] - '0';
 }
 
-static void proxy_read(struct sim *s, int proxy, int instance)
-{
-    struct sim_proxy *p = &s->proxies[proxy];
-    struct zk_request q;
-    if (p->reading[instance]) {
-        p->again[instance] = true;
-        return;
-    }
-    q.op = ZK_OP_GET;
-    q.client = SIM_CONTROLLERS + proxy;
-    q.instance = instance;
-    q.watch = false;
-    q.sync = true;
-    q.czxid = 0;
-    p->reading[instance] = sim_zk_send(s, &q);
-    p->again[instance] = !p->reading[instance];
-}
-
-static void proxy_read_all(struct sim *s, int proxy)
-{
-    for (int i = 0; i < s->n_instances; i++)
-        proxy_read(s, proxy, i);
-}
-
-void sim_proxy_on_session(struct sim *s, int proxy, bool up)
-{
-    if (up)
-        proxy_read_all(s, proxy);
-}
-
-void sim_proxy_on_reply(struct sim *s, int proxy, const struct zk_pending *p, const struct zk_reply *reply)
-{
-    struct sim_proxy *me = &s->proxies[proxy];
-    if (p->op != ZK_OP_GET)
-        return;
-    me->reading[p->instance] = false;
-    if (reply->err == 0) {
-        const struct topology_address *to = topology_route(&reply->record);
-        struct sim_route route = {
-            .epoch = reply->record.epoch, .revision = reply->revision, .master = to ? sim_redis_at(to) : -1};
-        proxy_apply(s, proxy, p->instance, &route);
-    }
-    if (me->again[p->instance] && reply->err == 0)
-        proxy_read(s, proxy, p->instance);
-}
-
-static void proxy_on_message(struct sim *s, struct world_event *e)
-{
-    struct sim_proxy *p = &s->proxies[e->who];
-    uint64_t term = (uint64_t)e->x, seq = (uint64_t)e->y;
-    if (term < p->term)
-        return;
-    p->heard_us = s->world.now_us;
-    bool is_beat = e->target < 0;
-    bool is_next = term == p->term && seq == p->seq + (is_beat ? 0 : 1);
-    if (term == p->term && seq < p->seq + (is_beat ? 0 : 1))
-        return; /* late or twice */
-    p->term = term;
-    p->seq = seq;
-    if (!is_beat)
-        proxy_apply(s, e->who, e->target, (const struct sim_route *)e->data);
-    if (!is_next)
-        proxy_read_all(s, e->who);
-}
-
-void sim_proxy_publish(struct sim *s, int controller, uint64_t term, uint64_t seq, int instance,
-                       const struct sim_route *route)
-{
-    for (int p = 0; p < SIM_PROXIES; p++) {
-        int copies = world_chance(&s->world, s->loss_permille)   ? 0
-                     : world_chance(&s->world, s->loss_permille) ? 2
-                                                                 : 1;
-        for (; copies > 0; copies--) {
-            int64_t at = sim_network_at(s, controller, SIM_PLACE_PROXY + p, NULL);
-            struct world_event *e = world_at(&s->world, at, proxy_on_message);
-            e->who = p;
-            e->target = instance;
-            e->x = (int64_t)term;
-            e->y = (int64_t)seq;
-            if (!route)
-                continue;
-            e->data = malloc(sizeof(*route));
-            if (!e->data)
-                abort();
-            memcpy(e->data, route, sizeof(*route));
-        }
-    }
-}
-
-/* ---- hints and the watchdog ---------------------------------------------------------------------------- */
+/* ---- actions of the book ------------------------------------------------------------------------------- */
 
 static void proxy_on_hint(struct sim *s, struct world_event *e)
 {
@@ -132,53 +31,233 @@ static void proxy_on_hint(struct sim *s, struct world_event *e)
     sim_controller_tell(s, e->who, e->target, &event);
 }
 
-static void proxy_hint(struct sim *s, int proxy, int instance)
+static void proxy_hint(struct sim *s, int proxy, const struct route *route)
 {
-    struct sim_route *route = &s->proxies[proxy].routes[instance];
-    route->hinted_us = s->world.now_us;
-    for (int c = 0; c < SIM_CONTROLLERS; c++) {
-        struct world_event *e =
-            world_at(&s->world, sim_network_at(s, SIM_PLACE_PROXY + proxy, c, NULL), proxy_on_hint);
-        e->who = c;
-        e->target = instance;
-        e->x = (int64_t)route->epoch;
+    const struct sim_proxy *p = &s->proxies[proxy];
+    int leader = p->book.leader[0] == 'c' ? p->book.leader[1] - '0' : -1;
+    if (leader < 0 || leader >= SIM_CONTROLLERS || world_chance(&s->world, s->loss_permille))
+        return;
+    struct world_event *e =
+        world_at(&s->world, sim_network_at(s, SIM_PLACE_PROXY + proxy, leader, NULL), proxy_on_hint);
+    e->who = leader;
+    e->target = proxy_instance(route->name);
+    e->x = (int64_t)route->epoch;
+}
+
+static void proxy_apply(struct sim *s, int proxy, const struct route *route)
+{
+    int instance = proxy_instance(route->name);
+    struct sim_worker *w = &s->proxies[proxy].workers[instance];
+    int master = route->state == ROUTE_SERVING ? sim_redis_at(&route->master) : -1;
+    if (master != w->master || route->epoch != w->epoch || w->doubt)
+        world_trace(&s->world, "proxy %d i%d routes to %d epoch=%llu", proxy, instance, master,
+                    (unsigned long long)route->epoch);
+    if (master != w->master)
+        w->process = 0;
+    w->master = master;
+    w->epoch = route->epoch;
+    w->doubt = false;
+}
+
+static bool proxy_read_one(struct sim *s, int proxy, int instance, bool watch, uint64_t alone)
+{
+    struct zk_request q;
+    q.op = ZK_OP_GET;
+    q.client = SIM_CONTROLLERS + proxy;
+    q.instance = instance;
+    q.watch = watch;
+    q.sync = true;
+    q.czxid = alone;
+    return sim_zk_send(s, &q);
+}
+
+static void proxy_read(struct sim *s, int proxy, bool watch)
+{
+    struct sim_proxy *p = &s->proxies[proxy];
+    bool sent = true;
+    p->reads_left = 0;
+    for (int i = 0; i < s->n_instances; i++) {
+        sent = sent && proxy_read_one(s, proxy, i, watch, 0);
+        p->reads_left += sent;
+    }
+    p->read_failed = !sent;
+    assert(sent); /* the book reads only while the store is up */
+}
+
+static void proxy_do(struct sim *s, int proxy, const struct route_action *a)
+{
+    switch (a->type) {
+    case ROUTE_ACTION_APPLY:
+        proxy_apply(s, proxy, &a->entry->route);
+        break;
+    case ROUTE_ACTION_READ:
+        proxy_read(s, proxy, a->watch);
+        break;
+    case ROUTE_ACTION_HINT:
+        proxy_hint(s, proxy, &a->entry->route);
+        break;
+    case ROUTE_ACTION_DROP: /* no instance is ever deleted here */
+        world_fail(&s->world, "routes", "proxy %d drops %s", proxy, a->name);
+        break;
+    case ROUTE_ACTION_RECONNECT:
+    case ROUTE_ACTION_FOLLOW:
+    case ROUTE_ACTION_ACK:
+        break;
     }
 }
 
 static void proxy_on_tick(struct sim *s, struct world_event *e)
 {
     struct sim_proxy *p = &s->proxies[e->who];
-    world_after(&s->world, PROXY_TICK_US, proxy_on_tick)->who = e->who;
-    if (s->world.now_us - p->heard_us > PROXY_SILENCE_US) {
-        p->heard_us = s->world.now_us;
-        proxy_read_all(s, e->who);
+    struct route_event event = {.type = ROUTE_EVENT_TICK};
+    if (p->ticks != e->gen)
+        return;
+    p->tick_at = 0;
+    proxy_step(s, e->who, &event);
+}
+
+static void proxy_step(struct sim *s, int proxy, struct route_event *event)
+{
+    struct sim_proxy *p = &s->proxies[proxy];
+    event->now_us = s->world.now_us;
+    if (route_book_step(&p->book, event) != 0)
+        abort(); /* out of memory */
+    for (size_t k = 0; k < p->book.n_actions; k++)
+        proxy_do(s, proxy, &p->book.actions[k]);
+    int64_t deadline_us = route_book_deadline_us(&p->book);
+    if (deadline_us == p->tick_at)
+        return;
+    p->tick_at = deadline_us;
+    int64_t at_us = deadline_us > s->world.now_us ? deadline_us : s->world.now_us + 500;
+    struct world_event *e = world_at(&s->world, at_us, proxy_on_tick);
+    e->who = proxy;
+    e->gen = ++p->ticks;
+}
+
+/* ---- what the book is told ----------------------------------------------------------------------------- */
+
+void sim_proxy_on_session(struct sim *s, int proxy, bool up)
+{
+    struct route_event event = {.type = up ? ROUTE_EVENT_STORE_UP : ROUTE_EVENT_STORE_LOST};
+    s->proxies[proxy].reads_left = 0;
+    if (s->proxies[proxy].book.store_up != up)
+        proxy_step(s, proxy, &event);
+}
+
+void sim_proxy_on_watch(struct sim *s, int proxy, int instance)
+{
+    (void)proxy_read_one(s, proxy, instance, true, PROXY_ALONE); /* when away: all is read once it is back */
+}
+
+void sim_proxy_on_reply(struct sim *s, int proxy, const struct zk_pending *p, const struct zk_reply *reply)
+{
+    struct sim_proxy *me = &s->proxies[proxy];
+    struct route route;
+    struct route_event event = {.type = ROUTE_EVENT_RECORD, .route = &route};
+    bool alone = p->czxid == PROXY_ALONE;
+    if (p->op != ZK_OP_GET || (!alone && me->reads_left == 0))
+        return;
+    me->reads_left -= !alone;
+    if (reply->err == 0) {
+        if (route_from_instance(&reply->record, (uint64_t)reply->revision, &route))
+            proxy_step(s, proxy, &event);
+        else
+            world_fail(&s->world, "routes", "proxy %d can't serve from i%d's record", proxy, p->instance);
     }
-    for (int i = 0; i < s->n_instances; i++) {
-        if (p->again[i])
-            proxy_read(s, e->who, i);
-        if (p->routes[i].doubt && s->world.now_us - p->routes[i].hinted_us > PROXY_HINT_US)
-            proxy_hint(s, e->who, i);
+    if (alone || !me->book.reading)
+        return;
+    me->read_failed |= reply->err != 0;
+    if (me->reads_left > 0)
+        return;
+    event.type = me->read_failed ? ROUTE_EVENT_READ_FAILED : ROUTE_EVENT_READ_DONE;
+    event.route = NULL;
+    proxy_step(s, proxy, &event);
+}
+
+static void proxy_on_message(struct sim *s, struct world_event *e)
+{
+    struct route_event event = {.type = ROUTE_EVENT_MESSAGE, .message = (const struct message *)e->data};
+    proxy_step(s, e->who, &event);
+}
+
+void sim_proxy_publish(struct sim *s, int controller, const struct message *m)
+{
+    struct sim_controller *c = &s->controllers[controller];
+    for (int p = 0; p < SIM_PROXIES; p++) {
+        bool lost = world_chance(&s->world, s->loss_permille);
+        bool twice = world_chance(&s->world, s->loss_permille);
+        for (int copies = lost ? 0 : twice ? 2 : 1; copies > 0; copies--) {
+            int64_t at =
+                sim_network_at(s, controller, SIM_PLACE_PROXY + p, twice ? NULL : &c->to_proxy_at[p]);
+            struct world_event *e = world_at(&s->world, at, proxy_on_message);
+            e->who = p;
+            e->data = malloc(sizeof(*m));
+            if (!e->data)
+                abort();
+            memcpy(e->data, m, sizeof(*m));
+        }
     }
 }
 
-/* ---- clients ------------------------------------------------------------------------------------------- */
+static void proxy_doubt(struct sim *s, int proxy, int instance)
+{
+    struct sim_worker *w = &s->proxies[proxy].workers[instance];
+    char name[8];
+    struct topology_address master;
+    w->process = 0;
+    if (w->doubt || w->master < 0)
+        return;
+    w->doubt = true;
+    snprintf(name, sizeof(name), "i%d", instance);
+    sim_redis_address(w->master, &master);
+    struct route_event event = {
+        .type = ROUTE_EVENT_BROKEN, .name = name, .epoch = w->epoch, .master = &master};
+    proxy_step(s, proxy, &event);
+}
+
+/* ---- the worker and its client ------------------------------------------------------------------------- */
+
+static void proxy_on_fin(struct sim *s, struct world_event *e)
+{
+    const struct sim_worker *w = &s->proxies[e->who].workers[s->redis[e->target].instance];
+    if (w->master == e->target && w->process == e->gen)
+        proxy_doubt(s, e->who, s->redis[e->target].instance);
+}
+
+void sim_proxy_on_death(struct sim *s, int redis)
+{
+    for (int p = 0; p < SIM_PROXIES; p++) {
+        const struct sim_worker *w = &s->proxies[p].workers[s->redis[redis].instance];
+        if (w->master != redis || w->process != s->redis[redis].process)
+            continue;
+        int64_t at = sim_network_at(s, SIM_PLACE_REDIS + redis, SIM_PLACE_PROXY + p, NULL);
+        struct world_event *e = world_at(&s->world, at + 500, proxy_on_fin);
+        e->who = p;
+        e->target = redis;
+        e->gen = s->redis[redis].process;
+    }
+}
 
 static void proxy_on_written(struct sim *s, struct world_event *e)
 {
-    struct sim_route *route = &s->proxies[e->who].routes[e->target];
+    struct sim_worker *w = &s->proxies[e->who].workers[e->target];
     if (e->kind) {
-        route->acked_us = s->world.now_us;
+        w->acked_us = s->world.now_us;
         invariants_on_ack(s, e->target, e->number);
-    } else if (route->epoch == (uint64_t)e->x && !route->doubt) {
-        route->doubt = true;
-        proxy_hint(s, e->who, e->target);
+        if (w->master == (int)e->y)
+            w->process = e->gen;
+    } else if (w->epoch == (uint64_t)e->x) {
+        proxy_doubt(s, e->who, e->target);
     }
 }
 
+/* The write is at the server, over the connection to the process e->gen; 0: over a new one. */
 static void proxy_on_write(struct sim *s, struct world_event *e)
 {
     int redis = (int)e->y;
-    bool done = sim_redis_write(s, redis, e->number);
+    const struct sim_redis *r = &s->redis[redis];
+    bool there = r->alive && (e->gen == 0 || e->gen == r->process);
+    bool done = there && sim_redis_write(s, redis, e->number);
     if (done)
         invariants_on_write(s, e->target, (uint64_t)e->x, redis);
     struct world_event *answer =
@@ -188,7 +267,9 @@ static void proxy_on_write(struct sim *s, struct world_event *e)
     answer->target = e->target;
     answer->number = e->number;
     answer->kind = done;
+    answer->gen = r->process;
     answer->x = e->x;
+    answer->y = e->y;
 }
 
 static void proxy_on_client(struct sim *s, struct world_event *e)
@@ -197,30 +278,37 @@ static void proxy_on_client(struct sim *s, struct world_event *e)
     struct world_event *next = world_after(&s->world, pause_us, proxy_on_client);
     next->who = e->who;
     next->target = e->target;
-    const struct sim_route *route = &s->proxies[e->who].routes[e->target];
-    if (route->master < 0 || route->doubt)
+    const struct sim_worker *w = &s->proxies[e->who].workers[e->target];
+    if (w->master < 0 || w->doubt)
         return;
-    int64_t at = sim_network_at(s, SIM_PLACE_PROXY + e->who, SIM_PLACE_REDIS + route->master, NULL);
+    int64_t at = sim_network_at(s, SIM_PLACE_PROXY + e->who, SIM_PLACE_REDIS + w->master, NULL);
     struct world_event *write = world_at(&s->world, at, proxy_on_write);
     write->who = e->who;
     write->target = e->target;
     write->number = ++s->witness[e->target].next_write;
-    write->x = (int64_t)route->epoch;
-    write->y = route->master;
+    write->gen = w->process;
+    write->x = (int64_t)w->epoch;
+    write->y = w->master;
 }
 
 void sim_proxy_start(struct sim *s, int proxy)
 {
     struct sim_proxy *p = &s->proxies[proxy];
     memset(p, 0, sizeof(*p));
-    p->heard_us = s->world.now_us;
+    route_book_init(&p->book, 1, s->world.now_us);
     for (int i = 0; i < s->n_instances; i++) {
-        p->routes[i].master = -1;
+        p->workers[i].master = -1;
         struct world_event *e =
             world_after(&s->world, world_between(&s->world, 100000, 300000), proxy_on_client);
         e->who = proxy;
         e->target = i;
     }
     sim_zk_client_start(s, SIM_CONTROLLERS + proxy);
-    world_after(&s->world, world_between(&s->world, 1, PROXY_TICK_US), proxy_on_tick)->who = proxy;
+    struct route_event event = {.type = ROUTE_EVENT_TICK};
+    proxy_step(s, proxy, &event);
+}
+
+void sim_proxy_end(struct sim *s, int proxy)
+{
+    route_book_free(&s->proxies[proxy].book);
 }

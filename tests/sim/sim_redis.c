@@ -396,6 +396,7 @@ void sim_redis_kill(struct sim *s, int redis)
     r->link++;
     redis_drop_replicas(s, redis);
     sim_link_on_death(s, redis);
+    sim_proxy_on_death(s, redis);
 }
 
 static void redis_on_loaded(struct sim *s, struct world_event *e)

@@ -68,8 +68,12 @@ static void zk_on_watch(struct sim *s, struct world_event *e)
     const struct zk_client *c = &s->zk.clients[e->who];
     if (e->who < SIM_CONTROLLERS && sim_controller_defers(s, e->who, e))
         return;
-    if (c->up && c->connection == e->gen && e->who < SIM_CONTROLLERS)
+    if (!c->up || c->connection != e->gen)
+        return;
+    if (e->who < SIM_CONTROLLERS)
         sim_controller_on_watch(s, e->who, e->target);
+    else
+        sim_proxy_on_watch(s, e->who - SIM_CONTROLLERS, e->target);
 }
 
 /* instance -1: the election node. */

@@ -19,7 +19,9 @@ enum fault {
     FAULT_CRASH_LEADER,
     FAULT_PAUSE_LEADER,
     FAULT_CUT,
-    FAULT_KINDS,
+    FAULT_SET,
+    FAULT_RESIGN,
+    FAULT_DELETE_LEADER,
 };
 
 /* ---- Redis --------------------------------------------------------------------------------------------- */
@@ -149,7 +151,7 @@ static void faults_on_fault(struct sim *s, struct world_event *e)
 {
     enum fault fault = (enum fault)e->kind;
     int controller = (int)world_between(&s->world, 0, SIM_CONTROLLERS - 1);
-    if (fault == FAULT_CRASH_LEADER || fault == FAULT_PAUSE_LEADER)
+    if (fault == FAULT_CRASH_LEADER || fault == FAULT_PAUSE_LEADER || fault == FAULT_RESIGN)
         controller = faults_leader(s);
     switch (fault) {
     case FAULT_ZK_AWAY:
@@ -174,6 +176,17 @@ static void faults_on_fault(struct sim *s, struct world_event *e)
     case FAULT_CUT:
         faults_cut(s);
         break;
+    case FAULT_SET:
+        sim_zk_touch(s, (int)world_between(&s->world, 0, s->n_instances - 1));
+        break;
+    case FAULT_RESIGN:
+        sim_controller_resign(s, controller);
+        world_after(&s->world, world_between(&s->world, 60000, 2000000), faults_on_controller_back)->who =
+            controller;
+        break;
+    case FAULT_DELETE_LEADER:
+        sim_zk_delete_leader(s);
+        break;
     default:
         faults_do_redis(s, fault, (int)world_between(&s->world, 0, s->n_instances - 1));
         break;
@@ -182,9 +195,10 @@ static void faults_on_fault(struct sim *s, struct world_event *e)
 
 static enum fault faults_draw(struct sim *s)
 {
-    static const enum fault quiet[] = {FAULT_KILL_REPLICA, FAULT_SAVE,  FAULT_ZK_AWAY,      FAULT_ZK_EXPIRE,
-                                       FAULT_ZK_BREAK,     FAULT_CRASH, FAULT_CRASH_LEADER, FAULT_PAUSE,
-                                       FAULT_PAUSE_LEADER, FAULT_CUT,   FAULT_CUT};
+    static const enum fault quiet[] = {
+        FAULT_KILL_REPLICA, FAULT_SAVE,         FAULT_ZK_AWAY, FAULT_ZK_EXPIRE,    FAULT_ZK_BREAK,
+        FAULT_CRASH,        FAULT_CRASH_LEADER, FAULT_PAUSE,   FAULT_PAUSE_LEADER, FAULT_CUT,
+        FAULT_CUT,          FAULT_SET,          FAULT_RESIGN,  FAULT_DELETE_LEADER};
     static const enum fault redis[] = {FAULT_KILL_MASTER, FAULT_KILL_MASTER, FAULT_KILL_REPLICA,
                                        FAULT_KILL_ALL, FAULT_SAVE};
     if (s->story == SIM_RESTRAINT)

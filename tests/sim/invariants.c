@@ -55,7 +55,7 @@ static bool invariants_is_better(const struct sim *s, const struct topology_inst
     const struct sim_redis *r = &s->redis[redis];
     char run_id[TOPOLOGY_RUN_ID_LEN + 1];
     sim_redis_run_id(s, redis, run_id);
-    if (!r->alive || r->sealed_epoch != before->epoch ||
+    if (!r->alive || r->tainted || r->sealed_epoch != before->epoch ||
         strcmp(run_id, before->members[member].run_id) != 0 || r->data.n <= candidate->data.n)
         return false;
     for (uint32_t k = 0; k < candidate->data.n; k++) {
@@ -98,6 +98,11 @@ static void invariants_on_choice(struct sim *s, const struct zk_request *q,
                        "i%d epoch %llu: %d with %u writes was chosen, but %d, sealed and trusted, has %u",
                        q->instance, (unsigned long long)epoch, chosen, c->data.n, redis,
                        s->redis[redis].data.n);
+        if (c->tainted && s->redis[redis].alive && !s->redis[redis].tainted &&
+            s->redis[redis].sealed_epoch == epoch && invariants_trusted(s, before, redis))
+            world_fail(&s->world, "trusted candidate",
+                       "i%d epoch %llu: restarted %d was chosen although %d kept its data", q->instance,
+                       (unsigned long long)epoch, chosen, redis);
     }
 }
 
@@ -133,8 +138,10 @@ void invariants_on_commit(struct sim *s, const struct zk_request *q, const struc
     }
     if (to->state == TOPOLOGY_PROMOTING)
         invariants_on_choice(s, q, from);
-    if (from->state == TOPOLOGY_PROMOTING && to->state == TOPOLOGY_STABLE)
+    if (from->state == TOPOLOGY_PROMOTING && to->state == TOPOLOGY_STABLE) {
         s->stats->promotions++;
+        s->redis[invariants_member(to, &to->master)].tainted = false; /* whatever it holds is the truth now */
+    }
 }
 
 /* ---- actions ------------------------------------------------------------------------------------------- */

@@ -60,6 +60,7 @@ struct sim_redis {
     int instance;
     bool exists, alive, loading;
     bool gone;        /* dead, and stays so */
+    bool tainted;     /* its data came from a restart that no leader has accepted */
     uint32_t process; /* grows with each start; the run_id is made of it */
     enum redis_boot boot;
     int boot_follows; /* BOOT_REPLICA */
@@ -305,6 +306,10 @@ void sim_zk_client_stop(struct sim *s, int client, bool cleanly);
 void sim_zk_client_break(struct sim *s, int client);
 /* False when not connected (no answer comes then). */
 bool sim_zk_send(struct sim *s, const struct zk_request *request);
+/* An operator changes the instance's policy: a new version, nothing else. */
+void sim_zk_touch(struct sim *s, int instance);
+/* An operator deletes the leader's election node; its session lives on. */
+void sim_zk_delete_leader(struct sim *s);
 /* What the ensemble would answer for the candidate now: is it in the list at all, and lowest? */
 bool sim_zk_candidate_exists(const struct sim *s, uint64_t czxid);
 bool sim_zk_candidate_leads(const struct sim *s, uint64_t czxid);
@@ -313,6 +318,8 @@ bool sim_zk_candidate_leads(const struct sim *s, uint64_t czxid);
 void sim_controller_start(struct sim *s, int controller);
 void sim_controller_end(struct sim *s, int controller); /* of the seed: frees what it kept */
 void sim_controller_crash(struct sim *s, int controller);
+/* SIGTERM: hands over, then ends. */
+void sim_controller_resign(struct sim *s, int controller);
 void sim_controller_pause(struct sim *s, int controller, bool paused);
 void sim_controller_on_session(struct sim *s, int controller, bool up, bool expired);
 void sim_controller_on_reply(struct sim *s, int controller, const struct zk_pending *p,

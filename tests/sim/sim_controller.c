@@ -174,6 +174,9 @@ void sim_controller_on_reply(struct sim *s, int controller, const struct zk_pend
         controller_on_record(s, controller, p, reply);
         break;
     case ZK_OP_COMMIT:
+        vote.type = ELECTION_ON_CHANGED;
+        if (reply->err == ERR_DEPOSED) /* the node is gone, the session is not: only the list tells */
+            controller_elect(s, controller, &vote);
         event.type = reply->err ? FAILOVER_ON_COMMIT_FAILED : FAILOVER_ON_COMMITTED;
         sim_controller_tell(s, controller, p->instance, &event);
         break;
@@ -277,6 +280,25 @@ void sim_controller_crash(struct sim *s, int controller)
     controller_empty_inbox(s, c);
     sim_link_close_all(s, controller);
     sim_zk_client_stop(s, controller, world_chance(&s->world, 300));
+}
+
+static void controller_on_exit(struct sim *s, struct world_event *e)
+{
+    if (s->controllers[e->who].alive && s->controllers[e->who].life == e->gen)
+        sim_controller_crash(s, e->who);
+}
+
+void sim_controller_resign(struct sim *s, int controller)
+{
+    struct sim_controller *c = &s->controllers[controller];
+    struct election_event event = {.type = ELECTION_ON_RESIGN};
+    if (!c->alive || c->paused)
+        return;
+    world_trace(&s->world, "c%d resigns", controller);
+    controller_elect(s, controller, &event);
+    struct world_event *e = world_after(&s->world, world_between(&s->world, 100, 50000), controller_on_exit);
+    e->who = controller;
+    e->gen = c->life;
 }
 
 void sim_controller_pause(struct sim *s, int controller, bool paused)

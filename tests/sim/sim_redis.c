@@ -102,6 +102,7 @@ static void redis_on_feed(struct sim *s, struct world_event *e)
     if (!r->alive || e->gen != r->link || !r->link_up)
         return;
     r->heard_us = s->world.now_us;
+    r->tainted = s->redis[r->follows].tainted;
     if (e->x <= r->data.offset)
         return; /* it came with the synchronization */
     r->data.offset = e->x;
@@ -225,6 +226,7 @@ static void redis_continue(struct sim *s, int redis, const struct sim_redis *mas
             redis_append(&r->data, master->data.writes[i]);
     }
     r->data.offset = master->data.offset;
+    r->tainted = master->tainted;
     r->link_up = true;
     r->cached = true;
     r->heard_us = s->world.now_us;
@@ -281,6 +283,7 @@ static void redis_on_synced(struct sim *s, struct world_event *e)
     r->backlog = true;
     r->backlog_from = r->data.offset + 1;
     r->syncing = false;
+    r->tainted = master->tainted;
     r->link_up = true;
     r->cached = true;
     r->heard_us = s->world.now_us;
@@ -444,7 +447,7 @@ void sim_redis_start(struct sim *s, int redis, enum redis_restart how)
     assert(r->exists && !r->alive);
     world_trace(&s->world, "redis %d starts: boot=%d data=%d", redis, (int)r->boot, (int)how);
     r->process++;
-    r->alive = true;
+    r->alive = r->tainted = true;
     r->is_master = r->boot == REDIS_BOOT_MASTER;
     r->follows = r->boot == REDIS_BOOT_REPLICA ? r->boot_follows : -1;
     r->sealed_epoch = 0;

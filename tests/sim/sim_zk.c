@@ -455,6 +455,26 @@ void sim_zk_client_stop(struct sim *s, int client, bool cleanly)
     memset(c->pending, 0, sizeof(c->pending));
 }
 
+void sim_zk_touch(struct sim *s, int instance)
+{
+    struct zk_node *node = &s->zk.nodes[instance];
+    if (!s->zk.up)
+        return;
+    world_trace(&s->world, "zk: an operator changes i%d's policy", instance);
+    node->record.policy.cooldown_ms++;
+    node->version++;
+    node->revision = ++s->zk.zxid;
+    zk_on_changed(s, instance);
+}
+
+void sim_zk_delete_leader(struct sim *s)
+{
+    if (!s->zk.up || s->zk.n_candidates == 0)
+        return;
+    world_trace(&s->world, "zk: an operator deletes the election node of c%d", s->zk.candidates[0].client);
+    zk_remove_candidate(s, 0);
+}
+
 void sim_zk_expire(struct sim *s, int client)
 {
     struct zk_session_state *session = zk_find_session(&s->zk, s->zk.clients[client].session);

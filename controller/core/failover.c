@@ -157,6 +157,7 @@ static void failover_absorb_link(struct failover *f, const struct failover_event
     if (h->link != link)
         h->link_at_us = event->now_us;
     h->link = link;
+    h->tried_at_us = event->now_us;
     h->info_known = false;
     if (link == HEALTH_LINK_UP)
         h->info.run_id[0] = '\0';       /* who answers here now is not known yet */

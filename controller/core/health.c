@@ -38,6 +38,19 @@ static bool health_is_demoted(const struct health_member *master)
     return master->link == HEALTH_LINK_UP && master->info_known && master->info.role == INFO_ROLE_REPLICA;
 }
 
+/* An answer of a sealed member that was on its way when another leader promoted it looks like DEMOTED. It is
+ * later than the promotion when it carries the replication id that the promotion made, or comes after this.
+ */
+static const int64_t demoted_for_us = 1000 * 1000;
+
+static bool health_is_after_promotion(const struct topology_instance *i, const struct health_member *master,
+                                      int64_t since_us)
+{
+    const struct topology_epoch *last = i->n_epochs ? &i->epochs[i->n_epochs - 1] : NULL;
+    bool named = last && last->repl_id[0] != '\0' && strcmp(last->repl_id, master->info.repl_id) == 0;
+    return named || master->info_at_us >= since_us + demoted_for_us;
+}
+
 /* What the replicas say about their master since the suspicion began. */
 struct health_witnesses {
     uint32_t reachable, down, up, pending;
@@ -75,7 +88,7 @@ static void health_judge_refused(const struct topology_instance *i, const struct
     struct health_witnesses w;
     health_ask_witnesses(i, members, master, since_us, &w);
     out->suspect = true;
-    if (w.pending == 0 && w.up == 0)
+    if (w.pending == 0 && w.up == 0 && members[master].tried_at_us >= since_us)
         out->verdict = TOPOLOGY_VERDICT_DEAD;
     snprintf(
         out->evidence, sizeof(out->evidence),
@@ -94,9 +107,11 @@ void health_judge(const struct topology_instance *i, const struct health_member 
         return;
     const struct topology_member *registered = &i->members[master];
     const struct health_member *m = &members[master];
+    /* What was heard before the suspicion may be older than the record: a new leader asks again. */
+    bool fresh = m->info_at_us >= since_us;
     if (health_is_restarted(registered, m)) {
         out->suspect = true;
-        out->verdict = TOPOLOGY_VERDICT_RESTARTED;
+        out->verdict = fresh ? TOPOLOGY_VERDICT_RESTARTED : TOPOLOGY_VERDICT_NONE;
         snprintf(out->evidence, sizeof(out->evidence), "the master's run_id changed from %.8s to %.8s%s",
                  registered->run_id, m->info.run_id, m->info.loading ? " and it is loading" : "");
         return;
@@ -104,7 +119,8 @@ void health_judge(const struct topology_instance *i, const struct health_member 
     if (health_is_demoted(m)) {
         char text[TOPOLOGY_ADDRESS_MAX + 1];
         out->suspect = true;
-        out->verdict = TOPOLOGY_VERDICT_DEMOTED;
+        out->verdict = fresh && health_is_after_promotion(i, m, since_us) ? TOPOLOGY_VERDICT_DEMOTED
+                                                                          : TOPOLOGY_VERDICT_NONE;
         snprintf(out->evidence, sizeof(out->evidence), "the master answers as a replica of %s",
                  topology_address_format(&m->info.master, text));
         return;

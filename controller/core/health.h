@@ -20,7 +20,8 @@ enum health_link {
 /* One member; facts only. */
 struct health_member {
     enum health_link link;
-    int64_t link_at_us; /* when `link` took its value */
+    int64_t link_at_us;  /* when `link` took its value */
+    int64_t tried_at_us; /* when the last attempt to connect ended, or the connection broke */
     bool
         info_known; /* `info` holds an answer of the current connection (kept, for display, after it broke) */
     int64_t info_at_us; /* when the last INFO arrived; 0: never */
@@ -34,7 +35,7 @@ struct health_judgement {
 };
 
 /* Judges the master of a STABLE instance. members[k] belongs to i->members[k]. since_us: when the suspicion
- * began; only replicas' answers that arrived at or after it count. */
+ * began; only what was heard at or after it counts for a verdict. */
 void health_judge(const struct topology_instance *i, const struct health_member *members, int64_t since_us,
                   struct health_judgement *out);
 

@@ -124,6 +124,23 @@ static bool select_is_last_resort(const struct topology_instance *i, const struc
     return i->n_members > 0;
 }
 
+/* The process that served last, never restarted: whatever Redis calls its history now (it renames one that
+ * nobody could continue), it is the instance's. */
+static bool select_served_last(const struct topology_instance *i, int member, const struct select_member *m)
+{
+    return topology_address_equal(&i->members[member].address, &i->failover.old_master) &&
+           m->info.run_id[0] != '\0' && strcmp(i->members[member].run_id, m->info.run_id) == 0;
+}
+
+static int select_compare_last_resort(const struct topology_instance *i, int a,
+                                      const struct select_member *ma, int b, const struct select_member *mb)
+{
+    bool sa = select_served_last(i, a, ma), sb = select_served_last(i, b, mb);
+    if (sa != sb)
+        return sa ? -1 : 1;
+    return select_compare(i, a, ma, b, mb);
+}
+
 static void select_explain_refusal(const struct topology_instance *i, const struct select_member *members,
                                    struct select_result *out)
 {
@@ -157,7 +174,7 @@ void select_choose(const struct topology_instance *i, const struct select_member
         out->last_resort = true;
         out->chosen = 0;
         for (int k = 1; k < (int)i->n_members; k++)
-            if (select_compare(i, k, &members[k], out->chosen, &members[out->chosen]) < 0)
+            if (select_compare_last_resort(i, k, &members[k], out->chosen, &members[out->chosen]) < 0)
                 out->chosen = k;
     }
     if (out->chosen < 0) {

@@ -102,9 +102,9 @@ static void redis_on_feed(struct sim *s, struct world_event *e)
     if (!r->alive || e->gen != r->link || !r->link_up)
         return;
     r->heard_us = s->world.now_us;
-    r->tainted = s->redis[r->follows].tainted;
     if (e->x <= r->data.offset)
         return; /* it came with the synchronization */
+    r->tainted |= e->y && s->redis[r->follows].tainted;
     r->data.offset = e->x;
     if (e->y)
         redis_append(&r->data, (struct redis_write){.end = e->x, .id = (uint32_t)e->y});
@@ -222,11 +222,13 @@ static void redis_continue(struct sim *s, int redis, const struct sim_redis *mas
         r->backlog_from = r->data.offset + 1;
     }
     for (uint32_t i = 0; i < master->data.n; i++) {
-        if (master->data.writes[i].end > r->data.offset)
-            redis_append(&r->data, master->data.writes[i]);
+        if (master->data.writes[i].end <= r->data.offset)
+            continue;
+        redis_append(&r->data, master->data.writes[i]);
+        r->tainted |= master->tainted;
     }
     r->data.offset = master->data.offset;
-    r->tainted = master->tainted;
+    r->tainted &= master->tainted; /* what it has is the beginning of its master's history */
     r->link_up = true;
     r->cached = true;
     r->heard_us = s->world.now_us;

@@ -1,6 +1,6 @@
 /* Election recipe.
  *
- *   SESSION ─► LIST ─► none is ours ─► CREATE ─► LIST ─► ours is lowest ─► leader
+ *   SESSION ─► LIST ─► none is ours ─► CREATE ─► LIST ─► ours is lowest ─► leader, WATCH our own ─┐
  *                                                   └──► another is lower ─► WATCH it ─► CHANGED ─► LIST
  *   SUSPENDED or EXPIRED at any time ─► out; the next SESSION starts over (and finds our node if it
  * survived).
@@ -80,7 +80,9 @@ static void election_on_list(struct election *e, const struct election_event *ev
     if (!before) {
         e->role = ELECTION_LEADER;
         e->term = own->czxid;
-        e->watched[0] = '\0';
+        election_set(e->watched, own->node); /* somebody may delete it while our session lives */
+        out->action = ELECTION_DO_WATCH;
+        election_set(out->node, own->node);
         return;
     }
     e->role = ELECTION_STANDBY;

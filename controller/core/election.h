@@ -1,9 +1,9 @@
 /* Leader election: ZooKeeper's ephemeral-sequential recipe as a state machine. Pure.
  *
  * A candidate owns one znode /election/c_NNNNNNNNNN; the lowest number leads; each other one watches only its
- * predecessor (no herd). The znode's czxid is the leader's term. Which znode is ours is told by its
- * ephemeral owner, so that a create whose answer was lost is found again. Source: ZooKeeper recipes, design
- * safety.md §3. */
+ * predecessor (no herd), the leader its own node: who deletes it by hand deposes a leader that lives. The
+ * znode's czxid is the leader's term. Which znode is ours is told by its ephemeral owner, so that a create
+ * whose answer was lost is found again. Source: ZooKeeper recipes, design safety.md §3. */
 #ifndef MR_CONTROLLER_CORE_ELECTION_H
 #define MR_CONTROLLER_CORE_ELECTION_H
 

@@ -174,9 +174,6 @@ void sim_controller_on_reply(struct sim *s, int controller, const struct zk_pend
         controller_on_record(s, controller, p, reply);
         break;
     case ZK_OP_COMMIT:
-        vote.type = ELECTION_ON_CHANGED;
-        if (reply->err == ERR_DEPOSED) /* the node is gone, the session is not: only the list tells */
-            controller_elect(s, controller, &vote);
         event.type = reply->err ? FAILOVER_ON_COMMIT_FAILED : FAILOVER_ON_COMMITTED;
         sim_controller_tell(s, controller, p->instance, &event);
         break;

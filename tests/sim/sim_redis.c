@@ -104,7 +104,7 @@ static void redis_on_feed(struct sim *s, struct world_event *e)
     r->heard_us = s->world.now_us;
     if (e->x <= r->data.offset)
         return; /* it came with the synchronization */
-    r->tainted |= e->y && s->redis[r->follows].tainted;
+    r->tainted |= e->z != 0;
     r->data.offset = e->x;
     if (e->y)
         redis_append(&r->data, (struct redis_write){.end = e->x, .id = (uint32_t)e->y});
@@ -116,6 +116,7 @@ static void redis_on_feed(struct sim *s, struct world_event *e)
             next->gen = s->redis[k].link;
             next->x = e->x;
             next->y = e->y;
+            next->z = e->z;
         }
     }
 }
@@ -136,6 +137,7 @@ static void redis_propagate(struct sim *s, int redis, uint32_t id, int64_t bytes
         e->gen = s->redis[k].link;
         e->x = r->data.offset;
         e->y = id;
+        e->z = id && r->tainted;
     }
 }
 

@@ -40,10 +40,25 @@ static void test_lowest_leads_with_its_czxid_as_term(void **state)
     assert_int_equal(list(&e, NULL, 0).action, ELECTION_DO_CREATE);
     assert_int_equal(step(&e, (struct election_event){.type = ELECTION_ON_CREATED}).action, ELECTION_DO_LIST);
     const struct election_entry entries[] = {second, first, third};
-    assert_int_equal(list(&e, entries, 3).action, ELECTION_DO_NOTHING);
+    struct election_update out = list(&e, entries, 3);
+    assert_int_equal(out.action, ELECTION_DO_WATCH);
+    assert_string_equal(out.node, "c_0000000001"); /* its own: it may be deleted by hand */
     assert_int_equal(e.role, ELECTION_LEADER);
     assert_int_equal(e.term, 100);
     assert_string_equal(e.own, "c_0000000001");
+}
+
+static void test_leader_whose_node_was_deleted_stands_again(void **state)
+{
+    struct election e = joined(11);
+    (void)state;
+    list(&e, &first, 1);
+    assert_int_equal(e.role, ELECTION_LEADER);
+    assert_int_equal(step(&e, (struct election_event){.type = ELECTION_ON_CHANGED}).action, ELECTION_DO_LIST);
+    const struct election_entry left[] = {second, third};
+    assert_int_equal(list(&e, left, 2).action, ELECTION_DO_CREATE);
+    assert_int_equal(e.role, ELECTION_OUT);
+    assert_int_equal(e.term, 0);
 }
 
 static void test_each_watches_only_its_predecessor(void **state)
@@ -129,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lowest_leads_with_its_czxid_as_term),
+        cmocka_unit_test(test_leader_whose_node_was_deleted_stands_again),
         cmocka_unit_test(test_each_watches_only_its_predecessor),
         cmocka_unit_test(test_lost_create_is_found_by_its_owner),
         cmocka_unit_test(test_suspended_leader_steps_back_at_once),

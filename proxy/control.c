@@ -242,24 +242,20 @@ static void control_on_zk(void *ctx, enum zk_session_state state, bool fresh)
         registration_renew(c->registration, fresh);
         control_step(c, (struct route_event){.type = ROUTE_EVENT_STORE_UP});
     } else if (c->book.store_up) {
-        log_warn("event=control.store_lost hosts=%s say=\"ZooKeeper is away: the last routes are kept\"",
-                 c->config.zk);
+        log_info("event=control.store_lost routes=%zu say=\"ZooKeeper is away: the last routes are kept\"",
+                 c->book.table.n);
         snapshot_cancel(c->snapshot);
         control_step(c, (struct route_event){.type = ROUTE_EVENT_STORE_LOST});
     }
 }
 
+/* zk_session says in the log that, and where, it gets no answer. */
 static void control_on_unreachable(struct ev_loop *ev, ev_timer *w, int revents)
 {
     struct control *c = w->data;
 
     (void)ev;
     (void)revents;
-    if (zk_session_state(c->zk) == ZK_CONNECTED)
-        return;
-    log_warn("event=control.store_unreachable hosts=%s routes=%zu say=\"ZooKeeper can't be reached at these "
-             "addresses; still trying\"",
-             c->config.zk, c->book.table.n);
     if (!c->ever_connected && c->book.table.n == 0 && c->config.on_unreachable)
         c->config.on_unreachable(c->config.ctx);
 }
@@ -358,8 +354,7 @@ static void control_start_timers(struct control *c)
 {
     ev_timer_init(&c->deadline, control_on_deadline, 0, 0);
     c->deadline.data = c;
-    ev_timer_init(&c->unreachable, control_on_unreachable, CONTROL_UNREACHABLE_MS / 1e3,
-                  CONTROL_UNREACHABLE_MS / 1e3);
+    ev_timer_init(&c->unreachable, control_on_unreachable, c->config.unreachable_ms / 1e3, 0);
     c->unreachable.data = c;
     ev_timer_start(loop_ev(c->loop), &c->unreachable);
 }
@@ -368,7 +363,7 @@ int control_open(struct control **out, struct loop *loop, const struct control_c
 {
     struct control *c = calloc(1, sizeof(*c));
 
-    assert(config->zk && config->id && config->bind);
+    assert(config->zk && config->id && config->bind && config->unreachable_ms > 0);
     if (!c)
         return ERR_NOMEM;
     c->config = *config;
@@ -459,6 +454,11 @@ void control_read_stats(struct control *c, const char *instance, struct worker_s
         out->unknown += one.unknown;
         out->rejected += one.rejected;
     }
+}
+
+bool control_is_registered(const struct control *c)
+{
+    return registration_is_done(c->registration);
 }
 
 size_t control_controllers(const struct control *c)

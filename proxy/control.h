@@ -19,12 +19,13 @@ struct control_config {
     const char *cache_path;     /* NULL: none */
     struct nn_link_key key;
     int threads, hold_ms;
-    /* ZooKeeper could not be reached within CONTROL_UNREACHABLE_MS of the start, and no route is known. */
+    int unreachable_ms; /* > 0 */
+    /* ZooKeeper could not be reached within unreachable_ms of the start, and no route is known. */
     void (*on_unreachable)(void *ctx);
     void *ctx;
 };
 
-enum { CONTROL_UNREACHABLE_MS = 10000, CONTROL_SESSION_MS = 6000, CONTROL_THREADS_MAX = 64 };
+enum { CONTROL_SESSION_MS = 6000, CONTROL_THREADS_MAX = 64 };
 
 /* Starts everything: the cached routes are served at once, the rest as it is heard. ERR_INVALID (the --zk
  * text), ERR_NOMEM, ERR_IO. */
@@ -38,6 +39,7 @@ void control_close(struct control *c);
 const struct route_book *control_book(const struct control *c);
 const struct control_config *control_configured(const struct control *c);
 void control_read_stats(struct control *c, const char *instance, struct worker_stats *out);
+bool control_is_registered(const struct control *c); /* /proxies/<id> is ours */
 size_t control_controllers(const struct control *c); /* subscribed to */
 uint64_t control_garbled(const struct control *c);   /* messages ignored: signature, size, content */
 

@@ -1,0 +1,215 @@
+/* mr-proxy: options, signals, and the order in which things start and end. */
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/options.h"
+#include "proxy/control.h"
+#include "proxy/status.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { DRAIN_LIMIT_MS = 5000, UNREACHABLE_MS = 10000, EXIT_UNREACHABLE = 3 };
+
+static struct {
+    const char *zk, *id, *bind, *http, *cache_file, *key_file, *log_level;
+    int threads, hold_ms;
+    bool exit_if_unreachable;
+} options = {
+    .bind = "127.0.0.1", .http = "127.0.0.1:7710", .log_level = "info", .threads = 1, .hold_ms = 10000};
+
+static const struct option_row rows[] = {
+    {"zk", 0, OPTION_TEXT, &options.zk, "HOST:PORT[,...][/chroot]", 0, 0,
+     "ZooKeeper servers; the chroot is /mr-redis when none is given"},
+    {"id", 0, OPTION_TEXT, &options.id, "HOST", 0, 0,
+     "this proxy's name; the host's name when none is given"},
+    {"bind", 0, OPTION_TEXT, &options.bind, "ADDR", 0, 0, "IP address of the instances' ports"},
+    {"threads", 0, OPTION_INT, &options.threads, "N", 1, CONTROL_THREADS_MAX, "data-path threads"},
+    {"http", 0, OPTION_TEXT, &options.http, "ADDR:PORT", 0, 0, "health check and routes; port 0 chooses one"},
+    {"cache-file", 0, OPTION_TEXT, &options.cache_file, "FILE", 0, 0,
+     "the last routes, for a start without ZooKeeper"},
+    {"hold-ms", 0, OPTION_INT, &options.hold_ms, "MS", 0, 3600000,
+     "longest wait of a request for a master, milliseconds"},
+    {"key-file", 0, OPTION_TEXT, &options.key_file, "FILE", 0, 0, "cluster key that signs nanomsg messages"},
+    {"log-level", 0, OPTION_TEXT, &options.log_level, "LEVEL", 0, 0, "error, warn, info or debug"},
+    {"exit-if-unreachable", 0, OPTION_FLAG, &options.exit_if_unreachable, NULL, 0, 0,
+     "exit with code 3 when ZooKeeper can't be reached within 10 seconds of the start and no route is known"},
+    {NULL, 0, OPTION_FLAG, NULL, NULL, 0, 0, NULL},
+};
+
+static const struct options_spec spec = {
+    .program = "mr-proxy",
+    .synopsis = "--zk HOST:PORT[,...][/chroot] [OPTION...]",
+    .about = "Serves each Redis instance on its port of this host and follows its master wherever it goes.",
+    .rows = rows,
+    .epilogue =
+        "SIGTERM: stops accepting, finishes what is in flight and exits 0; a second one exits at once.\n"
+        "Exit codes: 0 ended by a signal, 1 could not start, 2 usage, 3 ZooKeeper unreachable\n"
+        "(--exit-if-unreachable).",
+};
+
+struct proxy {
+    struct loop *loop;
+    struct control *control;
+    struct status *status;
+    struct control_config config;
+    char id[TOPOLOGY_NAME_MAX + 1], http_host[TOPOLOGY_HOST_MAX + 1];
+    uint16_t http_port;
+    bool draining;
+    int exit_code;
+};
+
+static bool main_is_ip(const char *text)
+{
+    unsigned char address[16];
+
+    return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
+}
+
+static void main_check_id(struct proxy *p)
+{
+    char host[256] = "";
+
+    if (!options.id && gethostname(host, sizeof(host) - 1) == 0)
+        options.id = host;
+    if (!options.id || topology_name_check(options.id) != 0)
+        options_fail(&spec, "--id %s: 1 to %d of A-Z a-z 0-9 . _ - are needed", options.id ? options.id : "",
+                     TOPOLOGY_NAME_MAX);
+    snprintf(p->id, sizeof(p->id), "%s", options.id);
+    options.id = p->id;
+}
+
+static void main_check_options(struct proxy *p)
+{
+    enum log_level level;
+
+    if (!options.zk || options.zk[0] == '\0')
+        options_fail(&spec, "--zk (or MR_ZK) is needed: where is ZooKeeper?");
+    main_check_id(p);
+    if (!main_is_ip(options.bind))
+        options_fail(&spec, "--bind %s: an IP address is needed", options.bind);
+    if (options_parse_endpoint(options.http, "127.0.0.1", p->http_host, sizeof(p->http_host),
+                               &p->http_port) != 0 ||
+        !main_is_ip(p->http_host))
+        options_fail(&spec, "--http %s: ADDR:PORT or PORT is needed", options.http);
+    if (log_level_parse(options.log_level, &level) != 0)
+        options_fail(&spec, "--log-level %s: error, warn, info or debug", options.log_level);
+    int err = options.key_file ? nn_link_key_read(options.key_file, &p->config.key) : 0;
+    if (err != 0)
+        options_fail(&spec, "--key-file %s: %s (16 to 256 bytes are needed)", options.key_file,
+                     err_text(err));
+    log_init("proxy", p->id, level);
+}
+
+/* Each client costs a descriptor, so take what the system allows. */
+static void main_raise_files(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+        log_warn("event=main.files reason=\"%s\" say=\"the limit of open files stays as it is\"",
+                 strerror(errno));
+}
+
+static void main_on_unreachable(void *ctx)
+{
+    struct proxy *p = ctx;
+
+    if (!options.exit_if_unreachable || p->draining)
+        return;
+    log_error(
+        "event=main.unreachable hosts=%s say=\"ZooKeeper can't be reached and no route is known: giving up, "
+        "as --exit-if-unreachable says\"",
+        options.zk);
+    p->exit_code = EXIT_UNREACHABLE;
+    loop_stop(p->loop);
+}
+
+static void main_on_drained(void *ctx)
+{
+    struct proxy *p = ctx;
+
+    log_info("event=main.drained");
+    loop_stop(p->loop);
+}
+
+static void main_on_term(void *ctx)
+{
+    struct proxy *p = ctx;
+
+    if (p->draining) {
+        log_info("event=main.end say=\"told twice: ending at once\"");
+        loop_stop(p->loop);
+        return;
+    }
+    p->draining = true;
+    log_info("event=main.draining limit_ms=%d", DRAIN_LIMIT_MS);
+    control_drain(p->control, DRAIN_LIMIT_MS, main_on_drained, p);
+}
+
+static int main_start(struct proxy *p)
+{
+    p->config.zk = options.zk;
+    p->config.id = p->id;
+    p->config.bind = options.bind;
+    p->config.cache_path = options.cache_file;
+    p->config.threads = options.threads;
+    p->config.hold_ms = options.hold_ms;
+    p->config.unreachable_ms = UNREACHABLE_MS;
+    p->config.on_unreachable = main_on_unreachable;
+    p->config.ctx = p;
+    int err = control_open(&p->control, p->loop, &p->config);
+    if (err != 0) {
+        log_error("event=main.start_failed zk=%s reason=%s say=\"%s\"", options.zk, err_name(err),
+                  err_text(err));
+        return err;
+    }
+    err = status_open(&p->status, p->loop, p->http_host, p->http_port, p->control);
+    if (err != 0) {
+        log_error("event=main.http_failed http=%s reason=%s say=\"can't listen there: %s\"", options.http,
+                  err_name(err), err_text(err));
+        return err;
+    }
+    err = loop_on_signal(p->loop, SIGTERM, main_on_term, p);
+    if (err == 0)
+        err = loop_on_signal(p->loop, SIGINT, main_on_term, p);
+    return err;
+}
+
+int main(int argc, char **argv)
+{
+    static struct proxy p;
+
+    int operands = options_parse(&spec, argc, argv);
+    if (operands < argc)
+        options_fail(&spec, "%s: no such argument", argv[operands]);
+    main_check_options(&p);
+    (void)signal(SIGPIPE, SIG_IGN);
+    main_raise_files();
+    p.loop = loop_create(true);
+    if (!p.loop) {
+        log_error("event=main.start_failed reason=\"%s\"", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    int err = main_start(&p);
+    if (err == 0) {
+        log_info("event=main.started version=%s zk=%s bind=%s threads=%d http=%s:%u", MR_VERSION, options.zk,
+                 options.bind, options.threads, p.http_host, (unsigned)status_port(p.status));
+        loop_run(p.loop);
+    }
+    status_close(p.status);
+    control_close(p.control);
+    loop_destroy(p.loop);
+    if (err != 0)
+        return EXIT_FAILURE;
+    log_info("event=main.end exit_code=%d", p.exit_code);
+    return p.exit_code;
+}

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum {
     API_URL_MAX = 256,
@@ -283,8 +284,24 @@ struct api_events {
     bool (*on_change)(void *ctx);
     void *ctx;
     CURL *curl;
+    struct timespec heard; /* monotonic: when the last byte came */
     bool opened, stopped;
 };
+
+/* Ends the stream of a controller that has gone without a word. (curl's own speed limit counts bytes a
+ * second, and a comment every few seconds is less than one.) */
+static int api_on_progress(void *ctx, curl_off_t dl_total, curl_off_t dl_now, curl_off_t ul_total,
+                           curl_off_t ul_now)
+{
+    (void)dl_total;
+    (void)dl_now;
+    (void)ul_total;
+    (void)ul_now;
+    const struct api_events *events = ctx;
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec - events->heard.tv_sec > API_SILENCE_S;
+}
 
 /* What changed doesn't matter, the caller reads it anew: a burst in one piece is one call. Comments (lines
  * that start with a colon) keep the stream alive and mean nothing, but for the first, which says that it is
@@ -294,6 +311,7 @@ static size_t api_on_events(char *data, size_t size, size_t n, void *ctx)
     struct api_events *events = ctx;
     size_t len = size * n;
     long status = 0;
+    (void)clock_gettime(CLOCK_MONOTONIC, &events->heard);
     (void)curl_easy_getinfo(events->curl, CURLINFO_RESPONSE_CODE, &status);
     if (status != 200)
         return len;
@@ -316,8 +334,10 @@ static int api_follow_known(struct api *api, const char *path, struct api_events
         api_prepare(api, api->stream, url, path);
         (void)curl_easy_setopt(api->stream, CURLOPT_WRITEFUNCTION, api_on_events);
         (void)curl_easy_setopt(api->stream, CURLOPT_WRITEDATA, events);
-        (void)curl_easy_setopt(api->stream, CURLOPT_LOW_SPEED_LIMIT, 1L);
-        (void)curl_easy_setopt(api->stream, CURLOPT_LOW_SPEED_TIME, (long)API_SILENCE_S);
+        (void)curl_easy_setopt(api->stream, CURLOPT_NOPROGRESS, 0L);
+        (void)curl_easy_setopt(api->stream, CURLOPT_XFERINFOFUNCTION, api_on_progress);
+        (void)curl_easy_setopt(api->stream, CURLOPT_XFERINFODATA, events);
+        (void)clock_gettime(CLOCK_MONOTONIC, &events->heard);
         CURLcode code = curl_easy_perform(api->stream);
         if (events->stopped)
             return 0;

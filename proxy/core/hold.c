@@ -18,8 +18,19 @@ static enum hold_answer hold_end_tx(struct session *s, uint8_t kind)
     return answer;
 }
 
+/* The played transaction begins behind the next unsent request, its MULTI. */
+static enum hold_answer hold_begin_tx(struct session *s, enum hold_tx tx)
+{
+    s->tx = (uint8_t)tx;
+    s->work->tx_from = s->work->pipe.judged + 1;
+    return HOLD_OK;
+}
+
 enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e)
 {
+    /* Requests that are sent again may stand before a transaction that was begun to be played already. */
+    bool in_tx = s->tx != HOLD_TX_NONE && s->work->pipe.judged >= s->work->tx_from;
+
     switch ((enum request_kind)e->kind) {
     case REQUEST_QUIT:
         return HOLD_QUIT;
@@ -28,28 +39,25 @@ enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e)
     case REQUEST_REPLICATION:
         return HOLD_REPLICATION;
     case REQUEST_RESET:
-        s->tx = HOLD_TX_NONE;
+        s->tx = in_tx ? HOLD_TX_NONE : s->tx;
         s->watch_lost = false;
         return HOLD_SEND;
     case REQUEST_EXEC:
     case REQUEST_DISCARD:
-        return s->tx == HOLD_TX_NONE ? HOLD_SEND : hold_end_tx(s, e->kind);
+        return in_tx ? hold_end_tx(s, e->kind) : HOLD_SEND;
     case REQUEST_MULTI:
-        if (s->tx != HOLD_TX_NONE)
+        if (in_tx)
             return HOLD_NESTED_MULTI;
-        if (!s->watch_lost)
-            return HOLD_SEND;
-        s->tx = HOLD_TX_NULL;
-        return HOLD_OK;
+        if (e->flags & PIPELINE_LOST)
+            return hold_begin_tx(s, HOLD_TX_LOST);
+        return s->watch_lost ? hold_begin_tx(s, HOLD_TX_NULL) : HOLD_SEND;
     case REQUEST_WATCH:
-        return s->tx != HOLD_TX_NONE ? HOLD_WATCH_IN_MULTI : HOLD_SEND;
+        return in_tx ? HOLD_WATCH_IN_MULTI : HOLD_SEND;
     case REQUEST_UNWATCH:
-        if (s->tx != HOLD_TX_NONE)
-            return HOLD_QUEUED;
-        s->watch_lost = false;
-        return HOLD_SEND;
+        s->watch_lost = s->watch_lost && in_tx;
+        return in_tx ? HOLD_QUEUED : HOLD_SEND;
     default:
-        return s->tx != HOLD_TX_NONE ? HOLD_QUEUED : HOLD_SEND;
+        return in_tx ? HOLD_QUEUED : HOLD_SEND;
     }
 }
 
@@ -75,18 +83,29 @@ static void hold_repeat(struct session *s, struct pipeline_entry *e, uint32_t no
     pipeline_hold_again(&s->work->pipe, e, now_ms);
 }
 
-/* A transaction begins at `seq` that was sent, its MULTI unanswered. True when its EXEC was not sent and all
- * of its bytes are kept: then it can be sent again as if it had never been. */
-static bool hold_tx_can_repeat(const struct pipeline *p, uint64_t seq)
+enum hold_tx_fate {
+    HOLD_TX_REPEAT,  /* nothing was executed, all bytes are kept: sent again as if it had never been */
+    HOLD_TX_LOSE,    /* nothing was executed, but not all bytes are kept */
+    HOLD_TX_CLOSED, /* its end was sent: all of it is settled at once */
+};
+
+/* A transaction begins at `seq` that was sent, its MULTI unanswered. */
+static enum hold_tx_fate hold_tx_fate(const struct pipeline *p, uint64_t seq)
 {
+    enum hold_tx_fate fate = HOLD_TX_REPEAT;
+
     for (uint64_t i = seq; i < p->unsent; i++) {
         const struct pipeline_entry *e = pipeline_at(p, i);
-        if (e->state == PIPELINE_SENT && (e->kind == REQUEST_EXEC || !pipeline_bytes(p, e)))
-            return false;
+        if (e->kind == REQUEST_EXEC)
+            return HOLD_TX_CLOSED;
+        if (!pipeline_bytes(p, e))
+            fate = HOLD_TX_LOSE;
         if (e->kind == REQUEST_DISCARD)
-            return true;
+            return fate == HOLD_TX_LOSE ? HOLD_TX_CLOSED : fate;
     }
-    return true;
+    if (pipeline_is_partly_written(p) && pipeline_at(p, p->unsent)->start < buf_start(&p->log))
+        return HOLD_TX_LOSE;
+    return fate;
 }
 
 /* The sent request e inside of a transaction that is lost; *open says whether it still is one behind e. */
@@ -161,29 +180,50 @@ static void hold_resolve_skipped(struct pipeline *p)
     }
 }
 
+/* MULTI was sent, its reply has not come; *seq is its number, then that of the last one settled with it.
+ * Returns whether the transaction is open behind it. */
+static bool hold_resolve_multi(struct session *s, uint64_t *seq, uint32_t now_ms)
+{
+    struct pipeline *p = &s->work->pipe;
+    struct pipeline_entry *e = pipeline_at(p, *seq);
+
+    switch (hold_tx_fate(p, *seq)) {
+    case HOLD_TX_REPEAT:
+        hold_repeat_tx(s, seq, now_ms);
+        return false;
+    case HOLD_TX_LOSE:
+        e->flags |= PIPELINE_LOST; /* played here, when it is its turn */
+        pipeline_hold_again(p, e, now_ms);
+        return true;
+    case HOLD_TX_CLOSED:
+        break;
+    }
+    hold_answer_with(s, e, HOLD_OK);
+    return true;
+}
+
 void hold_resolve(struct session *s, uint32_t now_ms)
 {
     struct pipeline *p = &s->work->pipe;
-    bool open = s->multi, watched = s->watched;
+    bool open = s->multi, answered = open, watched = s->watched;
 
     for (uint64_t seq = p->head; seq < p->unsent; seq++) {
         struct pipeline_entry *e = pipeline_at(p, seq);
         if (e->state != PIPELINE_SENT)
             continue;
-        if (open) {
+        if (open)
             hold_answer_with(s, e, hold_in_tx(e, &open, &watched));
-        } else if (e->kind == REQUEST_MULTI && hold_tx_can_repeat(p, seq)) {
-            hold_repeat_tx(s, &seq, now_ms);
-        } else if (e->kind == REQUEST_MULTI) {
-            open = true;
-            hold_answer_with(s, e, HOLD_OK);
-        } else {
+        else if (e->kind == REQUEST_MULTI)
+            open = hold_resolve_multi(s, &seq, now_ms);
+        else
             hold_resolve_plain(s, e, now_ms);
-        }
+        answered = answered && open; /* it is still the one whose MULTI was answered */
     }
     hold_resolve_begun(s, open);
-    if (open)
+    if (answered) {
         s->tx = HOLD_TX_LOST;
+        s->work->tx_from = p->head;
+    }
     if (watched)
         s->watch_lost = true;
     pipeline_rewind(p, now_ms);
@@ -198,12 +238,12 @@ void hold_expire(struct session *s, uint32_t now_ms)
     while ((e = pipeline_next_judged(p)) != NULL) {
         if (!(e->flags & (PIPELINE_COMPLETE | PIPELINE_STREAMED)))
             return;
-        if (s->tx == HOLD_TX_NONE && now_ms - e->since_ms < s->env->hold_ms)
-            return;
         enum hold_answer answer = hold_judge(s, e);
+        if (answer == HOLD_SEND && now_ms - e->since_ms < s->env->hold_ms)
+            return;
         if (answer == HOLD_SEND && e->kind == REQUEST_MULTI) {
-            s->tx = HOLD_TX_LATE; /* what follows must not be executed outside of its transaction */
-            answer = HOLD_OK;
+            /* What follows must not be executed outside of its transaction. */
+            answer = hold_begin_tx(s, HOLD_TX_LATE);
         }
         hold_answer_with(s, e, answer == HOLD_SEND ? HOLD_LATE : answer);
     }

@@ -46,11 +46,11 @@ static void pipeline_trim(struct pipeline *p)
 
     if (pipeline_count(p) == 0)
         keep = buf_end(&p->log);
-    else if (p->cursor - start <= PIPELINE_COPY_MAX && p->head <= p->unsent) {
+    else if (p->cursor - start <= PIPELINE_COPY_MAX) {
         const struct pipeline_entry *e = pipeline_at(p, p->head);
         bool streams = (e->flags & PIPELINE_STREAMED) && e->state != PIPELINE_HELD;
-        if (!streams && e->start < keep)
-            keep = e->start;
+        uint64_t from = streams ? e->start + e->len : e->start;
+        keep = from < keep ? from : keep;
     }
     if (keep > start)
         buf_consume(&p->log, (size_t)(keep - start));
@@ -244,7 +244,8 @@ void pipeline_rewind(struct pipeline *p, uint32_t now_ms)
     p->judged = p->unsent;
     p->reply = p->head;
     p->cursor = p->unsent < p->tail ? pipeline_at(p, p->unsent)->start : buf_end(&p->log);
-    assert(p->cursor >= buf_start(&p->log));
+    if (p->cursor < buf_start(&p->log))
+        p->cursor = buf_start(&p->log); /* a LOST one: it isn't going to be sent */
 }
 
 void pipeline_pop(struct pipeline *p)

@@ -40,6 +40,7 @@ enum pipeline_flag {
     PIPELINE_SILENT = 16,  /* Redis sends no reply (CLIENT REPLY OFF, SKIP) */
     PIPELINE_DISCARD = 32, /* bytes still to come from the client are dropped */
     PIPELINE_SKIPPED = 64, /* SILENT because of the CLIENT REPLY SKIP before it */
+    PIPELINE_LOST = 128,   /* MULTI: its transaction can't be sent again as a whole */
 };
 
 struct pipeline_entry {

@@ -230,6 +230,15 @@ void hold_resolve(struct session *s, uint32_t now_ms)
     hold_resolve_skipped(p);
 }
 
+void hold_forget_drained(struct session *s)
+{
+    struct pipeline *p = &s->work->pipe;
+
+    for (uint64_t seq = p->head; seq < p->unsent; seq++)
+        if (pipeline_at(p, seq)->state == PIPELINE_SENT)
+            pipeline_at(p, seq)->answered = 0;
+}
+
 void hold_expire(struct session *s, uint32_t now_ms)
 {
     struct pipeline *p = &s->work->pipe;
@@ -273,12 +282,12 @@ static int hold_format_route(const struct session *s, enum hold_answer answer, c
         return snprintf(text, HOLD_TEXT_MAX,
                         "-MRUNKNOWN the connection to the master of instance %s was lost after this was sent "
                         "(epoch %llu): it may have been executed or not; check before you send it again\r\n",
-                        r->name, (unsigned long long)s->epoch);
+                        r->name, (unsigned long long)s->lost_epoch);
     case HOLD_CUT:
         return snprintf(text, HOLD_TEXT_MAX,
                         "-MRUNKNOWN the connection to the master of instance %s was lost while this large "
                         "request was being sent (epoch %llu): it was not executed; send it again\r\n",
-                        r->name, (unsigned long long)s->epoch);
+                        r->name, (unsigned long long)s->lost_epoch);
     case HOLD_LATE:
         return snprintf(text, HOLD_TEXT_MAX,
                         "-MRHOLD held longer than %u ms: instance %s has no master (epoch %llu); it was not "

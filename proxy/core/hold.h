@@ -54,6 +54,8 @@ enum { HOLD_TEXT_MAX = 512 };
 enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e);
 /* The connection is lost: settles everything that was sent, and rewinds the pipeline. */
 void hold_resolve(struct session *s, uint32_t now_ms);
+/* Replies that came behind a refused request were swallowed: their requests have had none. */
+void hold_forget_drained(struct session *s);
 /* Settles the unsent requests that have waited for hold_ms. */
 void hold_expire(struct session *s, uint32_t now_ms);
 /* Everything pending is answered with -MRNOROUTE. */

@@ -401,8 +401,11 @@ void session_detached(struct session *s, uint32_t now_ms)
 
     if (s->link == SESSION_DETACHED)
         return;
+    if (s->link == SESSION_DRAINING)
+        hold_forget_drained(s);
     s->link = SESSION_DETACHED;
     s->since_ms = now_ms;
+    s->lost_epoch = s->epoch;
     if (w && w->reply_open && w->verdict == SESSION_FORWARD && !session_undo_reply(s))
         session_fail(s, "the master was lost in the middle of a reply that was being passed on");
     if (w) {

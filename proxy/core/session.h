@@ -59,6 +59,7 @@ struct session {
     struct remember *memory;   /* NULL: nothing to re-create */
     const char *reason;        /* why SESSION_CLOSE; static text */
     uint64_t epoch;            /* of the backend's connection */
+    uint64_t lost_epoch;       /* of the last one that was lost */
     uint32_t since_ms;         /* detached or draining since */
     uint8_t link;              /* enum session_link */
     uint8_t tx;                /* enum hold_tx: how a lost transaction ends */

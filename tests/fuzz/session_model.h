@@ -1,0 +1,615 @@
+/* A client, a session and a Redis in memory, driven by dice: no reply may be lost, doubled or out of order,
+ * no write may be executed twice or without its reply saying so. Included by the unit test and the fuzz
+ * target.
+ *
+ *   client ─► sent ─► session ─► to_server ─► server (executes)      every arrow moves a diced number of
+ * bytes; client ◄─ check ◄─ session ◄─ from_server ◄─┘                    connections break between any two
+ * bytes
+ *
+ * The server remembers which writes it executed; the client knows what it asked for, in order. */
+#ifndef MR_TESTS_FUZZ_SESSION_MODEL_H
+#define MR_TESTS_FUZZ_SESSION_MODEL_H
+
+#include "common/core/resp.h"
+#include "proxy/core/pipeline.h"
+#include "proxy/core/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MODEL_CHECK(c)                                                                                       \
+    do {                                                                                                     \
+        if (!(c)) {                                                                                          \
+            fprintf(stderr, "session model: line %d: %s\n", __LINE__, #c);                                   \
+            abort();                                                                                         \
+        }                                                                                                    \
+    } while (0)
+
+enum { MODEL_IDS = 4096, MODEL_REPLY_MAX = 64 * 1024 };
+
+enum model_kind {
+    MODEL_GET,
+    MODEL_SET,
+    MODEL_SELECT,
+    MODEL_MULTI,
+    MODEL_QUEUED,
+    MODEL_EXEC,
+    MODEL_SUBSCRIBE
+};
+
+struct model_request {
+    enum model_kind kind;
+    uint32_t id; /* GET, SET: number; SELECT: database; EXEC: number of the transaction's first write */
+    uint32_t n;  /* EXEC: commands in it; SUBSCRIBE: confirmations still to come */
+};
+
+/* The server's side of one connection. */
+struct model_server {
+    bool connected, readonly, multi, tx_dirty, subscribed;
+    uint32_t db, tx_id, tx_n;
+    struct resp_request framer;
+    struct buf bytes; /* of the request under way */
+};
+
+struct model {
+    const uint8_t *dice;
+    size_t n_dice, at;
+    uint32_t now_ms;
+    bool next_readonly, over;
+
+    struct route route;
+    struct session_env env;
+    struct session_counts counts;
+    struct session session;
+    struct model_server server;
+    struct buf sent, to_server, from_server, read;
+    struct resp_reply framer;
+
+    struct model_request asked[MODEL_IDS * 2];
+    uint32_t n_asked, n_answered, last_id;
+    uint32_t db; /* that the client has selected */
+    bool in_multi;
+    uint32_t tx_id, tx_n;
+    uint8_t executed[MODEL_IDS];  /* by a server, how often */
+    uint8_t forbidden[MODEL_IDS]; /* the client was told that it was not executed */
+};
+
+static uint32_t model_dice(struct model *m, uint32_t n)
+{
+    uint8_t byte = m->at < m->n_dice ? m->dice[m->at++] : 0;
+
+    return byte % n;
+}
+
+static size_t model_size(struct model *m, size_t max)
+{
+    static const size_t sizes[] = {1, 2, 7, 30, 400, 5000, 70000, 1000000};
+    size_t n = sizes[model_dice(m, 8)];
+
+    return n < max ? n : max;
+}
+
+static void model_put(struct buf *b, const char *data, size_t len)
+{
+    MODEL_CHECK(buf_append(b, data, len) == 0);
+}
+
+static void model_puts(struct buf *b, const char *text)
+{
+    model_put(b, text, strlen(text));
+}
+
+/* ---- the server -------------------------------------------------------------------------------------------
+ */
+
+static size_t model_reply_size(uint32_t id)
+{
+    return id % 17 == 0 ? 30000 : id % 5 == 0 ? 300 : 0;
+}
+
+static void model_serve_get(struct model *m, uint32_t id)
+{
+    static const char pad[30000];
+    char text[64], head[32];
+    int len = snprintf(text, sizeof(text), "r%u:%u:", id, m->server.db);
+
+    snprintf(head, sizeof(head), "$%zu\r\n", (size_t)len + model_reply_size(id));
+    model_puts(&m->from_server, head);
+    model_puts(&m->from_server, text);
+    model_put(&m->from_server, pad, model_reply_size(id));
+    model_puts(&m->from_server, "\r\n");
+}
+
+static void model_execute(struct model *m, uint32_t id)
+{
+    MODEL_CHECK(id < MODEL_IDS);
+    MODEL_CHECK(m->executed[id] == 0);
+    MODEL_CHECK(!m->forbidden[id]);
+    m->executed[id]++;
+}
+
+static void model_serve_exec(struct model *m)
+{
+    struct model_server *s = &m->server;
+    char text[64];
+
+    s->multi = false;
+    if (s->tx_dirty) {
+        model_puts(&m->from_server, "-EXECABORT Transaction discarded because of previous errors.\r\n");
+        return;
+    }
+    snprintf(text, sizeof(text), "*%u\r\n", s->tx_n);
+    model_puts(&m->from_server, text);
+    for (uint32_t i = 0; i < s->tx_n; i++) {
+        model_execute(m, s->tx_id + i);
+        model_puts(&m->from_server, "+OK\r\n");
+    }
+}
+
+static void model_serve_set(struct model *m, uint32_t id)
+{
+    struct model_server *s = &m->server;
+
+    if (s->readonly) {
+        s->tx_dirty = s->multi;
+        model_puts(&m->from_server, "-READONLY You can't write against a read only replica.\r\n");
+    } else if (s->multi) {
+        s->tx_id = s->tx_n == 0 ? id : s->tx_id;
+        MODEL_CHECK(id == s->tx_id + s->tx_n);
+        s->tx_n++;
+        model_puts(&m->from_server, "+QUEUED\r\n");
+    } else {
+        model_execute(m, id);
+        model_puts(&m->from_server, "+OK\r\n");
+    }
+}
+
+static void model_serve_subscribe(struct model *m, const struct resp_arg *args, int n)
+{
+    char text[128];
+
+    m->server.subscribed = true;
+    for (int i = 1; i < n; i++) {
+        snprintf(text, sizeof(text), "*3\r\n$9\r\nsubscribe\r\n$%zu\r\n%.*s\r\n:%d\r\n", args[i].len,
+                 (int)args[i].len, args[i].data, i);
+        model_puts(&m->from_server, text);
+    }
+}
+
+static void model_serve(struct model *m)
+{
+    struct model_server *s = &m->server;
+    size_t len = buf_len(&s->bytes);
+    char *scratch = malloc(len);
+    struct resp_arg args[64];
+    int n = resp_request_split(buf_at(&s->bytes, buf_start(&s->bytes)), len, scratch, args, 64);
+
+    MODEL_CHECK(n > 0 && n <= 64); /* nothing that is not a request gets here */
+    uint32_t id = n > 1 ? (uint32_t)strtoul(args[1].data + 1, NULL, 10) : 0;
+    const char *word = s->framer.word[0];
+    if (strcmp(word, "GET") == 0) {
+        model_serve_get(m, id);
+    } else if (strcmp(word, "SET") == 0) {
+        model_serve_set(m, id);
+    } else if (strcmp(word, "SELECT") == 0) {
+        s->db = (uint32_t)(args[1].data[0] - '0');
+        model_puts(&m->from_server, "+OK\r\n");
+    } else if (strcmp(word, "MULTI") == 0) {
+        MODEL_CHECK(!s->multi);
+        s->multi = true;
+        s->tx_dirty = false;
+        s->tx_n = 0;
+        model_puts(&m->from_server, "+OK\r\n");
+    } else if (strcmp(word, "EXEC") == 0) {
+        MODEL_CHECK(s->multi);
+        model_serve_exec(m);
+    } else {
+        MODEL_CHECK(strcmp(word, "SUBSCRIBE") == 0);
+        model_serve_subscribe(m, args, n);
+    }
+    free(scratch);
+    buf_free(&s->bytes);
+}
+
+static void model_server_turn(struct model *m, size_t max)
+{
+    while (max > 0 && buf_len(&m->to_server) > 0) {
+        size_t len = buf_len(&m->to_server), used = 0;
+        const char *data = buf_at(&m->to_server, buf_start(&m->to_server));
+        len = len < max ? len : max;
+        enum resp_result result = resp_request_feed(&m->server.framer, data, len, &used);
+        MODEL_CHECK(result != RESP_BAD);
+        model_put(&m->server.bytes, data, used);
+        buf_consume(&m->to_server, used);
+        max -= used;
+        if (result == RESP_END)
+            model_serve(m);
+    }
+}
+
+static void model_disconnect(struct model *m)
+{
+    buf_free(&m->to_server);
+    buf_free(&m->from_server);
+    buf_free(&m->server.bytes);
+    m->server = (struct model_server){0};
+}
+
+/* ---- the client -------------------------------------------------------------------------------------------
+ */
+
+static void model_ask(struct model *m, enum model_kind kind, uint32_t id, uint32_t n)
+{
+    MODEL_CHECK(m->n_asked < MODEL_IDS * 2);
+    m->asked[m->n_asked++] = (struct model_request){.kind = kind, .id = id, .n = n};
+}
+
+static void model_ask_set(struct model *m)
+{
+    static const char pad[40000];
+    char text[96];
+    uint32_t id = ++m->last_id;
+    size_t size = model_dice(m, 12) == 0 ? 40000 : model_dice(m, 4) * 100;
+
+    snprintf(text, sizeof(text), "*3\r\n$3\r\nSET\r\n$5\r\nk%04u\r\n$%zu\r\n", id, size);
+    model_puts(&m->sent, text);
+    model_put(&m->sent, pad, size);
+    model_puts(&m->sent, "\r\n");
+    model_ask(m, m->in_multi ? MODEL_QUEUED : MODEL_SET, id, 0);
+    if (m->in_multi) {
+        m->tx_id = m->tx_n == 0 ? id : m->tx_id;
+        m->tx_n++;
+    }
+}
+
+static void model_ask_get(struct model *m)
+{
+    char text[64];
+    uint32_t id = ++m->last_id;
+
+    if (model_dice(m, 4) == 0)
+        snprintf(text, sizeof(text), "\r\n*0\r\nget \"k%u\"\r\n", id);
+    else
+        snprintf(text, sizeof(text), "*2\r\n$3\r\nGET\r\n$5\r\nk%04u\r\n", id);
+    model_puts(&m->sent, text);
+    model_ask(m, MODEL_GET, id, 0);
+}
+
+static void model_ask_subscribe(struct model *m)
+{
+    char text[64];
+    uint32_t n = 1 + model_dice(m, 3);
+
+    snprintf(text, sizeof(text), "*%u\r\n$9\r\nSUBSCRIBE\r\n", n + 1);
+    model_puts(&m->sent, text);
+    for (uint32_t i = 0; i < n; i++) {
+        snprintf(text, sizeof(text), "$5\r\nc%04u\r\n", m->last_id + i);
+        model_puts(&m->sent, text);
+    }
+    model_ask(m, MODEL_SUBSCRIBE, m->last_id, n);
+}
+
+static void model_client_asks(struct model *m)
+{
+    char text[64];
+
+    if (m->last_id + 2 >= MODEL_IDS || m->n_asked + 2 >= MODEL_IDS * 2)
+        return;
+    uint32_t what = model_dice(m, 16);
+    if (m->in_multi && what < 4) {
+        model_puts(&m->sent, "*1\r\n$4\r\nEXEC\r\n");
+        model_ask(m, MODEL_EXEC, m->tx_id, m->tx_n);
+        m->in_multi = false;
+    } else if (m->in_multi || what < 7) {
+        model_ask_set(m);
+    } else if (what < 13) {
+        model_ask_get(m);
+    } else if (what == 13) {
+        uint32_t db = model_dice(m, 8);
+        snprintf(text, sizeof(text), "*2\r\n$6\r\nSELECT\r\n$1\r\n%u\r\n", db);
+        model_puts(&m->sent, text);
+        model_ask(m, MODEL_SELECT, db, 0);
+    } else if (what == 14) {
+        model_puts(&m->sent, "*1\r\n$5\r\nMULTI\r\n");
+        model_ask(m, MODEL_MULTI, 0, 0);
+        m->in_multi = true;
+        m->tx_n = 0;
+    } else {
+        model_ask_subscribe(m);
+    }
+}
+
+static bool model_begins(const char *data, size_t len, const char *text)
+{
+    return len >= strlen(text) && memcmp(data, text, strlen(text)) == 0;
+}
+
+/* The outcome of the write: executed says what the reply says of it; -1: unknown. */
+static void model_check_write(struct model *m, uint32_t id, int executed)
+{
+    MODEL_CHECK(m->executed[id] <= 1);
+    if (executed == 1)
+        MODEL_CHECK(m->executed[id] == 1);
+    if (executed == 0) {
+        MODEL_CHECK(m->executed[id] == 0);
+        m->forbidden[id] = 1;
+    }
+}
+
+static void model_check_get(struct model *m, const struct model_request *r, const char *data, size_t len)
+{
+    char text[64];
+
+    if (model_begins(data, len, "-MRHOLD "))
+        return;
+    int n = snprintf(text, sizeof(text), "r%u:%u:", r->id, m->db);
+    char head[96];
+    snprintf(head, sizeof(head), "$%zu\r\n%s", (size_t)n + model_reply_size(r->id), text);
+    MODEL_CHECK(model_begins(data, len, head));
+}
+
+static void model_check_exec(struct model *m, const struct model_request *r, const char *data, size_t len)
+{
+    int executed = model_begins(data, len, "*") ? 1 : model_begins(data, len, "-MRUNKNOWN ") ? -1 : 0;
+
+    if (executed == 0)
+        MODEL_CHECK(model_begins(data, len, "-EXECABORT ") || model_begins(data, len, "-MRHOLD "));
+    for (uint32_t i = 0; i < r->n; i++)
+        model_check_write(m, r->id + i, executed);
+}
+
+/* One whole reply has reached the client. */
+static void model_check_reply(struct model *m, const char *data, size_t len)
+{
+    if (model_begins(data, len, "*3\r\n$7\r\nmessage\r\n"))
+        return;
+    MODEL_CHECK(m->n_answered < m->n_asked);
+    struct model_request *r = &m->asked[m->n_answered];
+    char text[64];
+
+    switch (r->kind) {
+    case MODEL_GET:
+        model_check_get(m, r, data, len);
+        break;
+    case MODEL_SET:
+        MODEL_CHECK(model_begins(data, len, "+OK") || model_begins(data, len, "-MRUNKNOWN ") ||
+                    model_begins(data, len, "-MRHOLD "));
+        model_check_write(m, r->id, *data == '+' ? 1 : model_begins(data, len, "-MRHOLD ") ? 0 : -1);
+        break;
+    case MODEL_SELECT:
+        if (*data == '+')
+            m->db = r->id;
+        else
+            MODEL_CHECK(model_begins(data, len, "-MRHOLD "));
+        break;
+    case MODEL_MULTI:
+        MODEL_CHECK(model_begins(data, len, "+OK"));
+        break;
+    case MODEL_QUEUED:
+        MODEL_CHECK(model_begins(data, len, "+QUEUED"));
+        break;
+    case MODEL_EXEC:
+        model_check_exec(m, r, data, len);
+        break;
+    case MODEL_SUBSCRIBE:
+        if (model_begins(data, len, "-MRHOLD "))
+            break;
+        snprintf(text, sizeof(text), "*3\r\n$9\r\nsubscribe\r\n$5\r\nc%04u\r\n", r->id);
+        MODEL_CHECK(model_begins(data, len, text));
+        r->id++;
+        if (--r->n > 0)
+            return;
+        break;
+    }
+    m->n_answered++;
+}
+
+static void model_client_reads(struct model *m, const char *data, size_t len)
+{
+    while (len > 0) {
+        size_t used = 0;
+        enum resp_result result = resp_reply_feed(&m->framer, data, len, &used);
+        MODEL_CHECK(result != RESP_BAD);
+        model_put(&m->read, data, used);
+        data += used;
+        len -= used;
+        if (result == RESP_END) {
+            model_check_reply(m, buf_at(&m->read, buf_start(&m->read)), buf_len(&m->read));
+            buf_free(&m->read);
+        }
+    }
+}
+
+/* ---- what happens
+ * ------------------------------------------------------------------------------------------- */
+
+static void model_take_request(struct model *m, size_t max)
+{
+    size_t n = buf_len(&m->sent) < max ? buf_len(&m->sent) : max;
+
+    if (n == 0 || !session_reads_client(&m->session))
+        return;
+    n = n < MODEL_REPLY_MAX ? n : MODEL_REPLY_MAX;
+    session_take_request(&m->session, m->now_ms, buf_at(&m->sent, buf_start(&m->sent)), n);
+    buf_consume(&m->sent, n);
+}
+
+static void model_write_requests(struct model *m, size_t max)
+{
+    struct buf_span spans[4];
+    int n = m->server.connected ? session_request_spans(&m->session, spans, 4) : 0;
+    size_t wrote = 0;
+
+    for (int i = 0; i < n && max > 0; i++) {
+        size_t len = spans[i].len < max ? spans[i].len : max;
+        model_put(&m->to_server, spans[i].data, len);
+        wrote += len;
+        max -= len;
+    }
+    if (wrote > 0)
+        session_request_wrote(&m->session, m->now_ms, wrote);
+}
+
+static void model_take_reply(struct model *m, size_t max)
+{
+    size_t n = buf_len(&m->from_server) < max ? buf_len(&m->from_server) : max;
+
+    n = n < MODEL_REPLY_MAX ? n : MODEL_REPLY_MAX;
+    if (n == 0 || !session_reads_backend(&m->session))
+        return;
+    session_take_reply(&m->session, m->now_ms, buf_at(&m->from_server, buf_start(&m->from_server)), n);
+    buf_consume(&m->from_server, n);
+}
+
+static void model_read(struct model *m, size_t max)
+{
+    struct buf_span span = session_reply_span(&m->session);
+
+    if (span.len == 0)
+        return;
+    span.len = span.len < max ? span.len : max;
+    model_client_reads(m, span.data, span.len);
+    session_reply_wrote(&m->session, span.len);
+}
+
+static void model_connect(struct model *m)
+{
+    if (m->server.connected || !session_wants_backend(&m->session))
+        return;
+    m->route.epoch++;
+    m->server.connected = true;
+    m->server.readonly = m->next_readonly;
+    session_attached(&m->session, m->now_ms);
+}
+
+static void model_break(struct model *m)
+{
+    if (!m->server.connected)
+        return;
+    model_disconnect(m);
+    scripts_doubt(&m->env.scripts);
+    session_detached(&m->session, m->now_ms);
+}
+
+static void model_publish(struct model *m)
+{
+    /* Only in between two whole replies, as the server does; and only to a subscriber. */
+    if (m->server.connected && m->server.subscribed)
+        model_puts(&m->from_server, "*3\r\n$7\r\nmessage\r\n$5\r\nc0001\r\n$2\r\nhi\r\n");
+}
+
+static void model_actions(struct model *m)
+{
+    unsigned actions = session_take_actions(&m->session);
+
+    if (actions & SESSION_DETACH)
+        model_disconnect(m);
+    if (actions & SESSION_CLOSE)
+        m->over = true; /* half of a reply was passed on, when its master went */
+    if (!m->server.connected)
+        MODEL_CHECK(m->session.link == SESSION_DETACHED || m->over);
+}
+
+static void model_event(struct model *m)
+{
+    switch (model_dice(m, 24)) {
+    case 0:
+        model_break(m);
+        break;
+    case 1:
+        m->now_ms += model_dice(m, 4) == 0 ? 400 : 10;
+        session_expire(&m->session, m->now_ms);
+        break;
+    case 2:
+        m->next_readonly = model_dice(m, 3) == 0;
+        break;
+    case 3:
+        model_publish(m);
+        break;
+    case 4:
+    case 5:
+        model_connect(m);
+        break;
+    case 6:
+    case 7:
+    case 8:
+        model_write_requests(m, model_size(m, SIZE_MAX));
+        break;
+    case 9:
+    case 10:
+    case 11:
+        model_server_turn(m, model_size(m, SIZE_MAX));
+        break;
+    case 12:
+    case 13:
+    case 14:
+        model_take_reply(m, model_size(m, SIZE_MAX));
+        break;
+    case 15:
+    case 16:
+        model_read(m, model_size(m, SIZE_MAX));
+        break;
+    case 17:
+    case 18:
+    case 19:
+        model_take_request(m, model_size(m, SIZE_MAX));
+        break;
+    default:
+        for (uint32_t n = model_dice(m, 6); n > 0; n--)
+            model_client_asks(m);
+        break;
+    }
+    model_actions(m);
+}
+
+/* A healthy server, and everything is let through. */
+static void model_finish(struct model *m)
+{
+    m->next_readonly = false;
+    if (m->in_multi) {
+        model_puts(&m->sent, "*1\r\n$4\r\nEXEC\r\n");
+        model_ask(m, MODEL_EXEC, m->tx_id, m->tx_n);
+        m->in_multi = false;
+    }
+    model_break(m);
+    model_actions(m);
+    for (int turn = 0; turn < 100000 && !m->over; turn++) {
+        if (m->n_answered == m->n_asked && buf_len(&m->sent) == 0)
+            break;
+        model_take_request(m, SIZE_MAX);
+        model_connect(m);
+        model_write_requests(m, SIZE_MAX);
+        model_server_turn(m, SIZE_MAX);
+        model_take_reply(m, SIZE_MAX);
+        model_read(m, SIZE_MAX);
+        model_actions(m);
+    }
+    MODEL_CHECK(m->over || m->n_answered == m->n_asked);
+}
+
+static void model_run(const uint8_t *dice, size_t n_dice)
+{
+    struct model *m = calloc(1, sizeof(*m));
+
+    MODEL_CHECK(m);
+    m->dice = dice;
+    m->n_dice = n_dice;
+    m->now_ms = UINT32_MAX - 500; /* the clock's wrap-around comes soon */
+    snprintf(m->route.name, sizeof(m->route.name), "model");
+    m->env = (struct session_env){.route = &m->route, .hold_ms = 1000, .counts = &m->counts};
+    resp_request_init(&m->server.framer);
+    session_init(&m->session, &m->env, m->now_ms);
+    while (m->at < m->n_dice && !m->over)
+        model_event(m);
+    if (!m->over)
+        model_finish(m);
+    model_disconnect(m);
+    buf_free(&m->sent);
+    buf_free(&m->read);
+    session_free(&m->session);
+    scripts_clear(&m->env.scripts);
+    free(m);
+}
+
+#endif

@@ -205,10 +205,12 @@ static void http_api_on_controllers(void *ctx, int err, const struct topology_co
         v[k].controller = &list[k];
         v[k].leads = strcmp(list[k].id, zk_store_leader(a->store)) == 0;
     }
-    if (err != 0)
+    if (err != 0) {
         http_api_answer_away(a, read->request, err);
-    else
-        http_api_answer_text(a, read->request, v ? view_controllers(v, n, &len) : NULL, len);
+    } else {
+        char *text = v ? view_controllers(v, n, &len) : NULL;
+        http_api_answer_text(a, read->request, text, len);
+    }
     free(v);
     free(read);
 }
@@ -238,10 +240,12 @@ static void http_api_on_proxies(void *ctx, int err, const struct topology_proxy 
         v[k].proxy = &list[k];
         v[k].behind = VIEW_UNKNOWN;
     }
-    if (err != 0)
+    if (err != 0) {
         http_api_answer_away(a, read->request, err);
-    else
-        http_api_answer_text(a, read->request, v ? view_proxies(v, n, &len) : NULL, len);
+    } else {
+        char *text = v ? view_proxies(v, n, &len) : NULL;
+        http_api_answer_text(a, read->request, text, len);
+    }
     free(v);
     free(read);
 }
@@ -302,7 +306,8 @@ static void http_api_history_answer(struct http_api_history *h)
         v[k].instance = h->entries[k].instance;
         v[k].entry = &h->entries[k].entry;
     }
-    http_api_answer_text(h->api, h->request, v ? view_history(v, n, &len) : NULL, len);
+    char *text = v ? view_history(v, n, &len) : NULL;
+    http_api_answer_text(h->api, h->request, text, len);
     free(v);
     http_api_history_free(h);
 }

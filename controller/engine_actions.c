@@ -177,6 +177,10 @@ static void engine_publish(struct engine_instance *i, const struct failover_even
                            struct failover_update *update)
 {
     struct failover *f = &i->failover;
+    if (f->route.epoch > i->acks.epoch) { /* from here on "0 switched" means that nobody has yet */
+        memset(&i->acks, 0, sizeof(i->acks));
+        i->acks.epoch = f->route.epoch;
+    }
     announcer_publish(i->engine->config.announcer, &f->route, f->revision);
     if (f->phase != FAILOVER_FINISH || update->history.kind != TOPOLOGY_HISTORY_FAILOVER)
         return;

@@ -59,7 +59,7 @@ static struct view_instance http_api_view_of(const struct engine_view *v)
         .record = &v->failover->record,
         .failover = v->failover,
         .revision = v->failover->revision,
-        .acked = acked ? (int32_t)v->acks->n : 0,
+        .acked = acked ? (int32_t)v->acks->n : VIEW_UNKNOWN, /* it switched before we led */
         .slowest_us = acked && v->acks->n > 0 ? v->acks->slowest_us : VIEW_UNKNOWN,
     };
     return out;

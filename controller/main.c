@@ -267,7 +267,7 @@ static int main_say(int err, const char *what, const char *host, int port)
     if (err != 0)
         log_error("event=controller.start_failed what=\"%s\" address=%s:%d reason=\"%s\" next=\"free that "
                   "address or choose another\"",
-                  what, host, port, err_text(err));
+                  what, host, port, err == ERR_EXISTS ? "another process listens there" : err_text(err));
     return err;
 }
 

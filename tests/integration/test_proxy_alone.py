@@ -1,0 +1,185 @@
+"""A proxy without any controller: what it does with ZooKeeper's records, its cache file, and nothing at all."""
+
+import itertools
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+from kazoo.client import KazooClient
+
+import resp
+from cluster import binary
+from sandbox import listening
+from servers import Redis, ZooKeeper
+from wait import wait_until
+
+_chroots = itertools.count(1)
+
+
+def record(name, port, master, members, epoch=1, state="stable"):
+    value = {"v": 1, "name": name, "port": port, "state": state, "epoch": epoch,
+             "members": [{"address": m.address} for m in members]}
+    if state == "stable":
+        value["master"] = master.address
+    return json.dumps(value).encode()
+
+
+def closed(port):
+    try:
+        listening(port)()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+class Bed:
+    """ZooKeeper with records that the test writes, and a proxy."""
+
+    def __init__(self, sandbox, zookeeper, chroot):
+        self.sandbox, self.hosts = sandbox, zookeeper.hosts(chroot)
+        self.http_port, self.cache = sandbox.ports.one(), sandbox.folder / "routes"
+        self.proxy = None
+
+    def store(self):
+        client = KazooClient(hosts=self.hosts)
+        client.start(timeout=30)
+        self.sandbox.at_close(client.stop)
+        client.ensure_path("/instances")
+        return client
+
+    def start_proxy(self, *options):
+        self.proxy = self.sandbox.start("mr-proxy", [
+            binary("mr-proxy"), "--zk", self.hosts, "--id", "host-1", "--http", f"127.0.0.1:{self.http_port}",
+            "--cache-file", self.cache, *options])
+        wait_until(listening(self.http_port), "the proxy's HTTP port")
+
+    def get(self, path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as refused:
+            return refused.code, json.load(refused)
+
+    def route(self, name):
+        return next((r for r in self.get("/v1/routes")[1]["routes"] if r["name"] == name), None)
+
+
+@pytest.fixture
+def bed(sandbox, request):
+    return Bed(sandbox, request.getfixturevalue("shared_zookeeper"), f"/alone{next(_chroots)}")
+
+
+@pytest.mark.smoke
+def test_follows_the_records_while_no_controller_speaks(bed, sandbox):
+    one, two = Redis(sandbox, "one"), Redis(sandbox, "two")
+    port, store = sandbox.ports.one(), bed.store()
+    store.create("/instances/cart", record("cart", port, one, [one, two]))
+    bed.start_proxy()
+    wait_until(listening(port), "the instance's port")
+    with resp.Client(port) as client:
+        assert client.call("SET", "key", "one") == "OK"
+        assert one.call("GET", "key") == "one"
+        wait_until(lambda: bed.get("/health")[1]["controllers"] == "silent", "the silence to be noticed")
+        wait_until(lambda: "event=control.silent" in bed.proxy.log_text(), "a line about the silence")
+        store.set("/instances/cart", record("cart", port, two, [one, two], epoch=2))
+        wait_until(lambda: bed.route("cart")["epoch"] == 2, "the new record to be noticed")
+        # The same connection now speaks to the other server.
+        assert client.call("SET", "key", "two") == "OK"
+        assert two.call("GET", "key") == "two"
+        assert one.call("GET", "key") == "one"
+        stats = bed.route("cart")["stats"]
+        assert stats["clients"] == 1 and stats["requests"] >= 2
+    assert bed.get("/health")[0] == 200
+    assert json.loads(store.get("/proxies/host-1")[0])["id"] == "host-1"
+    store.delete("/instances/cart")
+    wait_until(lambda: bed.route("cart") is None, "the deleted instance to go")
+    wait_until(lambda: closed(port), "its port to be free")
+    assert bed.proxy.stop() == 0
+    wait_until(lambda: store.exists("/proxies/host-1") is None, "the proxy's znode to go")
+
+
+def test_a_sealed_instance_holds_its_clients(bed, sandbox):
+    one = Redis(sandbox, "one")
+    port, store = sandbox.ports.one(), bed.store()
+    store.create("/instances/cart", record("cart", port, None, [one], epoch=2, state="sealing"))
+    bed.start_proxy("--hold-ms", "500")
+    wait_until(listening(port), "the instance's port")
+    assert bed.route("cart")["state"] == "held"
+    with resp.Client(port) as client:
+        with pytest.raises(resp.RespError) as refused:
+            client.call("SET", "key", "value")
+        assert refused.value.code == "MRHOLD"
+        store.set("/instances/cart", record("cart", port, one, [one], epoch=2))
+        wait_until(lambda: bed.route("cart")["state"] == "serving", "the instance to serve")
+        assert client.call("SET", "key", "value") == "OK"
+
+
+def test_a_corrupt_record_is_named_and_harms_nobody(bed, sandbox):
+    one = Redis(sandbox, "one")
+    port, store = sandbox.ports.one(), bed.store()
+    store.create("/instances/broken", b'{"v":1,')
+    store.create("/instances/cart", record("cart", port, one, [one]))
+    bed.start_proxy()
+    wait_until(listening(port), "the other instance's port")
+    assert "instance=broken" in bed.proxy.log_text()
+    store.set("/instances/cart", b"garbage")
+    wait_until(lambda: "instance=cart" in bed.proxy.log_text(), "the corrupt record to be named")
+    with resp.Client(port) as client:
+        assert client.call("PING") == "PONG"
+
+
+@pytest.mark.smoke
+def test_serves_from_the_cache_without_zookeeper(sandbox):
+    zookeeper = ZooKeeper(sandbox)
+    bed = Bed(sandbox, zookeeper, "/cached")
+    one = Redis(sandbox, "one")
+    port, store = sandbox.ports.one(), bed.store()
+    store.create("/instances/cart", record("cart", port, one, [one]))
+    bed.start_proxy()
+    wait_until(listening(port), "the instance's port")
+    assert bed.proxy.stop() == 0
+    assert bed.cache.stat().st_mode & 0o777 == 0o600
+    store.stop()
+    zookeeper.kill()
+    # --exit-if-unreachable does not apply: there are routes to serve.
+    bed.start_proxy("--exit-if-unreachable")
+    wait_until(listening(port), "the cached instance's port")
+    with resp.Client(port) as client:
+        assert client.call("PING") == "PONG"
+    status, health = bed.get("/health")
+    assert status == 200 and health["store"] == "away"
+    assert bed.proxy.stop() == 0
+
+
+def test_a_corrupt_cache_file_is_only_a_warning(bed, sandbox):
+    one = Redis(sandbox, "one")
+    port, store = sandbox.ports.one(), bed.store()
+    store.create("/instances/cart", record("cart", port, one, [one]))
+    bed.cache.write_bytes(b"\x00\xff garbage")
+    bed.start_proxy()
+    wait_until(listening(port), "the instance's port")
+    assert "event=cache_file.ignored" in bed.proxy.log_text() and str(bed.cache) in bed.proxy.log_text()
+    wait_until(lambda: bed.cache.read_bytes().startswith(b"mr-proxy routes"), "the cache to be written anew")
+
+
+def test_http_pages(bed):
+    bed.store()
+    bed.start_proxy()
+    wait_until(lambda: bed.get("/health")[0] == 200, "the proxy to be useful")
+    status, value = bed.get("/v1/routes")
+    assert status == 200 and value["routes"] == [] and value["id"] == "host-1"
+    assert bed.get("/nothing")[0] == 404
+
+
+def test_wrong_options(sandbox):
+    taken = sandbox.ports.one()
+    cases = [([], "--zk"), (["--zk", "x:1", "--id", "a b"], "a b"), (["--zk", "x:1", "--bind", "nowhere"], "nowhere"),
+             (["--zk", "x:1", "--http", "foo:bar"], "foo:bar"), (["--zk", "x:1", "--threads", "0"], "--threads"),
+             (["--zk", "x:1", "--log-level", "loud"], "loud"), (["--zk", "x:1", "--key-file", "/no/file"], "/no/file"),
+             (["--zk", f"127.0.0.1:{taken}", "stray"], "stray")]
+    for n, (options, told) in enumerate(cases):
+        run = sandbox.start(f"mr-proxy-{n}", [binary("mr-proxy"), *options])
+        assert run.wait() == 2, options
+        lines = run.log_text().splitlines()
+        assert len(lines) == 1 and told in lines[0], lines

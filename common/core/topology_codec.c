@@ -262,7 +262,8 @@ ssize_t topology_encode_controller(const struct topology_controller *c, char *te
     json_write_text(&w, root, "host", c->host);
     json_write_int(&w, root, "pub_port", c->pub_port);
     json_write_int(&w, root, "ingest_port", c->ingest_port);
-    json_write_int(&w, root, "vote_port", c->vote_port);
+    if (c->vote_port != 0)
+        json_write_int(&w, root, "vote_port", c->vote_port);
     json_write_int(&w, root, "http_port", c->http_port);
     json_write_text(&w, root, "version", c->version);
     json_write_int(&w, root, "started_ms", c->started_ms);
@@ -283,7 +284,7 @@ int topology_decode_controller(const char *text, size_t len, struct topology_con
     decode_host(&r, root, "host", out->host, sizeof out->host);
     json_read_port(&r, root, "pub_port", JSON_READ_REQUIRED, &out->pub_port);
     json_read_port(&r, root, "ingest_port", JSON_READ_REQUIRED, &out->ingest_port);
-    json_read_port(&r, root, "vote_port", JSON_READ_REQUIRED, &out->vote_port);
+    json_read_port(&r, root, "vote_port", JSON_READ_OPTIONAL, &out->vote_port);
     json_read_port(&r, root, "http_port", JSON_READ_REQUIRED, &out->http_port);
     json_read_text(&r, root, "version", JSON_READ_OPTIONAL, out->version, sizeof out->version);
     json_read_int(&r, root, "started_ms", JSON_READ_OPTIONAL, 0, INT64_MAX, &out->started_ms);

@@ -26,7 +26,8 @@ int topology_decode_history(const char *text, size_t len, struct topology_histor
 struct topology_controller {
     char id[TOPOLOGY_NAME_MAX + 1];
     char host[TOPOLOGY_HOST_MAX + 1];
-    uint16_t pub_port, ingest_port, vote_port, http_port;
+    uint16_t pub_port, ingest_port, http_port;
+    uint16_t vote_port; /* 0: it takes part in no surveys; then the field is left out */
     char version[16];
     int64_t started_ms; /* Unix milliseconds */
 };

@@ -52,7 +52,8 @@ char *view_controllers(const struct view_controller *controllers, size_t n, size
         json_write_int(&w, object, "http_port", c->http_port);
         json_write_int(&w, object, "pub_port", c->pub_port);
         json_write_int(&w, object, "ingest_port", c->ingest_port);
-        json_write_int(&w, object, "vote_port", c->vote_port);
+        if (c->vote_port != 0)
+            json_write_int(&w, object, "vote_port", c->vote_port);
         json_write_note(&w, object, "version", c->version);
         json_write_int(&w, object, "started", c->started_ms);
         json_write_append(&w, array, object);

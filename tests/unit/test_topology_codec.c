@@ -423,6 +423,14 @@ static void test_controller(void **state)
                                  "\"vote_port\":3,\"http_port\":4}";
     assert_int_equal(topology_decode_controller(closed, strlen(closed), &back, why, sizeof why), ERR_INVALID);
     assert_non_null(strstr(why, "pub_port"));
+    /* one that takes part in no surveys */
+    struct topology_controller mute = c;
+    mute.vote_port = 0;
+    len = topology_encode_controller(&mute, text, sizeof text);
+    assert_true(len > 0);
+    assert_null(strstr(text, "vote_port"));
+    assert_int_equal(topology_decode_controller(text, (size_t)len, &back, why, sizeof why), 0);
+    assert_int_equal(back.vote_port, 0);
 }
 
 static void test_proxy(void **state)

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { FAULTS_FIRST_US = 1500000, FAULTS_LAST_US = 7000000, FAULTS_MAX = 9 };
+enum { FAULTS_FIRST_US = 1500000, FAULTS_LAST_US = 9000000, FAULTS_MAX = 14 };
 
 enum fault {
     FAULT_KILL_MASTER,
@@ -103,13 +103,20 @@ static void faults_crash(struct sim *s, int controller)
         controller;
 }
 
+static void faults_stale_until(struct sim *s, int64_t until_us)
+{
+    if (until_us > s->stale_until_us)
+        s->stale_until_us = until_us;
+}
+
 static void faults_pause(struct sim *s, int controller)
 {
     if (!s->controllers[controller].alive)
         return;
     sim_controller_pause(s, controller, true);
-    world_after(&s->world, world_between(&s->world, 1000, 5000000), faults_on_controller_back)->who =
-        controller;
+    int64_t for_us = world_between(&s->world, 1000, 5000000);
+    world_after(&s->world, for_us, faults_on_controller_back)->who = controller;
+    faults_stale_until(s, s->world.now_us + for_us + 1000000);
 }
 
 static void faults_cut(struct sim *s)
@@ -119,6 +126,7 @@ static void faults_cut(struct sim *s)
     int64_t until_us = s->world.now_us + world_between(&s->world, 1000, 3000000);
     world_trace(&s->world, "places %d and %d are cut until %.6f", a, b, (double)(until_us - 1000000) / 1e6);
     s->cut_until[a][b] = s->cut_until[b][a] = until_us;
+    faults_stale_until(s, until_us + 1000000);
 }
 
 static int faults_leader(struct sim *s)
@@ -177,7 +185,7 @@ static void faults_on_fault(struct sim *s, struct world_event *e)
         faults_cut(s);
         break;
     case FAULT_SET:
-        sim_zk_touch(s, (int)world_between(&s->world, 0, s->n_instances - 1));
+        sim_zk_touch(s, (int)world_between(&s->world, 0, s->n_instances - 1), world_chance(&s->world, 600));
         break;
     case FAULT_RESIGN:
         sim_controller_resign(s, controller);
@@ -246,6 +254,8 @@ static void faults_on_calm(struct sim *s, struct world_event *e)
             faults_restart_after(s, r, world_between(&s->world, 300, 500000));
         }
     }
+    for (int i = 0; i < s->n_instances; i++)
+        sim_zk_touch(s, i, true);
 }
 
 void faults_plan(struct sim *s)

@@ -106,6 +106,20 @@ static void invariants_on_choice(struct sim *s, const struct zk_request *q,
     }
 }
 
+/* Evidence may be as old as a controller was stopped or a message under way; older is no evidence. */
+enum { INVARIANTS_STALE_US = 1200000 };
+
+static void invariants_on_intent(struct sim *s, int instance, const struct topology_instance *before)
+{
+    int master = sim_redis_at(&before->master);
+    const struct sim_redis *r = &s->redis[master];
+    if (before->state != TOPOLOGY_STABLE || r->master_since_us == 0 || !invariants_trusted(s, before, master))
+        return;
+    if (s->world.now_us - r->master_since_us > INVARIANTS_STALE_US && s->world.now_us > s->stale_until_us)
+        world_fail(&s->world, "healthy master", "i%d: %d has been master since %.6f and is failed over",
+                   instance, master, (double)(r->master_since_us - 1000000) / 1e6);
+}
+
 void invariants_on_commit(struct sim *s, const struct zk_request *q, const struct zk_node *before,
                           bool known_to_lead)
 {
@@ -134,6 +148,7 @@ void invariants_on_commit(struct sim *s, const struct zk_request *q, const struc
     w->committed_epoch = to->epoch;
     if (to->epoch > from->epoch) {
         w->changed = true;
+        invariants_on_intent(s, q->instance, from);
         s->stats->failovers++;
     }
     if (to->state == TOPOLOGY_PROMOTING)

@@ -72,6 +72,7 @@ struct sim_redis {
     bool cached;   /* knows where to continue (Redis' cached master) */
     bool backlog;  /* keeps a backlog: partial synchronization is possible */
     int64_t backlog_from;
+    int64_t master_since_us; /* is master and has loaded since then; 0: is not */
     int64_t heard_us, full_sync_us;
     int64_t feed_at[SIM_REDISES]; /* in-order delivery to each replica */
     struct redis_data data, disk;
@@ -261,6 +262,7 @@ struct sim {
     uint32_t loss_permille, slow_permille; /* of messages lost; of deliveries that take long */
     int64_t info_period_us;
     int64_t cut_until[SIM_PLACES][SIM_PLACES];
+    int64_t stale_until_us; /* news of before a cut or a stop may arrive until then */
     struct sim_redis redis[SIM_REDISES];
     struct sim_zk zk;
     struct sim_controller controllers[SIM_CONTROLLERS];
@@ -307,7 +309,7 @@ void sim_zk_client_break(struct sim *s, int client);
 /* False when not connected (no answer comes then). */
 bool sim_zk_send(struct sim *s, const struct zk_request *request);
 /* An operator changes the instance's policy: a new version, nothing else. */
-void sim_zk_touch(struct sim *s, int instance);
+void sim_zk_touch(struct sim *s, int instance, bool auto_failover);
 /* An operator deletes the leader's election node; its session lives on. */
 void sim_zk_delete_leader(struct sim *s);
 /* What the ensemble would answer for the candidate now: is it in the list at all, and lowest? */

@@ -307,6 +307,7 @@ int sim_redis_replicaof(struct sim *s, int redis, int target)
         r->data.second = r->data.offset + 1;
         r->data.id = ++s->ids;
         r->is_master = true;
+        r->master_since_us = s->world.now_us;
         r->link++;
         r->link_up = r->syncing = r->cached = false;
         redis_drop_replicas(s, redis);
@@ -317,6 +318,7 @@ int sim_redis_replicaof(struct sim *s, int redis, int target)
     if (r->is_master)
         r->cached = true; /* Redis remembers its own position, to continue with a new master */
     r->is_master = false;
+    r->master_since_us = 0;
     r->follows = target;
     redis_attach_after(s, redis, world_between(&s->world, 50, 500));
     return 0;
@@ -370,6 +372,7 @@ void sim_redis_create(struct sim *s, int redis, int instance, bool is_master, in
     r->instance = instance;
     r->process = 1;
     r->is_master = is_master;
+    r->master_since_us = is_master ? s->world.now_us : 0;
     r->follows = is_master ? -1 : follows;
     r->link = 1;
     r->link_up = r->cached = !is_master;
@@ -399,6 +402,7 @@ void sim_redis_kill(struct sim *s, int redis)
     assert(r->alive);
     world_trace(&s->world, "redis %d dies", redis);
     r->alive = false;
+    r->master_since_us = 0;
     r->link_up = r->syncing = false;
     r->link++;
     redis_drop_replicas(s, redis);
@@ -412,6 +416,7 @@ static void redis_on_loaded(struct sim *s, struct world_event *e)
     if (!r->alive || r->process != e->gen)
         return;
     r->loading = false;
+    r->master_since_us = r->is_master ? s->world.now_us : 0;
     if (!r->is_master)
         redis_attach_after(s, e->who, 100);
 }

@@ -455,13 +455,14 @@ void sim_zk_client_stop(struct sim *s, int client, bool cleanly)
     memset(c->pending, 0, sizeof(c->pending));
 }
 
-void sim_zk_touch(struct sim *s, int instance)
+void sim_zk_touch(struct sim *s, int instance, bool auto_failover)
 {
     struct zk_node *node = &s->zk.nodes[instance];
     if (!s->zk.up)
         return;
-    world_trace(&s->world, "zk: an operator changes i%d's policy", instance);
-    node->record.policy.cooldown_ms++;
+    world_trace(&s->world, "zk: an operator switches i%d's auto_failover %s", instance,
+                auto_failover ? "on" : "off");
+    node->record.policy.auto_failover = auto_failover;
     node->version++;
     node->revision = ++s->zk.zxid;
     zk_on_changed(s, instance);

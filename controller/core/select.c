@@ -22,9 +22,12 @@ static bool select_is_unnamed(const struct topology_instance *i, uint32_t row, c
     return false;
 }
 
-uint64_t select_lineage(const struct topology_instance *i, const struct info *info)
+/* The lineage, and in *shared up to which offset the member's history is that lineage's: what comes after it
+ * has nothing to do with how complete the member is. */
+static uint64_t select_place(const struct topology_instance *i, const struct info *info, int64_t *shared)
 {
     assert(i && info);
+    *shared = info->offset;
     if (info->repl_id[0] == '\0')
         return 0;
     for (uint32_t k = i->n_epochs; k-- > 0;) {
@@ -38,10 +41,18 @@ uint64_t select_lineage(const struct topology_instance *i, const struct info *in
         if (strcmp(e->repl_id, info->repl_id) == 0)
             return e->epoch;
         /* Shifted by a promotion that is in no row: it still holds all of the history it branched from. */
-        if (info->second_offset > e->start_offset && strcmp(e->repl_id, info->repl_id2) == 0)
+        if (info->second_offset > e->start_offset && strcmp(e->repl_id, info->repl_id2) == 0) {
+            *shared = info->second_offset - 1;
             return e->epoch;
+        }
     }
     return 0;
+}
+
+uint64_t select_lineage(const struct topology_instance *i, const struct info *info)
+{
+    int64_t shared = 0;
+    return select_place(i, info, &shared);
 }
 
 const char *select_refusal(const struct topology_instance *i, int member, const struct select_member *m)
@@ -93,9 +104,12 @@ int select_compare(const struct topology_instance *i, int a, const struct select
                    const struct select_member *mb)
 {
     assert(a >= 0 && b >= 0 && a < (int)i->n_members && b < (int)i->n_members);
-    uint64_t la = select_lineage(i, &ma->info), lb = select_lineage(i, &mb->info);
+    int64_t sa = 0, sb = 0;
+    uint64_t la = select_place(i, &ma->info, &sa), lb = select_place(i, &mb->info, &sb);
     if (la != lb)
         return la > lb ? -1 : 1;
+    if (la != 0 && sa != sb)
+        return sa > sb ? -1 : 1;
     if (la != 0 && ma->info.offset != mb->info.offset)
         return ma->info.offset > mb->info.offset ? -1 : 1;
     if (la == 0) { /* offsets of unknown histories can't be compared: the one that served last is the better

@@ -75,6 +75,15 @@ static bool invariants_trusted(const struct sim *s, const struct topology_instan
     return member >= 0 && strcmp(run_id, i->members[member].run_id) == 0;
 }
 
+static bool invariants_lacks(const struct sim_redis *r, const struct sim_redis *other)
+{
+    for (uint32_t k = 0; k < other->data.n; k++) {
+        if (!sim_redis_has(&r->data, other->data.writes[k].id))
+            return true;
+    }
+    return false;
+}
+
 static void invariants_on_choice(struct sim *s, const struct zk_request *q,
                                  const struct topology_instance *before)
 {
@@ -99,7 +108,8 @@ static void invariants_on_choice(struct sim *s, const struct zk_request *q,
                        q->instance, (unsigned long long)epoch, chosen, c->data.n, redis,
                        s->redis[redis].data.n);
         if (c->tainted && s->redis[redis].alive && !s->redis[redis].tainted &&
-            s->redis[redis].sealed_epoch == epoch && invariants_trusted(s, before, redis))
+            s->redis[redis].sealed_epoch == epoch && invariants_trusted(s, before, redis) &&
+            invariants_lacks(c, &s->redis[redis]))
             world_fail(&s->world, "trusted candidate",
                        "i%d epoch %llu: restarted %d was chosen although %d kept its data", q->instance,
                        (unsigned long long)epoch, chosen, redis);
@@ -272,6 +282,10 @@ static bool invariants_members_settled(const struct sim *s, int instance, int ma
     for (int m = 0; m < s->n_members[instance]; m++) {
         int redis = sim_redis_index(instance, m);
         const struct sim_redis *r = &s->redis[redis];
+        if (!r->gone && !invariants_trusted(s, &s->zk.nodes[instance].record, redis)) {
+            snprintf(why, size, "i%d: the process of %d is not registered", instance, redis);
+            return false;
+        }
         if (r->gone || redis == master)
             continue;
         if (!r->alive || r->is_master || r->follows != master || !r->link_up) {

@@ -284,6 +284,8 @@ static void redis_on_synced(struct sim *s, struct world_event *e)
     s->stats->full_syncs++;
     redis_drop_replicas(s, e->who);
     redis_copy(&r->data, &master->data);
+    r->data.id2 = 0;
+    r->data.second = -1;
     r->backlog = true;
     r->backlog_from = r->data.offset + 1;
     r->syncing = false;

@@ -106,6 +106,21 @@ static void test_unknown_history_is_not_countable(void **state)
     assert_int_not_equal(choose(&t), 0);
 }
 
+/* It followed a restarted master: what it wrote after the branch makes it longer, not more complete. */
+static void test_bytes_after_a_branch_do_not_count(void **state)
+{
+    struct table t = sample();
+    (void)state;
+    snprintf(t.m[0].info.repl_id, sizeof(t.m[0].info.repl_id), "%s", ID("9"));
+    snprintf(t.m[0].info.repl_id2, sizeof(t.m[0].info.repl_id2), "%s", ID("1"));
+    t.m[0].info.second_offset = 91;
+    t.m[0].info.offset = 500;
+    t.m[1].info.offset = 110;
+    t.m[2].info.offset = 100;
+    assert_int_equal(select_lineage(&t.i, &t.m[0].info), 1);
+    assert_int_equal(choose(&t), 1);
+}
+
 static void test_refusals(void **state)
 {
     struct table t = sample();
@@ -307,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_newer_history_wins_over_a_larger_offset),
         cmocka_unit_test(test_unnamed_promotion_is_recognized_by_where_it_branched_off),
         cmocka_unit_test(test_unknown_history_is_not_countable),
+        cmocka_unit_test(test_bytes_after_a_branch_do_not_count),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_labels_then_zone_then_run_id_break_ties),
         cmocka_unit_test(test_last_resort_needs_everybody),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cluster import binary
 from wait import wait_until
 
 
@@ -76,3 +77,26 @@ def test_http_errors(cluster):
         got, value = leader.get(path)
         assert got in (status, 404), (path, got)
         assert set(value["error"]) == {"code", "message"}
+
+
+def test_watch_follows_failovers_and_changes_of_leader(make_cluster, sandbox):
+    cluster = make_cluster(controllers=2)
+    cart = cluster.adopt()
+    epoch = cart.epoch()
+    watch = sandbox.start("watch", [binary("mrctl"), "--zk", cluster.zk_hosts, "--json", "topology", "cart", "-w"])
+
+    def shows(wanted):
+        pictures = [json.loads(line) for line in watch.log_text().splitlines(keepends=True)
+                    if line.startswith("{") and line.endswith("\n")]
+        return pictures and pictures[-1]["instances"][0]["epoch"] >= wanted and pictures[-1]
+
+    wait_until(lambda: shows(epoch), "the first picture")
+    cart.master().kill()
+    wait_until(lambda: shows(epoch + 1), "the failover in the picture")
+    cart.wait_epoch(epoch + 1)
+    cluster.leader().process.kill()
+    cluster.leader()
+    cart.master().kill()
+    picture = wait_until(lambda: shows(epoch + 2), "the failover under the next leader in the picture")
+    assert picture["instances"][0]["name"] == "cart"
+    assert watch.exit_status is None

@@ -31,7 +31,8 @@ struct cache_file {
     bool touched; /* not handed to the writer yet */
     bool writing; /* the writer thread runs */
     pthread_t writer;
-    char *text; /* the writer's while it runs */
+    /* The writer's while it runs: */
+    char *text;
     size_t len;
     int failed; /* errno of the last write; 0: fine */
 };
@@ -144,10 +145,11 @@ static void cache_file_on_delay(struct ev_loop *ev, ev_timer *w, int revents)
         return;
     }
     c->writing = true;
-    c->failed = pthread_create(&c->writer, NULL, cache_file_write, c);
-    if (c->failed == 0)
+    int err = pthread_create(&c->writer, NULL, cache_file_write, c);
+    if (err == 0) /* from now on the writer's: text, len, failed */
         return;
     c->writing = false;
+    c->failed = err;
     cache_file_report(c);
     free(c->text);
     c->text = NULL;

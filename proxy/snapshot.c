@@ -52,16 +52,6 @@ int snapshot_open(struct snapshot **out, const struct snapshot_config *config)
     return 0;
 }
 
-void snapshot_close(struct snapshot *s)
-{
-    if (!s)
-        return;
-    snapshot_forget_watches(s);
-    list_for_each(node, &s->requests) free(list_entry(node, struct request, node));
-    free(s->names);
-    free(s);
-}
-
 /* ---- requests and their watches ------------------------------------------------------------------------ */
 
 static int request_compare(const void *a, const void *b)
@@ -111,6 +101,21 @@ static void request_answered(struct request *r, int err)
     r->pending = false;
     if (err != 0 || !r->armed)
         request_free(r);
+}
+
+static void request_keep(void *request)
+{
+    (void)request;
+}
+
+void snapshot_close(struct snapshot *s)
+{
+    if (!s)
+        return;
+    tdestroy(s->armed, request_keep); /* the tree alone; its requests are in the list */
+    list_for_each(node, &s->requests) free(list_entry(node, struct request, node));
+    free(s->names);
+    free(s);
 }
 
 void snapshot_forget_watches(struct snapshot *s)

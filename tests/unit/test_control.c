@@ -122,6 +122,11 @@ static bool is_connected(void *ctx)
     return ((struct world *)ctx)->connected;
 }
 
+static bool is_disconnected(void *ctx)
+{
+    return !is_connected(ctx);
+}
+
 static bool is_done(void *ctx)
 {
     return ((struct world *)ctx)->done;
@@ -503,6 +508,7 @@ static void test_store_restarts(void **state)
     put_instance(w, "cart", 2, B, false);
     zk_server_kill(w->server);
     assert_true(wait_until(w->loop, is_without_store, w, WAIT_MS));
+    assert_true(wait_until(w->loop, is_disconnected, w, WAIT_MS)); /* the test's own session */
     assert_non_null(fake_find("cart"));
     send_route(w, "cart", 2, w->revision, B); /* nanomsg alone */
     await_route(w, "cart", 2, B);

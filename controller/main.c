@@ -304,7 +304,6 @@ static int main_open_store(struct controller *c)
     snprintf(self->version, sizeof(self->version), "%s", MR_VERSION);
     self->pub_port = announcer_port(c->announcer);
     self->ingest_port = ingest_port(c->ingest);
-    self->vote_port = (uint16_t)c->options.vote_port;
     self->http_port = http_api_port(c->http);
     self->started_ms = loop_wall_ms();
     struct zk_store_config store = {

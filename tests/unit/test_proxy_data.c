@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <hiredis/hiredis.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -15,7 +16,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <setjmp.h>
 
 /* One instance with a master and a replica, and one worker in front of it. */
 struct rig {

@@ -146,7 +146,7 @@ check-sim: deps                ## the failover core in a simulated cluster, seed
 PYTEST    := PYTHONDONTWRITEBYTECODE=1 MR_BUILD=$(BUILD) MR_SLOWNESS=$(if $(SANITIZER)$(COVERAGE),4,1) /usr/bin/python3 -m pytest -q -p no:cacheprovider
 INTEGRATION_JOBS ?= 3
 check-integration: deps        ## integration tests with real processes (PYTEST_ARGS="-k kill")
-	@$(PARALLEL) programs
+	@$(PARALLEL) programs $(BENCH)
 	@$(PYTEST) -n $(INTEGRATION_JOBS) $(PYTEST_ARGS) tests/integration
 
 check-smoke: deps              ## the integration tests that the sanitized builds run too

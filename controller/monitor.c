@@ -107,10 +107,12 @@ static void monitor_on_up(void *ctx)
     struct monitor_member *m = ctx;
     info_init(&m->info);
     m->greeted = m->polling = m->refusal_logged = false;
-    m->monitor->config.on_link_up(m->owner);
+    /* Before the owner hears of it: whatever it orders is then answered after we know whom we talk to, and it
+     * may even unwatch the member. */
     monitor_poll(m);
     if (redis_link_command(m->link, monitor_on_period_set, m, 4, period) != 0)
         log_debug("event=member.config_unsent member=\"%s\"", m->label);
+    m->monitor->config.on_link_up(m->owner);
 }
 
 static void monitor_on_down(void *ctx, int reason, const char *text)

@@ -22,6 +22,9 @@
 #include <unistd.h>
 
 enum { START_WAIT_MS = 5000, CLOSE_WAIT_MS = 50, CALM_MS = 5000 };
+/* Subscribers come back within two of their attempts (10 ms each). What a PUB sends before that reaches
+ * nobody. */
+static const double settle_s = 0.03;
 static const double backoff_first_s = 0.02, backoff_last_s = 1.0;
 
 struct publisher_message {
@@ -37,9 +40,9 @@ struct publisher {
     uint16_t port;
     pid_t pid;  /* 0: none */
     int fd;     /* our end of the socketpair; -1: none */
-    bool ready; /* the child has said that it bound */
+    bool ready; /* the child has bound, and its subscribers had time to come back */
     ev_io readable, writable;
-    ev_timer again;
+    ev_timer again, settled;
     double backoff_s;
     int64_t started_us;
     uint64_t restarts;
@@ -108,6 +111,8 @@ static void publisher_unplug(struct publisher *p)
 {
     ev_io_stop(loop_ev(p->loop), &p->readable);
     ev_io_stop(loop_ev(p->loop), &p->writable);
+    ev_timer_stop(loop_ev(p->loop), &p->settled);
+    p->ready = false;
     if (p->fd >= 0)
         close(p->fd);
     p->fd = -1;
@@ -223,7 +228,6 @@ static void publisher_on_readable(struct ev_loop *ev, ev_io *io, int revents)
 {
     struct publisher *p = io->data;
     struct publisher_child_hello hello;
-    (void)ev;
     (void)revents;
     ssize_t n = recv(p->fd, &hello, sizeof(hello), 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -235,6 +239,16 @@ static void publisher_on_readable(struct ev_loop *ev, ev_io *io, int revents)
         publisher_on_gone(p);
         return;
     }
+    ev_timer_stop(ev, &p->settled);
+    ev_timer_set(&p->settled, settle_s, 0.);
+    ev_timer_start(ev, &p->settled);
+}
+
+static void publisher_on_settled(struct ev_loop *ev, ev_timer *timer, int revents)
+{
+    struct publisher *p = timer->data;
+    (void)ev;
+    (void)revents;
     p->ready = true;
     publisher_flush(p);
     if (p->config.on_restarted)
@@ -274,7 +288,8 @@ int publisher_open(struct publisher **out, struct loop *loop, const struct publi
     ev_init(&p->readable, publisher_on_readable);
     ev_init(&p->writable, publisher_on_writable);
     ev_init(&p->again, publisher_on_again);
-    p->readable.data = p->writable.data = p->again.data = p;
+    ev_init(&p->settled, publisher_on_settled);
+    p->readable.data = p->writable.data = p->again.data = p->settled.data = p;
     int err = publisher_spawn(p);
     if (err == 0)
         err = publisher_await_hello(p);

@@ -137,7 +137,7 @@ static void connections_free(struct responder *r)
     }
 }
 
-static void test_peer_accept(struct responder *r, struct listener *l)
+static void listener_accept(struct responder *r, struct listener *l)
 {
     int fd;
     while ((fd = accept4(l->source.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
@@ -325,7 +325,7 @@ static void responder_turn(struct responder *r)
         if (source->kind == SOURCE_STDIN) {
             responder_listen(r);
         } else if (source->kind == SOURCE_LISTENER) {
-            test_peer_accept(r, (struct listener *)source);
+            listener_accept(r, (struct listener *)source);
         } else if (source->fd >= 0) {
             struct connection *c = (struct connection *)source;
             if (events[i].events & EPOLLOUT)

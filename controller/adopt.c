@@ -20,6 +20,7 @@ enum { ADOPT_CONNECT_MS = 3000, ADOPT_MESSAGE_MAX = 320 };
 struct adopter {
     struct loop *loop;
     struct zk_store *store;
+    uint16_t port_low, port_high;
     struct list jobs;
 };
 
@@ -70,10 +71,10 @@ static void adopt_on_created(void *ctx, int err, uint16_t port)
         snprintf(job->message, sizeof(job->message),
                  "instance %s exists already: choose another name or delete it first", job->request.name);
     else if (err == ERR_EXHAUSTED)
-        snprintf(
-            job->message, sizeof(job->message),
-            "no port is free for instance %s: delete an instance or widen --port-range on all controllers",
-            job->request.name);
+        snprintf(job->message, sizeof(job->message),
+                 "every port of the range %u-%u is taken: delete an instance, or widen --port-range on all "
+                 "controllers",
+                 job->adopter->port_low, job->adopter->port_high);
     else if (err != 0)
         snprintf(job->message, sizeof(job->message),
                  "instance %s could not be written to ZooKeeper: %s; try again", job->request.name,
@@ -172,8 +173,8 @@ static void adopt_on_down(void *ctx, int reason, const char *text)
         todo = "; check --user and --password-file";
     else if (reason == ERR_REFUSED)
         todo = "; nothing listens there: is the redis-server running?";
-    else if (reason == ERR_PROTOCOL)
-        todo = "; is that port a redis-server?";
+    else if (reason == ERR_PROTOCOL || reason == ERR_CLOSED)
+        todo = "; does Redis listen on that port?";
     snprintf(job->message, sizeof(job->message), "%s: %s%s%s%s%s", job->address, err_text(reason),
              text && *text ? " (" : "", text ? text : "", text && *text ? ")" : "", todo);
     adopt_job_end(job, reason, 0);
@@ -225,13 +226,16 @@ int adopt_start(struct adopter *a, const struct adopt_request *request, adopt_do
     return 0;
 }
 
-int adopter_open(struct adopter **out, struct loop *loop, struct zk_store *store)
+int adopter_open(struct adopter **out, struct loop *loop, struct zk_store *store, uint16_t port_low,
+                 uint16_t port_high)
 {
     struct adopter *a = calloc(1, sizeof(*a));
     if (!a)
         return ERR_NOMEM;
     a->loop = loop;
     a->store = store;
+    a->port_low = port_low;
+    a->port_high = port_high;
     list_init(&a->jobs);
     *out = a;
     return 0;

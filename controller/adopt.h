@@ -22,7 +22,9 @@ struct adopt_request {
  * message says it for people and what to do; borrowed. */
 typedef void (*adopt_done_fn)(void *ctx, int err, const char *message, uint16_t port);
 
-int adopter_open(struct adopter **out, struct loop *loop, struct zk_store *store) MR_MUST_CHECK;
+/* port_low, port_high: the range that the store claims from, for messages. */
+int adopter_open(struct adopter **out, struct loop *loop, struct zk_store *store, uint16_t port_low,
+                 uint16_t port_high) MR_MUST_CHECK;
 void adopter_close(struct adopter *a); /* those under way end without a callback */
 /* Calls back exactly once, later, within a few seconds. ERR_NOMEM. */
 int adopt_start(struct adopter *a, const struct adopt_request *request, adopt_done_fn done,

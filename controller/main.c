@@ -327,7 +327,7 @@ static int main_open_store(struct controller *c)
         return err;
     }
     engine_set_store(c->engine, c->store);
-    err = adopter_open(&c->adopter, c->loop, c->store);
+    err = adopter_open(&c->adopter, c->loop, c->store, c->port_low, c->port_high);
     if (err == 0)
         http_api_set_store(c->http, c->store, c->adopter);
     return err;

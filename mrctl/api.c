@@ -1,5 +1,6 @@
 #include "mrctl/api.h"
 
+#include "mrctl/json_get.h"
 #include "mrctl/zk_read.h"
 
 #include <assert.h>
@@ -98,6 +99,14 @@ static int api_add_given(struct api *api, const char *list)
     return ERR_INVALID;
 }
 
+/* Where a controller's HTTP server is. */
+static void api_format_url(const char *host, uint16_t port, char url[TOPOLOGY_ADDRESS_MAX + 1])
+{
+    struct topology_address a = {.port = port};
+    (void)snprintf(a.host, sizeof a.host, "%s", host);
+    topology_address_format(&a, url);
+}
+
 static void api_on_controller(void *ctx, const char *name, const char *data, size_t len)
 {
     struct api *api = ctx;
@@ -107,10 +116,8 @@ static void api_on_controller(void *ctx, const char *name, const char *data, siz
         api_blame(api, "controller %s registered itself unreadably (%s)", name, why);
         return;
     }
-    struct topology_address a = {.port = c.http_port};
-    memcpy(a.host, c.host, sizeof a.host);
     char url[TOPOLOGY_ADDRESS_MAX + 1];
-    topology_address_format(&a, url);
+    api_format_url(c.host, c.http_port, url);
     (void)api_add_url(api, url, strlen(url));
 }
 
@@ -262,6 +269,29 @@ int api_call(struct api *api, const char *path, const char *body, int timeout_ms
     if (err == ERR_UNREACHABLE && answer->json != NULL)
         return 0; /* all that answered said 503: that is the answer */
     return err;
+}
+
+void api_prefer_leader(struct api *api)
+{
+    struct api_answer answer;
+    size_t k;
+    json_t *item;
+    if (api_call(api, "/v1/controllers", NULL, API_CONNECT_TIMEOUT_MS, &answer) != 0)
+        return;
+    json_array_foreach(json_object_get(answer.json, "controllers"), k, item)
+    {
+        int64_t port = json_get_int(item, "http_port");
+        if (strcmp(json_get_word(item, "role"), "leader") != 0 || port < 1 || port > UINT16_MAX)
+            continue;
+        char address[TOPOLOGY_ADDRESS_MAX + 1], url[API_URL_MAX];
+        api_format_url(json_get_word(item, "host"), (uint16_t)port, address);
+        (void)api_add_url(api, address, strlen(address));
+        (void)snprintf(url, sizeof url, "http://%s", address);
+        for (size_t u = 0; u < api->n_urls; u++)
+            if (strcmp(api->urls[u], url) == 0)
+                api->current = u;
+    }
+    api_answer_free(&answer);
 }
 
 void api_answer_free(struct api_answer *answer)

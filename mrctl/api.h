@@ -40,6 +40,9 @@ void api_close(struct api *api); /* NULL allowed */
  * outcome is unknown. body NULL: a GET, else a POST. timeout_ms: for each controller asked. */
 int api_call(struct api *api, const char *path, const char *body, int timeout_ms,
              struct api_answer *answer) MR_MUST_CHECK;
+/* From now on the leader is asked first, when a controller can say who leads: what the others know of members
+ * and proxies may be a second old. */
+void api_prefer_leader(struct api *api);
 void api_answer_free(struct api_answer *answer); /* a zeroed one is fine */
 /* What api_answer.json says went wrong ("message" of its error), never NULL. */
 const char *api_answer_error(const struct api_answer *answer);

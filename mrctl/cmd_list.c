@@ -23,6 +23,7 @@ int cmd_show(struct mrctl *m, int argc, char **argv)
     char what[MRCTL_PATH_MAX], path[MRCTL_PATH_MAX];
     (void)snprintf(what, sizeof what, "show %s", name);
     (void)snprintf(path, sizeof path, "/v1/instances/%s", name);
+    api_prefer_leader(m->api);
     struct api_answer answer;
     int code = mrctl_get(m, what, path, &answer);
     if (code != 0)

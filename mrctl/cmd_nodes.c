@@ -19,6 +19,7 @@ int cmd_proxies(struct mrctl *m, int argc, char **argv)
 {
     (void)argc;
     (void)argv;
+    api_prefer_leader(m->api);
     struct api_answer answer;
     int code = mrctl_get(m, "proxies", "/v1/proxies", &answer);
     if (code != 0)

@@ -125,6 +125,22 @@ struct topology_watch {
     int code; /* of the last picture */
 };
 
+/* A standby's picture is good, the leader's is newer: it takes its place when it can be had. */
+static void topology_ask_leader(struct topology_watch *t, struct api_answer *answer)
+{
+    const char *leader = json_get_word(answer->json, "leader");
+    if (leader[0] == '\0' || strcmp(json_get_word(answer->json, "source"), leader) == 0)
+        return;
+    struct api_answer newer;
+    api_prefer_leader(t->m->api);
+    if (api_call(t->m->api, "/v1/topology", NULL, MRCTL_READ_MS, &newer) == 0 && newer.status == 200) {
+        api_answer_free(answer);
+        *answer = newer;
+    } else {
+        api_answer_free(&newer);
+    }
+}
+
 /* Asks a controller, or else ZooKeeper; 0 or an exit code (it was said why). */
 static int topology_ask(struct topology_watch *t, struct api_answer *answer)
 {
@@ -132,8 +148,10 @@ static int topology_ask(struct topology_watch *t, struct api_answer *answer)
     int err = api_call(m->api, "/v1/topology", NULL, MRCTL_READ_MS, answer);
     t->from_zookeeper = false;
     if (err != ERR_UNREACHABLE || m->zk == NULL) {
-        if (err == 0 && answer->status < 400)
+        if (err == 0 && answer->status < 400) {
+            topology_ask_leader(t, answer);
             return 0;
+        }
         int code = mrctl_refused(m, t->what, err, answer);
         api_answer_free(answer);
         return code;

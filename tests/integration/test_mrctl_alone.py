@@ -123,6 +123,18 @@ def test_a_controller_without_a_leader_is_not_the_last_word(fake):
     assert run.returncode == 1 and "no leader" in run.stderr
 
 
+def test_the_leaders_picture_is_shown(fake, sandbox):
+    leader = fake({"GET /v1/topology": (200, {**TOPOLOGY, "source": "ctl-1"})})
+    nodes = [{"id": "ctl-1", "role": "leader", "host": "127.0.0.1", "http_port": leader.port}]
+    standby = fake({"GET /v1/topology": (200, {**TOPOLOGY, "source": "ctl-2"}),
+                    "GET /v1/controllers": (200, {"controllers": nodes})})
+    assert json.loads(ask([standby], "--json", "topology").stdout)["source"] == "ctl-1"
+    # A leader that can't be reached from here does not take the picture away.
+    nodes[0]["http_port"] = sandbox.ports.one()
+    run = ask([standby], "--json", "topology")
+    assert run.returncode == 0 and json.loads(run.stdout)["source"] == "ctl-2"
+
+
 # ---- commands ---------------------------------------------------------------------------------------------------
 
 
@@ -210,7 +222,7 @@ def test_topology_of_one(fake):
     run = ask([controller], "topology", "cart")
     assert run.returncode == 0 and "10.0.0.3:6379" in run.stdout and "basket" not in run.stdout
     assert json.loads(ask([controller], "--json", "topology", "cart").stdout)["set_aside"] == []
-    assert json.loads(ask([controller], "--json", "topology").stdout) == TOPOLOGY
+    assert json.loads(ask([controller], "--json", "topology").stdout) == TOPOLOGY  # its leader is not to be found
     broken = ask([controller], "topology", "basket")
     assert broken.returncode == 1 and "17 elements" in broken.stderr
     missing = ask([controller], "topology", "nowhere")

@@ -36,14 +36,12 @@ struct control {
 
 /* ---- actions ------------------------------------------------------------------------------------------- */
 
-static void control_log_route(const struct route_action *a)
+static void control_log_route(const struct route_action *a, bool is_started)
 {
     const struct route *r = &a->entry->route;
     char master[TOPOLOGY_ADDRESS_MAX + 1];
     /* What is read at the start, and what changes nothing, is no news. */
-    enum log_level level = a->changed && a->row != ROUTE_ROW_ADDED && a->row != ROUTE_ROW_CACHED
-                               ? LOG_LEVEL_INFO
-                               : LOG_LEVEL_DEBUG;
+    enum log_level level = a->changed && is_started ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
 
     if (log_enabled(level))
         log_line(level,
@@ -60,7 +58,7 @@ static void control_apply(struct control *c, const struct route_action *a)
         worker_apply(c->workers[i], &a->entry->route);
     if (a->changed && c->cache && a->row != ROUTE_ROW_CACHED)
         cache_file_touch(c->cache);
-    control_log_route(a);
+    control_log_route(a, c->book.reads_done > 0);
 }
 
 static void control_drop(struct control *c, const struct route_action *a)
@@ -86,7 +84,9 @@ static void control_tell(struct control *c, const struct route_action *a)
     subscriber_send(c->subscriber, &m);
     if (a->type == ROUTE_ACTION_HINT) {
         char master[TOPOLOGY_ADDRESS_MAX + 1];
-        log_info("event=route.doubt instance=%s epoch=%" PRIu64 " master=%s leader=%s row=%d say=\"%s\"",
+        /* One line for a doubt; the reminders of one that lasts would only repeat it. */
+        log_line(a->row == ROUTE_ROW_DOUBT ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG,
+                 "event=route.doubt instance=%s epoch=%" PRIu64 " master=%s leader=%s row=%d say=\"%s\"",
                  r->name, r->epoch, topology_address_format(&r->master, master),
                  c->book.leader[0] ? c->book.leader : "-", (int)a->row, route_row_text(a->row));
     }

@@ -1,6 +1,8 @@
 /* The proxy's control side as a whole: events in, rendered actions out. */
 #include "proxy/core/route_book.h"
 
+#include "tests/lib/golden.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -549,6 +551,18 @@ static void test_random_events(void **state)
     }
 }
 
+/* The rows as people read them, in the log and in the documents. */
+static void test_rows(void **state)
+{
+#define ROW(number, name, text) "| " #number " | " #name " | " text " |\n"
+    static const char rows[] = "| row | name | means |\n|---|---|---|\n" ROUTE_ROW_LIST(ROW);
+#undef ROW
+    (void)state;
+    golden_compare("route_rows.md", rows, sizeof(rows) - 1);
+    assert_string_equal(route_row_text(ROUTE_ROW_GAP),
+                        "messages before it were missed: used, and read again");
+}
+
 static void test_route_from_instance(void **state)
 {
     struct topology_instance i = {.name = "cart", .port = 6100, .epoch = 4, .n_members = 3};
@@ -612,6 +626,7 @@ int main(void)
         TEST(test_cache_is_overruled),
         TEST(test_proxies_own_messages_are_ignored),
         TEST(test_random_events),
+        cmocka_unit_test(test_rows),
         cmocka_unit_test(test_route_from_instance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

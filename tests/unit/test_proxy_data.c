@@ -1,191 +1,324 @@
-/* The data path with real redis-servers behind it: a worker in this process, kills and promotions done here.
+/* The data path with real redis-servers behind it: kills, promotions and demotions under clients that stay.
  */
-#include "common/log.h"
 #include "common/loop.h"
-#include "proxy/worker.h"
-#include "tests/lib/redis_server.h"
+#include "tests/lib/proxy_rig.h"
 #include "tests/lib/wait.h"
 
-#include <arpa/inet.h>
 #include <hiredis/hiredis.h>
-#include <setjmp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <setjmp.h>
+
 #include <cmocka.h>
 
-/* One instance with a master and a replica, and one worker in front of it. */
-struct rig {
-    struct loop *loop;
-    struct worker *worker;
-    struct redis_server *master, *replica;
-    struct route route;
-    unsigned broken, switched, listen_failed;
-    uint64_t broken_epoch, switched_epoch;
-    bool drained;
-};
+#define ask   proxy_rig_ask
+#define send_ proxy_rig_send
+#define reply proxy_rig_reply
 
-static void rig_on_broken(void *ctx, const char *instance, uint64_t epoch,
-                          const struct topology_address *master)
+static void begins(const char *text, const char *with)
 {
-    struct rig *r = ctx;
-
-    assert_string_equal(instance, "cart");
-    assert_true(topology_address_is_set(master));
-    r->broken++;
-    r->broken_epoch = epoch;
-}
-
-static void rig_on_switched(void *ctx, const char *instance, uint64_t epoch, int64_t took_us)
-{
-    struct rig *r = ctx;
-
-    assert_string_equal(instance, "cart");
-    assert_true(took_us >= 0);
-    r->switched++;
-    r->switched_epoch = epoch;
-}
-
-static void rig_on_listen_failed(void *ctx, const char *instance, uint16_t port, int err)
-{
-    struct rig *r = ctx;
-
-    (void)instance;
-    (void)port;
-    assert_true(err > 0);
-    r->listen_failed++;
-}
-
-static bool rig_is_switched(void *ctx)
-{
-    const struct rig *r = ctx;
-    return r->switched_epoch == r->route.epoch;
-}
-
-static bool rig_is_broken(void *ctx)
-{
-    const struct rig *r = ctx;
-    return r->broken > 0;
-}
-
-static void rig_apply(struct rig *r, enum route_state state, const struct redis_server *master)
-{
-    r->route.state = state;
-    r->route.epoch++;
-    r->route.revision++;
-    r->route.master = master ? master->address : (struct topology_address){0};
-    worker_apply(r->worker, &r->route);
-    if (state == ROUTE_SERVING)
-        assert_true(wait_until(r->loop, rig_is_switched, r, WAIT_MS));
-}
-
-static void rig_replicate(struct rig *r)
-{
-    redis_server_do(r->replica, "REPLICAOF %s %d", r->master->address.host, r->master->address.port);
-    while (strcmp(redis_server_info(r->replica, "master_link_status"), "up") != 0)
-        usleep(1000);
-}
-
-static void rig_start(struct rig *r, int hold_ms)
-{
-    memset(r, 0, sizeof(*r));
-    log_init("test", "data", LOG_LEVEL_WARN);
-    signal(SIGPIPE, SIG_IGN); // NOLINT(bugprone-signal-handler)
-    r->loop = loop_create(false);
-    r->master = redis_server_start(NULL);
-    r->replica = redis_server_start(NULL);
-    rig_replicate(r);
-    struct worker_config config = {.control = r->loop,
-                                   .bind = "127.0.0.1",
-                                   .hold_ms = hold_ms,
-                                   .on_broken = rig_on_broken,
-                                   .on_switched = rig_on_switched,
-                                   .on_listen_failed = rig_on_listen_failed,
-                                   .ctx = r};
-    assert_int_equal(worker_start(&r->worker, &config), 0);
-    strcpy(r->route.name, "cart"); // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
-    r->route.port = redis_server_free_port();
-    rig_apply(r, ROUTE_SERVING, r->master);
-}
-
-static void rig_stop(struct rig *r)
-{
-    worker_stop(r->worker);
-    redis_server_stop(r->master);
-    redis_server_stop(r->replica);
-    loop_destroy(r->loop);
-}
-
-static redisContext *rig_connect(const struct rig *r)
-{
-    redisContext *c = redisConnect("127.0.0.1", r->route.port);
-
-    assert_non_null(c);
-    assert_int_equal(c->err, 0);
-    return c;
-}
-
-/* The reply as one line of text. */
-static const char *ask(redisContext *c, const char *fmt, ...)
-{
-    static char text[256];
-    va_list ap;
-
-    va_start(ap, fmt);
-    redisReply *reply = redisvCommand(c, fmt, ap);
-    va_end(ap);
-    if (!reply)
-        return "closed";
-    if (reply->type == REDIS_REPLY_INTEGER)
-        snprintf(text, sizeof(text), "%lld", reply->integer);
-    else if (reply->type == REDIS_REPLY_NIL)
-        snprintf(text, sizeof(text), "nil");
-    else
-        snprintf(text, sizeof(text), "%s", reply->str ? reply->str : "array");
-    freeReplyObject(reply);
-    return text;
-}
-
-static void promote(struct rig *r)
-{
-    redis_server_do(r->replica, "REPLICAOF NO ONE");
-    rig_apply(r, ROUTE_SERVING, r->replica);
+    if (strncmp(text, with, strlen(with)) != 0)
+        fail_msg("\"%s\" does not begin with \"%s\"", text, with);
 }
 
 static void test_a_killed_master_is_replaced_and_the_client_stays(void **state)
 {
-    struct rig r;
+    struct proxy_rig r;
 
     (void)state;
-    rig_start(&r, 10000);
-    redisContext *c = rig_connect(&r);
+    proxy_rig_start(&r, WAIT_MS);
+    redisContext *c = proxy_rig_connect(&r);
     assert_string_equal(ask(c, "SET a 1"), "OK");
-    assert_string_equal(ask(c, "WAIT 1 1000"), "1");
+    assert_string_equal(ask(c, "WAIT 1 10000"), "1");
     redis_server_kill(r.master, SIGKILL);
-    assert_true(wait_until(r.loop, rig_is_broken, &r, WAIT_MS));
+    proxy_rig_wait_broken(&r, 1);
     assert_int_equal(r.broken_epoch, 1);
-    /* Held: the request is written now, the answer comes from the next master. */
-    assert_int_equal(redisAppendCommand(c, "GET a"), REDIS_OK);
-    int done = 0;
-    assert_int_equal(redisBufferWrite(c, &done), REDIS_OK);
-    promote(&r);
-    redisReply *reply = NULL;
-    assert_int_equal(redisGetReply(c, (void **)&reply), REDIS_OK);
-    assert_string_equal(reply->str, "1");
-    freeReplyObject(reply);
+    send_(c, "GET a"); /* is held: the answer comes from the next master */
+    proxy_rig_promote(&r);
+    assert_string_equal(reply(c), "1");
     assert_string_equal(ask(c, "SET b 2"), "OK");
     assert_int_equal(r.broken, 1);
+    assert_int_equal(proxy_rig_stats(&r).held, 1);
     redisFree(c);
-    rig_stop(&r);
+    proxy_rig_stop(&r);
+}
+
+/* A pipeline of reads and writes at the moment of the kill: each reply in its place. */
+static void test_a_deep_pipeline_keeps_its_order_over_a_kill(void **state)
+{
+    enum { DEPTH = 10000 };
+    struct proxy_rig r;
+    unsigned unknown = 0, ok = 0;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    redisContext *c = proxy_rig_connect(&r);
+    assert_string_equal(ask(c, "SET x y"), "OK");
+    assert_string_equal(ask(c, "WAIT 1 10000"), "1");
+    assert_int_equal(kill(r.master->pid, SIGSTOP), 0); /* so that many are in flight when it dies */
+    for (int i = 0; i < DEPTH; i++) {
+        if (i % 3 == 0)
+            assert_int_equal(redisAppendCommand(c, "SET k%d v", i), REDIS_OK);
+        else
+            assert_int_equal(redisAppendCommand(c, "ECHO %d", i), REDIS_OK);
+    }
+    for (int done = 0; !done;)
+        assert_int_equal(redisBufferWrite(c, &done), REDIS_OK);
+    redis_server_kill(r.master, SIGKILL);
+    proxy_rig_wait_broken(&r, 1);
+    proxy_rig_promote(&r);
+    for (int i = 0; i < DEPTH; i++) {
+        char want[16];
+        const char *got = reply(c);
+        (void)snprintf(want, sizeof(want), "%d", i);
+        if (i % 3 != 0)
+            assert_string_equal(got, want);
+        else if (strcmp(got, "OK") == 0)
+            ok++;
+        else
+            begins(got, "MRUNKNOWN "), unknown++;
+    }
+    assert_int_equal(ok + unknown, (DEPTH + 2) / 3);
+    assert_int_equal(proxy_rig_stats(&r).unknown, unknown);
+    assert_string_equal(ask(c, "GET x"), "y");
+    redisFree(c);
+    proxy_rig_stop(&r);
+}
+
+static void test_transactions_over_a_kill(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    redisContext *open = proxy_rig_connect(&r), *watching = proxy_rig_connect(&r);
+    assert_string_equal(ask(open, "MULTI"), "OK");
+    assert_string_equal(ask(open, "SET a 1"), "QUEUED");
+    assert_string_equal(ask(watching, "WATCH a"), "OK");
+    redis_server_kill(r.master, SIGKILL);
+    proxy_rig_wait_broken(&r, 1);
+    proxy_rig_promote(&r);
+    assert_string_equal(ask(open, "SET b 1"), "QUEUED");
+    begins(ask(open, "EXEC"),
+           "EXECABORT Transaction discarded because of: the master of instance cart changed");
+    assert_string_equal(ask(open, "EXISTS a b"), "0");
+    assert_string_equal(ask(watching, "GET a"), "nil");
+    assert_string_equal(ask(watching, "MULTI"), "OK");
+    assert_string_equal(ask(watching, "SET a 2"), "QUEUED");
+    assert_string_equal(ask(watching, "EXEC"), "nil");
+    assert_string_equal(ask(watching, "MULTI"), "OK");
+    assert_string_equal(ask(watching, "SET a 3"), "QUEUED");
+    assert_string_equal(ask(watching, "EXEC"), "array");
+    assert_string_equal(ask(open, "GET a"), "3");
+    redisFree(open);
+    redisFree(watching);
+    proxy_rig_stop(&r);
+}
+
+static void test_subscribers_are_subscribed_again(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    redisContext *c = proxy_rig_connect(&r), *p = proxy_rig_connect(&r);
+    send_(c, "SUBSCRIBE news sport");
+    assert_string_equal(reply(c), "subscribe news -");
+    assert_string_equal(reply(c), "subscribe sport -");
+    send_(p, "PSUBSCRIBE n*");
+    assert_string_equal(reply(p), "psubscribe n* -");
+    redis_server_do(r.master, "PUBLISH news one");
+    assert_string_equal(reply(c), "message news one");
+    assert_string_equal(reply(p), "array");
+    redis_server_kill(r.master, SIGKILL);
+    proxy_rig_wait_broken(&r, 1);
+    proxy_rig_promote(&r);
+    /* Nobody has asked for anything: they are there by themselves. */
+    redisReply *number = NULL;
+    for (long long n = 0; n < 2; n = number->integer) {
+        freeReplyObject(number);
+        number = redis_server_command(r.replica, "PUBLISH news two");
+        assert_non_null(number);
+    }
+    freeReplyObject(number);
+    assert_string_equal(reply(c), "message news two");
+    send_(c, "UNSUBSCRIBE");
+    for (const char *text = reply(c); strncmp(text, "unsub", 5) != 0; text = reply(c))
+        assert_string_equal(text, "message news two");
+    assert_memory_equal(reply(c), "unsubscribe ", 12);
+    assert_string_equal(ask(c, "SET a 1"), "OK");
+    redisFree(c);
+    redisFree(p);
+    proxy_rig_stop(&r);
+}
+
+static void test_blocked_clients_are_unblocked(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    redisContext *c = proxy_rig_connect(&r);
+    send_(c, "BLPOP q 0");
+    while (strcmp(redis_server_info(r.master, "blocked_clients"), "1") != 0)
+        wait_for(r.loop, 1);
+    /* A demotion: Redis itself unblocks, and closes; the client stays. */
+    redis_server_do(r.master, "REPLICAOF %s %d", r.replica->address.host, r.replica->address.port);
+    begins(reply(c), "UNBLOCKED force unblock from blocking operation, instance state changed");
+    proxy_rig_promote(&r);
+    assert_string_equal(ask(c, "LPUSH q x"), "1");
+    assert_string_equal(ask(c, "LLEN q"), "1");
+    send_(c, "BLPOP other 0");
+    while (strcmp(redis_server_info(r.replica, "blocked_clients"), "1") != 0)
+        wait_for(r.loop, 1);
+    redis_server_kill(r.replica, SIGKILL);
+    begins(reply(c), "UNBLOCKED force unblock from blocking operation, instance state changed");
+    redis_server_do(r.master, "REPLICAOF NO ONE");
+    proxy_rig_apply(&r, ROUTE_SERVING, r.master);
+    assert_string_equal(ask(c, "PING"), "PONG");
+    redisFree(c);
+    proxy_rig_stop(&r);
+}
+
+/* The route still leads to a master that was demoted: nobody sees -READONLY. */
+static void test_a_demoted_master_is_not_believed(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    redisContext *c = proxy_rig_connect(&r), *tx = proxy_rig_connect(&r);
+    assert_string_equal(ask(c, "SET a 1"), "OK");
+    assert_string_equal(ask(c, "WAIT 1 10000"), "1");
+    assert_string_equal(ask(tx, "MULTI"), "OK");
+    redis_server_do(r.replica, "REPLICAOF NO ONE");
+    redis_server_do(r.master, "REPLICAOF %s %d", r.replica->address.host, r.replica->address.port);
+    send_(c, "INCR a");
+    send_(c, "GET a");
+    proxy_rig_wait_broken(&r, 1);
+    assert_string_equal(ask(tx, "INCR a"), "QUEUED");
+    begins(ask(tx, "EXEC"), "EXECABORT ");
+    proxy_rig_confirm(&r); /* wrong, but harmless: doubted again */
+    proxy_rig_wait_broken(&r, 2);
+    proxy_rig_apply(&r, ROUTE_SERVING, r.replica);
+    assert_string_equal(reply(c), "2");
+    assert_string_equal(reply(c), "2");
+    assert_string_equal(ask(tx, "INCR a"), "3");
+    redisFree(c);
+    redisFree(tx);
+    proxy_rig_stop(&r);
+}
+
+static void test_a_hung_master_is_left_when_the_route_says_so(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    redisContext *reader = proxy_rig_connect(&r), *writer = proxy_rig_connect(&r);
+    assert_string_equal(ask(writer, "SET a 1"), "OK");
+    assert_string_equal(ask(writer, "WAIT 1 10000"), "1");
+    assert_string_equal(ask(reader, "GET a"), "1");
+    assert_int_equal(kill(r.master->pid, SIGSTOP), 0);
+    send_(reader, "GET a");
+    send_(writer, "SET a 2");
+    proxy_rig_promote(&r);
+    assert_string_equal(reply(reader), "1");
+    begins(reply(writer), "MRUNKNOWN ");
+    assert_string_equal(ask(writer, "SET a 3"), "OK");
+    assert_int_equal(r.broken, 0);
+    redisFree(reader);
+    redisFree(writer);
+    redis_server_kill(r.master, SIGKILL);
+    proxy_rig_stop(&r);
+}
+
+static void test_a_held_route_holds_and_then_says_no(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    proxy_rig_start(&r, 300);
+    redisContext *old = proxy_rig_connect(&r);
+    assert_string_equal(ask(old, "SET a 1"), "OK");
+    proxy_rig_apply(&r, ROUTE_HELD, NULL);
+    redisContext *new = proxy_rig_connect(&r);
+    begins(ask(new, "GET a"), "MRHOLD held longer than 300 ms: instance cart has no master (epoch 2)");
+    begins(ask(old, "GET a"), "MRHOLD held longer than 300 ms: instance cart has no master (epoch 2)");
+    r.route.hold_ms = WAIT_MS; /* the route's own limit goes before */
+    proxy_rig_apply(&r, ROUTE_HELD, NULL);
+    send_(new, "GET a");
+    send_(old, "INCR a");
+    proxy_rig_apply(&r, ROUTE_SERVING, r.master);
+    begins(reply(old), "2");
+    (void)reply(new);
+    assert_int_equal(proxy_rig_stats(&r).unknown, 0);
+    redisFree(old);
+    redisFree(new);
+    proxy_rig_stop(&r);
+}
+
+static void test_the_connection_is_made_again_on_the_new_master(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    redisContext *c = proxy_rig_connect(&r);
+    assert_string_equal(ask(c, "SELECT 5"), "OK");
+    assert_string_equal(ask(c, "CLIENT SETNAME shop"), "OK");
+    const char *sha = ask(c, "SCRIPT LOAD %s", "return redis.call('GET', KEYS[1])");
+    char hex[41];
+    (void)snprintf(hex, sizeof(hex), "%s", sha);
+    assert_string_equal(ask(c, "SET a five"), "OK");
+    assert_string_equal(ask(c, "WAIT 1 10000"), "1");
+    redis_server_kill(r.master, SIGKILL);
+    proxy_rig_wait_broken(&r, 1);
+    redis_server_do(r.replica, "SCRIPT FLUSH");
+    proxy_rig_promote(&r);
+    assert_string_equal(ask(c, "EVALSHA %s 1 a", hex), "five");
+    assert_string_equal(ask(c, "GET a"), "five");
+    assert_string_equal(ask(c, "CLIENT GETNAME"), "shop");
+    redisFree(c);
+    proxy_rig_stop(&r);
+}
+
+static void test_a_login_that_is_refused_closes_the_client(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    redis_server_do(r.master, "ACL SETUSER shop on >pw ~* +@all");
+    redisContext *c = proxy_rig_connect(&r);
+    assert_string_equal(ask(c, "AUTH shop pw"), "OK");
+    redis_server_kill(r.master, SIGKILL);
+    proxy_rig_wait_broken(&r, 1);
+    proxy_rig_promote(&r);
+    assert_string_equal(ask(c, "GET a"), "closed");
+    redisFree(c);
+    proxy_rig_stop(&r);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_killed_master_is_replaced_and_the_client_stays),
+        cmocka_unit_test(test_a_deep_pipeline_keeps_its_order_over_a_kill),
+        cmocka_unit_test(test_transactions_over_a_kill),
+        cmocka_unit_test(test_subscribers_are_subscribed_again),
+        cmocka_unit_test(test_blocked_clients_are_unblocked),
+        cmocka_unit_test(test_a_demoted_master_is_not_believed),
+        cmocka_unit_test(test_a_hung_master_is_left_when_the_route_says_so),
+        cmocka_unit_test(test_a_held_route_holds_and_then_says_no),
+        cmocka_unit_test(test_the_connection_is_made_again_on_the_new_master),
+        cmocka_unit_test(test_a_login_that_is_refused_closes_the_client),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,259 @@
+#include "tests/lib/proxy_rig.h"
+
+#include "common/log.h"
+#include "common/loop.h"
+#include "tests/lib/wait.h"
+
+#include <arpa/inet.h>
+#include <hiredis/hiredis.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+static void proxy_rig_on_broken(void *ctx, const char *instance, uint64_t epoch,
+                                const struct topology_address *master)
+{
+    struct proxy_rig *r = ctx;
+
+    assert_string_equal(instance, "cart");
+    assert_true(topology_address_is_set(master));
+    r->broken++;
+    r->broken_epoch = epoch;
+}
+
+static void proxy_rig_on_switched(void *ctx, const char *instance, uint64_t epoch, int64_t took_us)
+{
+    struct proxy_rig *r = ctx;
+
+    assert_string_equal(instance, "cart");
+    assert_true(took_us >= 0);
+    assert_true(epoch > r->switched_epoch);
+    r->switched_epoch = epoch;
+}
+
+static void proxy_rig_on_listen_failed(void *ctx, const char *instance, uint16_t port, int err)
+{
+    struct proxy_rig *r = ctx;
+
+    assert_string_equal(instance, "cart");
+    assert_int_equal(port, r->route.port);
+    assert_true(err > 0);
+    r->listen_failed++;
+}
+
+static void proxy_rig_on_drained(void *ctx)
+{
+    struct proxy_rig *r = ctx;
+
+    r->drained = true;
+}
+
+static bool proxy_rig_is_switched(void *ctx)
+{
+    const struct proxy_rig *r = ctx;
+
+    return r->switched_epoch == r->route.epoch;
+}
+
+void proxy_rig_apply(struct proxy_rig *r, enum route_state state, const struct redis_server *master)
+{
+    r->route.state = state;
+    r->route.epoch++;
+    r->route.revision++;
+    r->route.master = master ? master->address : (struct topology_address){0};
+    worker_apply(r->worker, &r->route);
+    if (state == ROUTE_SERVING)
+        assert_true(wait_until(r->loop, proxy_rig_is_switched, r, WAIT_MS));
+}
+
+void proxy_rig_confirm(struct proxy_rig *r)
+{
+    worker_apply(r->worker, &r->route);
+}
+
+void proxy_rig_promote(struct proxy_rig *r)
+{
+    redis_server_do(r->replica, "REPLICAOF NO ONE");
+    proxy_rig_apply(r, ROUTE_SERVING, r->replica);
+}
+
+struct proxy_rig_count {
+    struct proxy_rig *rig;
+    unsigned broken;
+};
+
+static bool proxy_rig_is_broken(void *ctx)
+{
+    const struct proxy_rig_count *c = ctx;
+
+    return c->rig->broken >= c->broken;
+}
+
+void proxy_rig_wait_broken(struct proxy_rig *r, unsigned count)
+{
+    struct proxy_rig_count c = {r, count};
+
+    assert_true(wait_until(r->loop, proxy_rig_is_broken, &c, WAIT_MS));
+}
+
+static bool proxy_rig_is_drained(void *ctx)
+{
+    const struct proxy_rig *r = ctx;
+
+    return r->drained;
+}
+
+void proxy_rig_wait_drained(struct proxy_rig *r)
+{
+    worker_drain(r->worker, WAIT_MS, proxy_rig_on_drained, r);
+    assert_true(wait_until(r->loop, proxy_rig_is_drained, r, WAIT_MS));
+}
+
+struct worker_stats proxy_rig_stats(struct proxy_rig *r)
+{
+    struct worker_stats stats;
+
+    worker_read_stats(r->worker, "cart", &stats);
+    return stats;
+}
+
+static bool proxy_rig_in_sync(void *ctx)
+{
+    const struct proxy_rig *r = ctx;
+
+    return strcmp(redis_server_info(r->replica, "master_link_status"), "up") == 0;
+}
+
+void proxy_rig_start(struct proxy_rig *r, int hold_ms)
+{
+    memset(r, 0, sizeof(*r));
+    log_init("test", "data", LOG_LEVEL_ERROR);
+    (void)signal(SIGPIPE, SIG_IGN); // NOLINT(bugprone-signal-handler)
+    r->loop = loop_create(false);
+    assert_non_null(r->loop);
+    r->master = redis_server_start(NULL);
+    r->replica = redis_server_start(NULL);
+    redis_server_do(r->master, "CONFIG SET repl-diskless-sync-delay 0");
+    redis_server_do(r->replica, "REPLICAOF %s %d", r->master->address.host, r->master->address.port);
+    assert_true(wait_until(r->loop, proxy_rig_in_sync, r, WAIT_MS));
+    struct worker_config config = {.control = r->loop,
+                                   .bind = "127.0.0.1",
+                                   .hold_ms = hold_ms,
+                                   .on_broken = proxy_rig_on_broken,
+                                   .on_switched = proxy_rig_on_switched,
+                                   .on_listen_failed = proxy_rig_on_listen_failed,
+                                   .ctx = r};
+    assert_int_equal(worker_start(&r->worker, &config), 0);
+    (void)snprintf(r->route.name, sizeof(r->route.name), "cart");
+    r->route.port = redis_server_free_port();
+    proxy_rig_apply(r, ROUTE_SERVING, r->master);
+    assert_int_equal(r->listen_failed, 0);
+}
+
+void proxy_rig_stop(struct proxy_rig *r)
+{
+    worker_stop(r->worker);
+    redis_server_stop(r->master);
+    redis_server_stop(r->replica);
+    loop_destroy(r->loop);
+}
+
+redisContext *proxy_rig_connect(const struct proxy_rig *r)
+{
+    const struct timeval limit = {.tv_sec = WAIT_MS / 1000};
+    redisContext *c = redisConnect("127.0.0.1", r->route.port);
+
+    assert_non_null(c);
+    assert_int_equal(c->err, 0);
+    assert_int_equal(redisSetTimeout(c, limit), REDIS_OK);
+    return c;
+}
+
+void proxy_rig_send(redisContext *c, const char *fmt, ...)
+{
+    int done = 0;
+    va_list ap;
+
+    va_start(ap, fmt);
+    assert_int_equal(redisvAppendCommand(c, fmt, ap), REDIS_OK);
+    va_end(ap);
+    while (!done)
+        assert_int_equal(redisBufferWrite(c, &done), REDIS_OK);
+}
+
+const char *proxy_rig_reply(redisContext *c)
+{
+    static char text[256];
+    redisReply *reply = NULL;
+
+    if (redisGetReply(c, (void **)&reply) != REDIS_OK)
+        return "closed";
+    if (reply->type == REDIS_REPLY_INTEGER)
+        (void)snprintf(text, sizeof(text), "%lld", reply->integer);
+    else if (reply->type == REDIS_REPLY_NIL)
+        (void)snprintf(text, sizeof(text), "nil");
+    else if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 && reply->element[0]->str &&
+             reply->element[1]->str)
+        (void)snprintf(text, sizeof(text), "%s %s %s", reply->element[0]->str, reply->element[1]->str,
+                       reply->element[2]->str ? reply->element[2]->str : "-");
+    else
+        (void)snprintf(text, sizeof(text), "%s", reply->str ? reply->str : "array");
+    freeReplyObject(reply);
+    return text;
+}
+
+const char *proxy_rig_ask(redisContext *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    int rc = redisvAppendCommand(c, fmt, ap);
+    va_end(ap);
+    assert_int_equal(rc, REDIS_OK);
+    return proxy_rig_reply(c);
+}
+
+int proxy_rig_dial(const struct proxy_rig *r)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(r->route.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct timeval limit = {.tv_sec = WAIT_MS / 1000};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)), 0);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+void proxy_rig_write(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+        assert_true(n > 0);
+        data += n;
+        len -= (size_t)n;
+    }
+}
+
+size_t proxy_rig_read(int fd, char *data, size_t len)
+{
+    size_t got = 0;
+
+    while (got < len) {
+        ssize_t n = read(fd, data + got, len - got);
+        if (n <= 0)
+            break;
+        got += (size_t)n;
+    }
+    return got;
+}

@@ -1,0 +1,49 @@
+/* A worker of the proxy in this process, in front of a real master and its replica; the test plays the
+ * control side and the client. Everything blocks; what does not work is a failed assertion of the test. */
+#ifndef MR_TESTS_LIB_PROXY_RIG_H
+#define MR_TESTS_LIB_PROXY_RIG_H
+
+#include "proxy/worker.h"
+#include "tests/lib/redis_server.h"
+
+struct redisContext;
+
+struct proxy_rig {
+    struct loop *loop; /* the control thread's: runs only inside of the waiting functions below */
+    struct worker *worker;
+    struct redis_server *master, *replica;
+    struct route route; /* as last applied; instance "cart" */
+    unsigned broken, listen_failed;
+    uint64_t broken_epoch, switched_epoch;
+    bool drained;
+};
+
+/* hold_ms: as --hold-ms. The replica is in sync, the route leads to the master. */
+void proxy_rig_start(struct proxy_rig *r, int hold_ms);
+void proxy_rig_stop(struct proxy_rig *r);
+
+/* Another epoch: master NULL means that nobody is known (held). A serving route is waited for. */
+void proxy_rig_apply(struct proxy_rig *r, enum route_state state, const struct redis_server *master);
+/* The same route once more. */
+void proxy_rig_confirm(struct proxy_rig *r);
+/* The replica becomes master, and the route leads to it. */
+void proxy_rig_promote(struct proxy_rig *r);
+void proxy_rig_wait_broken(struct proxy_rig *r, unsigned count);
+void proxy_rig_wait_drained(struct proxy_rig *r);
+struct worker_stats proxy_rig_stats(struct proxy_rig *r);
+
+/* Through the proxy. */
+struct redisContext *proxy_rig_connect(const struct proxy_rig *r);
+/* One command's reply as text, valid until the next call: "closed" when the connection is, "nil", "array". */
+const char *proxy_rig_ask(struct redisContext *c, const char *fmt, ...);
+/* Sends without waiting for the reply; proxy_rig_reply() takes the next one. */
+void proxy_rig_send(struct redisContext *c, const char *fmt, ...);
+const char *proxy_rig_reply(struct redisContext *c);
+
+/* Bytes without a client library. */
+int proxy_rig_dial(const struct proxy_rig *r);
+void proxy_rig_write(int fd, const char *data, size_t len);
+/* Reads until `len` bytes have come or the end; returns how many. */
+size_t proxy_rig_read(int fd, char *data, size_t len);
+
+#endif

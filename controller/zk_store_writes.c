@@ -240,13 +240,12 @@ static void zk_store_on_new_record(void *ctx, int err)
 /* ---- multis ----------------------------------------------------------------------------------------------
  */
 
-static struct zk_op *zk_store_add(struct zk_store_job *job, struct zk_op *ops, size_t *n,
-                                  enum zk_store_part part, struct zk_op op)
+static void zk_store_add(struct zk_store_job *job, struct zk_op *ops, size_t *n, enum zk_store_part part,
+                         struct zk_op op)
 {
     assert(*n < ZK_STORE_OPS_MAX);
     job->parts[*n] = part;
-    ops[*n] = op;
-    return &ops[(*n)++];
+    ops[(*n)++] = op;
 }
 
 struct zk_store_paths {

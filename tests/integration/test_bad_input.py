@@ -1,6 +1,8 @@
 """Wrong input gives a clear error that names the thing; nothing is lost, nothing crashes."""
 
+import socket
 import subprocess
+import threading
 
 import pytest
 from kazoo.client import KazooClient
@@ -68,12 +70,31 @@ def test_illegal_instance_names(cluster, sandbox, name):
     assert cluster.topology()["instances"] == []
 
 
+def _speak(sandbox, greeting):
+    """A server that greets and then listens: no Redis. Returns its port."""
+    server = socket.create_server(("127.0.0.1", 0))
+    peers = []
+
+    def serve():
+        try:
+            while True:
+                peers.append(server.accept()[0])
+                peers[-1].sendall(greeting)
+        except OSError:
+            pass
+    threading.Thread(target=serve, daemon=True).start()
+    sandbox.at_close(lambda: [s.close() for s in [server, *peers]])
+    return server.getsockname()[1]
+
+
 def test_adopting_what_can_not_be_adopted(cluster, sandbox):
     locked = Redis(sandbox, "locked", password="sesame")
     dead_port = sandbox.ports.one()
+    stranger = _speak(sandbox, b"220 mail.example.net ready\r\n")
     cases = [
         (locked.address, [], "NOAUTH"),
-        (f"127.0.0.1:{cluster.leader().http_port}", [], "Redis"),
+        (f"127.0.0.1:{stranger}", [], "Redis"),
+        (f"127.0.0.1:{cluster.leader().http_port}", [], f"127.0.0.1:{cluster.leader().http_port}"),
         (f"127.0.0.1:{dead_port}", [], "refused"),
         ("redis.example.net:6379", [], "redis.example.net"),
         ("127.0.0.1:99999", [], "99999"),

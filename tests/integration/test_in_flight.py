@@ -30,8 +30,7 @@ def suspend_master(cart):
 def test_reads_in_flight_are_replayed_and_writes_are_not(cart):
     with cart.client() as client:
         client.call("SET", "a", 1)
-        with cart.master().client() as direct:
-            assert direct.call("WAIT", 2, 10000) == 2
+        cart.master().wait_replicated(2)
         old = suspend_master(cart)
         client.send("GET", "a")
         client.send("SET", "a", 2)
@@ -136,8 +135,7 @@ def test_what_a_connection_was_told_is_told_again(cart):
         client.call("SELECT", 5)
         client.call("CLIENT", "SETNAME", "me")
         client.call("SET", "a", "in 5")
-        with cart.master().client() as direct:
-            assert direct.call("WAIT", 2, 10000) == 2
+        cart.master().wait_replicated(2)
         epoch = kill_and_wait(cart)
         cart.wait_epoch(epoch)
         assert client.call("GET", "a") == "in 5"

@@ -105,12 +105,18 @@ class Instance:
         return self.cluster.proxies[proxy].client(self.port, timeout_s)
 
     def is_settled(self):
-        """Stable, and every member that lives has the role that the topology says."""
+        """Stable; every member that lives has the role that the topology says, and the controller knows it to be in
+        sync (an incarnation that it has not yet seen in sync is not promoted). Returns the state, or None."""
         state = self.state()
         master = self.member(state["master"]) if state["state"] == "stable" and state["master"] else None
         if master is None or master.role() != "master":
             return None
-        followers = [m for m in self.members if m is not master and m.process.exit_status is None]
+        alive = {m.address for m in self.members if m.process.exit_status is None}
+        for member in state["members"]:
+            fit = member["state"] == "up" and not member.get("note")
+            if member["address"] in alive and not (fit and (member["role"] == "master" or member["link"] == "up")):
+                return None
+        followers = [m for m in self.members if m is not master and m.address in alive]
         return state if all(m.follows(master) for m in followers) else None
 
     def wait_settled(self, what="to settle"):

@@ -91,6 +91,14 @@ class Redis:
         return (info["role"] == "slave" and info["master_port"] == str(master.port)
                 and info["master_link_status"] == "up")
 
+    def wait_replicated(self, replicas):
+        """Everything written so far is on so many replicas. The marker matters: WAIT alone counts only what its own
+        connection wrote. A replica that has just synchronized is sent nothing until it first acknowledges, which
+        takes up to a second: what is written meanwhile dies with the master."""
+        with self.client() as client:
+            client.call("PUBLISH", "marker", "")
+            assert client.call("WAIT", replicas, 30000) == replicas, f"{replicas} replicas of {self.name} follow"
+
     def kill(self):
         self.process.kill()
 
@@ -107,5 +115,5 @@ def redis_group(sandbox, name, replicas, **options):
     members = [master] + [Redis(sandbox, f"{name}-{k}", replica_of=master, **options) for k in range(1, replicas + 1)]
     for member in members[1:]:
         wait_until(lambda m=member: m.follows(master), f"{member.name} to follow {master.name}")
-    wait_until(lambda: master.info()["connected_slaves"] == str(replicas), f"{replicas} replicas on {master.name}")
+    master.wait_replicated(replicas)
     return members

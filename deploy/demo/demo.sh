@@ -23,7 +23,7 @@ stop_cluster() { # ends what FOLDER/processes lists, newest first, and removes t
     if [ -f "$folder/processes" ]; then
         while read -r pid name; do
             # The pid may have gone to somebody else meanwhile: our processes carry the folder in their environment.
-            if tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qxF "MR_DEMO_FOLDER=$folder"; then
+            if tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qxF "MR_DEMO_FOLDER=$folder"; then
                 kill "$pid" 2>/dev/null || true
                 for _ in $(seq 100); do
                     kill -0 "$pid" 2>/dev/null || break
@@ -62,6 +62,7 @@ start() { # start NAME COMMAND…: in a session of its own, logs to FOLDER/NAME.
     shift
     MR_DEMO_FOLDER="$folder" setsid "$@" </dev/null >>"$folder/$name.log" 2>&1 &
     echo "$! $name" >>"$folder/processes"
+    disown # the shell need not tell that it was killed
 }
 
 pid_of() {
@@ -104,21 +105,24 @@ mrctl() {
     "$build/bin/mrctl" --zk "$zk" "$@"
 }
 
-field() { # field KEY: a top-level number or text of the JSON object on stdin
-    /usr/bin/python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"
-}
-
 cart() { # cart KEY: the same of the instance "cart" in the topology
-    mrctl --json topology | /usr/bin/python3 -c 'import json, sys
-print(next(i for i in json.load(sys.stdin)["instances"] if i["name"] == "cart")[sys.argv[1]])' "$1"
+    mrctl --json topology cart | /usr/bin/python3 -c 'import json, sys
+print(json.load(sys.stdin)["instances"][0][sys.argv[1]])' "$1"
 }
 
-members_up() { # members_up N
-    [ "$(mrctl --json topology | grep -o '"state": *"up"' | wc -l)" -eq "$1" ]
+in_sync() { # in_sync N: the controllers know so many members to be up and in sync
+    mrctl --json topology cart | /usr/bin/python3 -c 'import json, sys
+members = json.load(sys.stdin)["instances"][0]["members"]
+fit = [m for m in members if m["state"] == "up" and not m.get("note") and (m["role"] == "master" or m["link"] == "up")]
+sys.exit(len(fit) != int(sys.argv[1]))' "$1"
 }
 
-epoch_is() {
-    [ "$(cart epoch)" -ge "$1" ] && [ "$(cart state)" = stable ]
+replicated() { # what the master has, both replicas have: WAIT counts what its own connection wrote
+    [ "$(printf 'PUBLISH demo start\nWAIT 2 1000\n' | redis-cli -p "$redis" | tail -n 1)" = 2 ]
+}
+
+epoch_is() { # epoch_is N: and the surviving replica follows the new master
+    [ "$(cart epoch)" -ge "$1" ] && [ "$(cart state)" = stable ] && in_sync 2
 }
 
 order() { # order LINE: tells the writing client; prints its answer
@@ -152,10 +156,11 @@ for k in 0 1 2; do
         $([ "$k" -eq 0 ] || echo --replicaof 127.0.0.1 $redis)
     wait_for "redis-server on port $((redis + k))" redis-cli -p $((redis + k)) ping
 done
-replicas_on_master() { redis-cli -p "$redis" info replication | grep -q '^connected_slaves:2'; }
-wait_for "the replicas to follow" replicas_on_master
-mrctl adopt cart "127.0.0.1:$redis" --wait
-wait_for "three members up" members_up 3
+# A replica that has just synchronized is sent nothing before its first acknowledgement, up to a second later.
+wait_for "the replicas to follow" replicated
+adopted=$(mrctl adopt cart "127.0.0.1:$redis" --wait)
+echo "${adopted%%$'\n'*}"
+wait_for "three members in sync" in_sync 3
 port=$(cart port)
 proxied() { [ "$(redis-cli -p "$port" ping)" = PONG ]; }
 wait_for "the proxy to serve port $port" proxied
@@ -194,10 +199,7 @@ mrctl history cart
 say "The old master comes back, empty; it is made a replica"
 start "$victim" redis-server --port "${master##*:}" --bind 127.0.0.1 --dir "$folder/$victim" --save '' \
     --repl-ping-replica-period 1 --repl-backlog-size 16mb
-back_as_replica() {
-    redis-cli -p "${master##*:}" info replication | grep -q '^master_link_status:up' && members_up 3
-}
-wait_for "the old master to follow the new one" back_as_replica
+wait_for "the old master to follow the new one" in_sync 3
 mrctl topology
 
 if [ "${KEEP:-}" = 1 ]; then

@@ -51,6 +51,11 @@ static bool memory_counts(void)
 #endif
 }
 
+static void say(int fd, const char *text)
+{
+    proxy_rig_write(fd, text, strlen(text));
+}
+
 static void begin_set(int fd, const char *key, long size)
 {
     char head[96];
@@ -93,10 +98,10 @@ static void test_large_values_stream_in_constant_memory(void **state)
     long before = resident_kib();
     begin_set(fd, "big", (long)SIZE * MIB);
     write_mib(fd, SIZE);
-    proxy_rig_write(fd, "\r\n", 2);
+    say(fd, "\r\n");
     assert_string_equal(line(fd), "+OK\r\n");
     /* A slow reader: Redis' reply waits in sockets and in Redis, not here. */
-    proxy_rig_write(fd, "GET big\r\n", 9);
+    say(fd, "GET big\r\n");
     struct pollfd p = {.fd = fd, .events = POLLIN};
     assert_int_equal(poll(&p, 1, WAIT_MS), 1);
     wait_for(r.loop, 100);
@@ -131,7 +136,7 @@ static void test_a_large_request_cut_by_a_kill_says_so_and_the_client_stays(void
     proxy_rig_wait_broken(&r, 1);
     proxy_rig_promote(&r);
     write_mib(fd, 40);
-    proxy_rig_write(fd, "\r\nEXISTS big\r\n", 14);
+    say(fd, "\r\nEXISTS big\r\n");
     const char *text = line(fd);
     begins(text, "-MRUNKNOWN ");
     assert_non_null(strstr(text, "it was not executed"));
@@ -152,7 +157,7 @@ static void test_half_of_a_large_reply_cannot_be_repaired(void **state)
     assert_string_equal(ask(other, "SET a 1"), "OK");
     begin_set(fd, "big", 100L * MIB);
     write_mib(fd, 100);
-    proxy_rig_write(fd, "\r\nGET big\r\n", 11);
+    say(fd, "\r\nGET big\r\n");
     assert_string_equal(line(fd), "+OK\r\n");
     assert_int_equal(proxy_rig_read(fd, chunk, MIB), MIB);
     redis_server_kill(r.master, SIGKILL);
@@ -206,18 +211,18 @@ static void test_malformed_requests_hurt_nobody_else(void **state)
     redisContext *other = proxy_rig_connect(&r);
     assert_string_equal(ask(other, "SET a 1"), "OK");
     int fd = proxy_rig_dial(&r);
-    proxy_rig_write(fd, "\r\n*0\r\n*-1\r\nget \"a\"\r\n*1\r\n+PING\r\n", 32);
+    say(fd, "\r\n*0\r\n*-1\r\nget \"a\"\r\n*1\r\n+PING\r\n");
     assert_string_equal(line(fd), "$1\r\n");
     assert_string_equal(line(fd), "1\r\n");
     begins(line(fd), "-ERR Protocol error: expected '$', got '+'");
     assert_int_equal(proxy_rig_read(fd, rest, sizeof(rest)), 0);
     close(fd);
     fd = proxy_rig_dial(&r);
-    proxy_rig_write(fd, "POST / HTTP/1.1\r\nHost: x\r\n\r\n", 29);
+    say(fd, "POST / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_int_equal(proxy_rig_read(fd, rest, sizeof(rest)), 0);
     close(fd);
     fd = proxy_rig_dial(&r);
-    proxy_rig_write(fd, "*3\r\n$3\r\nSET\r\n$1\r\nz\r\n$1000000\r\nhalf", 35); /* and gone */
+    say(fd, "*3\r\n$3\r\nSET\r\n$1\r\nz\r\n$1000000\r\nhalf"); /* and gone */
     close(fd);
     assert_string_equal(ask(other, "EXISTS z"), "0");
     assert_string_equal(ask(other, "QUIT"), "OK");
@@ -358,7 +363,7 @@ static void test_a_leaving_client_stops_waiting_for_elements(void **state)
     redisFree(c);
     /* Requests before a half-close are answered all the same. */
     int fd = proxy_rig_dial(&r);
-    proxy_rig_write(fd, "LLEN q\r\nPING\r\n", 14);
+    say(fd, "LLEN q\r\nPING\r\n");
     assert_int_equal(shutdown(fd, SHUT_WR), 0);
     assert_string_equal(line(fd), ":1\r\n");
     assert_string_equal(line(fd), "+PONG\r\n");
@@ -375,12 +380,12 @@ static void test_resp3_pushes_and_big_nested_replies_pass(void **state)
     (void)state;
     proxy_rig_start(&r, WAIT_MS);
     int fd = proxy_rig_dial(&r);
-    proxy_rig_write(fd, "HELLO 3\r\n", 9);
+    say(fd, "HELLO 3\r\n");
     begins(line(fd), "%7\r\n");
     while (strcmp(line(fd), "$7\r\n") != 0 || strcmp(line(fd), "modules\r\n") != 0)
         ;
     assert_string_equal(line(fd), "*0\r\n");
-    proxy_rig_write(fd, "CLIENT TRACKING ON\r\nGET a\r\n", 27);
+    say(fd, "CLIENT TRACKING ON\r\nGET a\r\n");
     assert_string_equal(line(fd), "+OK\r\n");
     assert_string_equal(line(fd), "_\r\n");
     redis_server_do(r.master, "SET a 1");
@@ -394,7 +399,7 @@ static void test_resp3_pushes_and_big_nested_replies_pass(void **state)
     assert_string_equal(line(fd), "_\r\n");
     proxy_rig_wait_broken(&r, 1);
     proxy_rig_promote(&r);
-    proxy_rig_write(fd, "EVAL \"local t={} for i=1,20000 do t[i]={i,'x'} end return t\" 0\r\nPING\r\n", 72);
+    say(fd, "EVAL \"local t={} for i=1,20000 do t[i]={i,'x'} end return t\" 0\r\nPING\r\n");
     assert_string_equal(line(fd), "*20000\r\n");
     for (int i = 0; i < 20000; i++)
         for (int j = 0; j < 4; j++)

@@ -217,6 +217,8 @@ static void publisher_on_gone(struct publisher *p)
 {
     int status = 0;
     publisher_unplug(p);
+    (void)kill(p->pid,
+               SIGKILL); /* mostly it is dead already, and keeps its own signal; never wait for a live one */
     if (waitpid(p->pid, &status, 0) == p->pid)
         log_warn("event=publisher.died pid=%d signal=%d exit=%d next=\"restarted\"", (int)p->pid,
                  WIFSIGNALED(status) ? WTERMSIG(status) : 0, WIFEXITED(status) ? WEXITSTATUS(status) : 0);

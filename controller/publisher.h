@@ -5,8 +5,9 @@
  * A stray frame from any TCP peer can abort a nanomsg PUB process, and its fan-out blocks the caller
  * (design: pitfalls.md). The child is /proc/self/exe run again with a hidden argument, so it starts
  * without a trace of the parent's nanomsg, threads or libraries. It dies with the parent; when it dies first
- * it is restarted at once on the same port, the last PUBLISHER_RING messages are announced again (receivers
- * drop what they know by term and seq), and the engine is told, so that its beats can hurry. */
+ * it is restarted at once on the same port; 30 ms later, when its subscribers are back, the last
+ * PUBLISHER_RING messages are announced again, what was sent meanwhile behind them (receivers drop what they
+ * know by term and seq), and the engine is told, so that its beats can hurry. */
 #ifndef MR_CONTROLLER_PUBLISHER_H
 #define MR_CONTROLLER_PUBLISHER_H
 

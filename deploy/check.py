@@ -177,9 +177,12 @@ def docker_problems(text):
 def runtime_packages(binary):
     """The Debian packages that a program's shared libraries come from, those of every Debian system excepted."""
     dynamic = subprocess.run(["objdump", "-p", binary], capture_output=True, text=True, check=True).stdout
+    # A machine may have the same library for other architectures too (libc6-i386).
+    here = subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True, check=True).stdout.strip()
     packages = set()
     for library in re.findall(r"^ +NEEDED +(\S+)", dynamic, re.M):
-        owner = subprocess.run(["dpkg-query", "-S", f"*/{library}"], capture_output=True, text=True, check=True).stdout
+        owner = subprocess.run(["dpkg-query", "-S", f"*/{here}/{library}"], capture_output=True, text=True,
+                               check=True).stdout
         packages |= {line.split(":", 1)[0] for line in owner.splitlines()}
     return packages - {"libc6", "libgcc-s1"}
 

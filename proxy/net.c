@@ -66,7 +66,7 @@ ssize_t net_write(int fd, const struct buf_span *spans, int n)
 
     assert(n > 0 && n <= NET_SPANS_MAX);
     for (int i = 0; i < n; i++)
-        iov[i] = (struct iovec){.iov_base = (void *)(uintptr_t)spans[i].data, .iov_len = spans[i].len};
+        iov[i] = (struct iovec){.iov_base = (void *)spans[i].data, .iov_len = spans[i].len};
     ssize_t wrote = sendmsg(fd, &message, MSG_NOSIGNAL);
     return wrote >= 0 ? wrote : net_error();
 }

@@ -84,8 +84,8 @@ static void hold_repeat(struct session *s, struct pipeline_entry *e, uint32_t no
 }
 
 enum hold_tx_fate {
-    HOLD_TX_REPEAT,  /* nothing was executed, all bytes are kept: sent again as if it had never been */
-    HOLD_TX_LOSE,    /* nothing was executed, but not all bytes are kept */
+    HOLD_TX_REPEAT, /* nothing was executed, all bytes are kept: sent again as if it had never been */
+    HOLD_TX_LOSE,   /* nothing was executed, but not all bytes are kept */
     HOLD_TX_CLOSED, /* its end was sent: all of it is settled at once */
 };
 
@@ -319,8 +319,9 @@ int hold_format(const struct session *s, enum hold_answer answer, char text[HOLD
         [HOLD_OK] = "+OK\r\n",
         [HOLD_QUIT] = "+OK\r\n",
         [HOLD_QUEUED] = "+QUEUED\r\n",
-        [HOLD_UNBLOCKED] = "-UNBLOCKED force unblock from blocking operation, instance state changed (master "
-                           "-> replica?)\r\n",
+        [HOLD_UNBLOCKED] =
+            ("-UNBLOCKED force unblock from blocking operation, instance state changed (master "
+             "-> replica?)\r\n"),
         [HOLD_NESTED_MULTI] = "-ERR MULTI calls can not be nested\r\n",
         [HOLD_WATCH_IN_MULTI] = "-ERR WATCH inside MULTI is not allowed\r\n",
         [HOLD_REPLICATION] = "-ERR replication can't go through mr-proxy: connect to the member itself\r\n",

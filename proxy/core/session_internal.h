@@ -22,8 +22,8 @@ struct session_work {
     struct pipeline pipe;
     struct buf prologue; /* to be written before any request */
     struct buf stash;
-    struct buf out;              /* for the client */
-    uint64_t mark;               /* where in `out` the reply under way begins */
+    struct buf out;   /* for the client */
+    uint64_t mark;    /* where in `out` the reply under way begins */
     uint64_t tx_from; /* first request of the transaction that s->tx plays; those before are outside of it */
     uint32_t prologue_left;      /* replies to the prologue still to come */
     uint32_t scripts_generation; /* of the scripts the prologue loads */

@@ -186,7 +186,9 @@ static void model_serve(struct model *m)
     int n = resp_request_split(buf_at(&s->bytes, buf_start(&s->bytes)), len, scratch, args, 64);
 
     MODEL_CHECK(n > 0 && n <= 64); /* nothing that is not a request gets here */
-    uint32_t id = n > 1 ? (uint32_t)strtoul(args[1].data + 1, NULL, 10) : 0;
+    uint32_t id = 0;               /* of a key or channel: one letter, then digits */
+    for (size_t i = 1; n > 1 && i < args[1].len; i++)
+        id = id * 10 + (uint32_t)(args[1].data[i] - '0');
     const char *word = s->framer.word[0];
     if (strcmp(word, "GET") == 0) {
         model_serve_get(m, id);

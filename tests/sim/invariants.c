@@ -122,8 +122,10 @@ enum { INVARIANTS_STALE_US = 1200000 };
 static void invariants_on_intent(struct sim *s, int instance, const struct topology_instance *before)
 {
     int master = sim_redis_at(&before->master);
+    if (before->state != TOPOLOGY_STABLE || master < 0)
+        return; /* a failover already under way has no master to be well */
     const struct sim_redis *r = &s->redis[master];
-    if (before->state != TOPOLOGY_STABLE || r->master_since_us == 0 || !invariants_trusted(s, before, master))
+    if (r->master_since_us == 0 || !invariants_trusted(s, before, master))
         return;
     if (s->world.now_us - r->master_since_us > INVARIANTS_STALE_US && s->world.now_us > s->stale_until_us)
         world_fail(&s->world, "healthy master", "i%d: %d has been master since %.6f and is failed over",

@@ -13,6 +13,7 @@
 
 struct announcer;
 struct engine;
+struct voters;
 struct loop;
 struct zk_store;
 
@@ -21,6 +22,10 @@ struct engine_config {
     struct announcer *announcer;
     /* Something that /v1/topology shows has changed; instance is its name. */
     void (*on_change)(void *ctx, const char *instance, int64_t revision);
+    /* One line of what was decided or noticed (as it is logged), for GET /v1/events. instance may be "". */
+    void (*on_event)(void *ctx, const char *instance, enum failover_level level, const char *text);
+    /* This controller should not lead now (outlook.h); may: it may again. */
+    void (*on_unfit)(void *ctx, bool may_lead);
     void *ctx;
 };
 
@@ -38,10 +43,33 @@ void engine_on_corrupt(struct engine *e, const char *name, const char *why);
 /* term ≠ 0: we lead, and every record has been re-read; 0: we don't. */
 void engine_on_lead(struct engine *e, uint64_t term);
 
+/* Surveys go through it; NULL: there are no others. */
+void engine_set_voters(struct engine *e, struct voters *voters);
+/* From voters: how we see that member; from ZooKeeper: who is registered, what maintenance is on for all. */
+void engine_view(const struct engine *e, const char *instance, const struct topology_address *member,
+                 struct health_view *out);
+void engine_on_controllers(struct engine *e, uint32_t n); /* this one included */
+void engine_on_proxies(struct engine *e, const char *const *ids, size_t n);
+void engine_on_maintenance(struct engine *e, const struct topology_pause *pause);
+/* A turn of the loop began lag_us late. */
+void engine_on_lag(struct engine *e, int64_t lag_us);
+
+/* An operator's order to the leader. done is called exactly once, never inside the call, perhaps seconds
+ * later: err 0 or ERR_REJECTED (a rule refuses), ERR_TIMEOUT (rolled back), ERR_NOT_FOUND, ERR_DEPOSED,
+ * ERR_BUSY, …; text: one sentence for the operator, borrowed. command->id is the engine's. */
+typedef void (*engine_command_fn)(void *ctx, int err, const char *text);
+void engine_command(struct engine *e, const char *instance, const struct failover_command *command,
+                    engine_command_fn done, void *ctx);
+/* Would it work now? The plan, the arithmetic, the refusal; nothing is done. ERR_NOT_FOUND. */
+int engine_explain(const struct engine *e, const char *instance, const struct failover_command *command,
+                   struct failover_plan *out) MR_MUST_CHECK;
+
 /* From the proxies. */
 void engine_on_hint(struct engine *e, const char *instance, uint64_t epoch);
 void engine_on_ack(struct engine *e, const char *proxy, const char *instance, uint64_t epoch,
                    int64_t took_us);
+/* It holds the instance for a switchover; nothing of it is in flight. */
+void engine_on_held(struct engine *e, const char *proxy, const char *instance, uint64_t epoch);
 
 /* What the proxies have reported about the newest epoch. */
 struct engine_acks {

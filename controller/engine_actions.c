@@ -218,6 +218,13 @@ void engine_run(struct engine_instance *i, const struct failover_event *event, s
         case FAILOVER_DO_REPORT:
             engine_report(&update->reports[a->report]);
             break;
+        case FAILOVER_DO_SURVEY:
+        case FAILOVER_DO_HOLD:
+        case FAILOVER_DO_PAUSE:
+        case FAILOVER_DO_UNPAUSE:
+        case FAILOVER_DO_DONATE:
+        case FAILOVER_DO_ANSWER:
+            break; /* wired with the evidence of step 2 */
         case FAILOVER_DO_PROBE:
         case FAILOVER_DO_SEAL:
         case FAILOVER_DO_PROMOTE:

@@ -8,7 +8,7 @@
 #ifndef MR_CONTROLLER_MONITOR_H
 #define MR_CONTROLLER_MONITOR_H
 
-#include "controller/core/info.h"
+#include "controller/core/health.h"
 
 #include <stdbool.h>
 
@@ -28,6 +28,22 @@ struct monitor_config {
     void (*on_link_down)(void *owner, int err, const char *text);
     /* Borrowed. Complete: run_id and version of the current connection's process are always in it. */
     void (*on_info)(void *owner, const struct info *info);
+    /* Asked at since_us and nothing answered for MONITOR_MUTE_MS since; said once a silence. From then on
+     * fresh connections are tried (knocks), each for MONITOR_KNOCK_MS at most, until it is heard. Also for a
+     * member whose connection attempts pass their deadline. */
+    void (*on_mute)(void *owner, int64_t since_us);
+    /* It answered: after a silence, or otherwise than before (text: the error's words, "" when it is well).
+     */
+    void (*on_heard)(void *owner, enum health_said said, const char *text);
+    void (*on_knock)(void *owner, enum health_knock how);
+    /* CONFIG SET repl-ping-replica-period 1 was accepted, or not. */
+    void (*on_pings)(void *owner, bool every_second);
+};
+
+enum {
+    MONITOR_MUTE_MS = 150,         /* an answer that takes longer is worth a suspicion, nothing more */
+    MONITOR_KNOCK_MS = 250,        /* a connection attempt's limit while knocking */
+    MONITOR_PINGS_A_SECOND = 5000, /* over all eager members: that many masters share 50 ms … 500 ms */
 };
 
 /* ERR_NOMEM, ERR_INVALID. */
@@ -41,6 +57,9 @@ int monitor_watch(struct monitor *m, const char *label, const struct topology_ad
 /* No callback for it after this, those of orders under way included. Safe inside its callbacks. */
 void monitor_unwatch(struct monitor_member *member);
 bool monitor_is_up(const struct monitor_member *member);
+/* An eager member (a master) is pinged every 50 ms while there are few of them (MONITOR_PINGS_A_SECOND),
+ * staggered; others answer INFO every interval_ms. */
+void monitor_set_eager(struct monitor_member *member, bool eager);
 
 /* Up: INFO replication now (→ on_info), unless one is under way. Down: reconnect now. */
 void monitor_probe(struct monitor_member *member);
@@ -60,5 +79,11 @@ void monitor_promote(struct monitor_member *member, monitor_done_fn done, void *
  * then REPLICAOF target. */
 void monitor_replicate(struct monitor_member *member, const struct topology_address *target,
                        monitor_done_fn done, void *ctx);
+
+/* CLIENT PAUSE limit_ms WRITE; INFO replication: from then on it takes no write; info is of after that. */
+void monitor_pause(struct monitor_member *member, int64_t limit_ms, monitor_done_fn done, void *ctx);
+void monitor_unpause(struct monitor_member *member); /* CLIENT UNPAUSE; nobody is told */
+/* CLIENT PAUSE limit_ms WRITE, then as monitor_promote(): others may replicate from it, nobody may write. */
+void monitor_donate(struct monitor_member *member, int64_t limit_ms, monitor_done_fn done, void *ctx);
 
 #endif

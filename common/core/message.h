@@ -1,6 +1,7 @@
 /* The messages that travel over nanomsg, and their JSON text. Pure.
  *
- * leader → proxies (PUB): route, hold, drop, beat.  proxies → leader (PUSH): ack, hint.
+ * leader → proxies (PUB): route, hold, drop, beat.  proxies → leader (PUSH): ack, hint, held.
+ * controller → controllers (SURVEYOR): survey.  controllers → controller (RESPONDENT): vote.
  * Each carries v, type, term (czxid of the leader's election znode) and seq. seq counts the leader's
  * route/hold/drop messages from 1 in its term; a beat repeats the newest seq. A receiver drops a lower term,
  * re-reads ZooKeeper on a higher one and on a gap in seq. Unknown fields are ignored, unknown types are
@@ -17,11 +18,19 @@ enum { MESSAGE_TEXT_MAX = 4096 }; /* bytes of one message, its terminator includ
 
 enum message_type {
     MESSAGE_ROUTE, /* instance, port, epoch, revision, master, replicas, durability, hold_ms */
-    MESSAGE_HOLD,  /* instance, port, epoch, revision: a promotion is under way, keep requests */
-    MESSAGE_DROP,  /* instance, port, revision: deleted, its listener goes away */
-    MESSAGE_BEAT,  /* id of the leader, revision */
-    MESSAGE_ACK,   /* id of the proxy, instance, epoch, took_us */
-    MESSAGE_HINT,  /* id of the proxy, instance, epoch, master: a connection to that member broke */
+    /* instance, port, epoch, revision, limit_ms. limit_ms 0: a promotion is under way, keep requests.
+     * Otherwise a switchover: the present master (of that epoch) still serves; send nothing more to it, let
+     * what is in flight end, answer HELD; go on by yourself after limit_ms or at the next route message. */
+    MESSAGE_HOLD,
+    MESSAGE_DROP,   /* instance, port, revision: deleted, its listener goes away */
+    MESSAGE_BEAT,   /* id of the leader, revision */
+    MESSAGE_ACK,    /* id of the proxy, instance, epoch, took_us */
+    MESSAGE_HINT,   /* id of the proxy, instance, epoch, master: a connection to that member broke */
+    MESSAGE_HELD,   /* id of the proxy, instance, epoch: it holds for a switchover, nothing is in flight */
+    MESSAGE_SURVEY, /* id of the asking controller, instance, master: how do you see that member? seq: number
+                     */
+    MESSAGE_VOTE, /* id of the answering one, instance, master, view, silent_us, distrusted; seq: the survey's
+                   */
 };
 
 struct message {
@@ -38,7 +47,11 @@ struct message {
     enum topology_durability durability;
     uint32_t acks;
     uint32_t hold_ms;
-    int64_t took_us; /* ACK: from the message's arrival to the last connection switched */
+    int64_t took_us;   /* ACK: from the message's arrival to the last connection switched */
+    uint32_t limit_ms; /* HOLD */
+    char view[16];     /* VOTE: "answers", "refused", "hung", "unreachable", "unknown" (health.h) */
+    int64_t silent_us; /* VOTE */
+    bool distrusted;   /* VOTE */
 };
 
 /* Length of the NUL-terminated text, or ERR_TOO_LARGE. */

@@ -24,6 +24,7 @@ static const char *const verdict_names[] = {
     [TOPOLOGY_VERDICT_UNREACHABLE] = "UNREACHABLE",
     [TOPOLOGY_VERDICT_HUNG] = "HUNG",
     [TOPOLOGY_VERDICT_MANUAL] = "MANUAL",
+    [TOPOLOGY_VERDICT_PLANNED] = "PLANNED",
 };
 static const char *const durability_names[] = {
     [TOPOLOGY_ASYNC] = "async",
@@ -40,6 +41,9 @@ static const char *const history_kind_names[] = {
     [TOPOLOGY_HISTORY_FAILOVER] = "failover",
     [TOPOLOGY_HISTORY_REJOINED] = "rejoined",
     [TOPOLOGY_HISTORY_MEMBER] = "member",
+    [TOPOLOGY_HISTORY_ROLLBACK] = "rollback",
+    [TOPOLOGY_HISTORY_POLICY] = "policy",
+    [TOPOLOGY_HISTORY_DEGRADED] = "degraded",
 };
 
 static const char *topology_word(const char *const *words, size_t n, unsigned value)

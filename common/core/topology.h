@@ -23,6 +23,7 @@ enum {
     TOPOLOGY_MEMBERS_MAX = 16,
     TOPOLOGY_EPOCHS_MAX = 32, /* newest rows kept; older lineages can't win a choice any more */
     TOPOLOGY_EVIDENCE_MAX = 256,
+    TOPOLOGY_REASON_MAX = 128,
 };
 
 /* A member's address; host is an IP literal (never a name: resolving would block a loop). */
@@ -74,7 +75,8 @@ enum topology_verdict {
                                  REPLICAOF) */
     TOPOLOGY_VERDICT_UNREACHABLE,
     TOPOLOGY_VERDICT_HUNG,
-    TOPOLOGY_VERDICT_MANUAL,
+    TOPOLOGY_VERDICT_MANUAL,  /* mrctl failover */
+    TOPOLOGY_VERDICT_PLANNED, /* mrctl switchover: both ends are in step before anything is committed */
 };
 
 /* What an operator may set (interfaces.md, "Instance policy keys"). */
@@ -114,7 +116,25 @@ struct topology_failover {
     struct topology_address old_master;
     char evidence[TOPOLOGY_EVIDENCE_MAX + 1]; /* one line for people */
     struct topology_timeline timeline;
+    struct topology_address target; /* PLANNED, MANUAL: who is to become master; port 0: whoever is best */
+    int64_t target_offset;          /* PLANNED: bytes the target holds for certain */
+    bool data_loss_allowed;         /* MANUAL: --allow-data-loss */
 };
+
+/* Maintenance: no automatic failover until it ends. Of one instance, or (znode /pause) of all. */
+struct topology_pause {
+    char owner[TOPOLOGY_NAME_MAX + 1]; /* "": not paused */
+    char reason[TOPOLOGY_REASON_MAX + 1];
+    int64_t since_ms, until_ms; /* wall clock, Unix milliseconds; until_ms 0: until resumed */
+};
+
+/* Restraint after a failover (safety.md §7): no automatic one for cooldown_ms << (strikes - 1) after
+ * failover.at_ms, at most TOPOLOGY_COOLDOWN_MAX_MS. */
+struct topology_cooldown {
+    uint32_t strikes; /* unplanned failovers in a row; 0: none, or cleared by `mrctl ack` */
+    bool bypassed;    /* a DEAD verdict has bypassed it already */
+};
+enum { TOPOLOGY_COOLDOWN_MAX_MS = 3600 * 1000 };
 
 struct topology_instance {
     char name[TOPOLOGY_NAME_MAX + 1];
@@ -131,6 +151,8 @@ struct topology_instance {
     uint32_t n_epochs; /* oldest first */
     struct topology_epoch epochs[TOPOLOGY_EPOCHS_MAX];
     struct topology_failover failover;
+    struct topology_pause pause;
+    struct topology_cooldown cooldown;
 };
 
 /* One entry of /history/<name>: a failover, or another change worth keeping. */
@@ -139,6 +161,10 @@ enum topology_history_kind {
     TOPOLOGY_HISTORY_FAILOVER,
     TOPOLOGY_HISTORY_REJOINED, /* a deposed or restarted member became a replica again */
     TOPOLOGY_HISTORY_MEMBER,   /* a member was registered or its incarnation replaced */
+    TOPOLOGY_HISTORY_ROLLBACK, /* a switchover that could not finish: evidence says why; nothing was changed
+                                */
+    TOPOLOGY_HISTORY_POLICY,   /* set, pause, resume, ack: evidence says what, from whom */
+    TOPOLOGY_HISTORY_DEGRADED, /* a master that answers but can't serve as it should; and that it is over */
 };
 struct topology_history {
     enum topology_history_kind kind;

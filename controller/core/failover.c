@@ -325,6 +325,14 @@ static void failover_check(const struct failover *f)
     case FAILOVER_FINISH:
         assert(f->record.state == TOPOLOGY_PROMOTING);
         break;
+    case FAILOVER_HOLD:
+    case FAILOVER_DRAIN:
+    case FAILOVER_POLICY:
+        assert(f->record.state == TOPOLOGY_STABLE);
+        break;
+    case FAILOVER_DONOR:
+        assert(f->record.state == TOPOLOGY_SEALING);
+        break;
     case FAILOVER_IDLE:
     case FAILOVER_INTENT:
     case FAILOVER_RELOAD:
@@ -370,7 +378,8 @@ void failover_step(struct failover *f, const struct failover_event *event, struc
 const char *failover_phase_name(enum failover_phase p)
 {
     static const char *const names[FAILOVER_PHASES] = {
-        "IDLE", "WATCH", "CONFIRM", "INTENT", "SEAL", "CHOICE", "PROMOTE", "FINISH", "REPAIR", "RELOAD",
+        "IDLE",   "WATCH",  "CONFIRM", "INTENT", "SEAL", "CHOICE", "PROMOTE",
+        "FINISH", "REPAIR", "RELOAD",  "DONOR",  "HOLD", "DRAIN",  "POLICY",
     };
     return (int)p >= 0 && p < FAILOVER_PHASES ? names[p] : "?";
 }
@@ -378,8 +387,9 @@ const char *failover_phase_name(enum failover_phase p)
 const char *failover_event_name(enum failover_event_type t)
 {
     static const char *const names[FAILOVER_EVENTS] = {
-        "RECORD", "LEAD",   "COMMITTED", "COMMIT_FAILED", "LINK_UP", "LINK_DOWN",
-        "INFO",   "SEALED", "PROMOTED",  "REPLICATING",   "HINT",    "TICK",
+        "RECORD", "LEAD",     "COMMITTED",   "COMMIT_FAILED", "LINK_UP", "LINK_DOWN", "INFO",
+        "SEALED", "PROMOTED", "REPLICATING", "HINT",          "TICK",    "MUTE",      "HEARD",
+        "KNOCK",  "PINGS",    "SURVEYED",    "HELD",          "PAUSED",  "DONATING",  "COMMAND",
     };
     return (int)t >= 0 && t < FAILOVER_EVENTS ? names[t] : "?";
 }
@@ -387,7 +397,8 @@ const char *failover_event_name(enum failover_event_type t)
 const char *failover_action_name(enum failover_action_type t)
 {
     static const char *const names[] = {
-        "COMMIT", "HISTORY", "PROBE", "SEAL", "PROMOTE", "REPLICATE", "PUBLISH", "RELOAD", "REPORT",
+        "COMMIT", "HISTORY", "PROBE", "SEAL",  "PROMOTE", "REPLICATE", "PUBLISH", "RELOAD",
+        "REPORT", "SURVEY",  "HOLD",  "PAUSE", "UNPAUSE", "DONATE",    "ANSWER",
     };
     return (int)t >= 0 && (size_t)t < sizeof(names) / sizeof(names[0]) ? names[t] : "?";
 }

@@ -26,6 +26,10 @@ enum failover_phase {
     FAILOVER_FINISH,  /* route published; commit of STABLE under way */
     FAILOVER_REPAIR,  /* STABLE; commit of a membership fact under way */
     FAILOVER_RELOAD,  /* a commit's outcome is unknown or it lost a race: waiting for the record */
+    FAILOVER_DONOR,   /* SEALING: the chosen one catches up from a member that must not be master */
+    FAILOVER_HOLD,    /* switchover: the proxies are told to hold; waiting for their acknowledgements */
+    FAILOVER_DRAIN,  /* switchover: the master's writes are paused; waiting for the target to have them all */
+    FAILOVER_POLICY, /* STABLE; commit of what an operator set is under way */
     FAILOVER_PHASES,
 };
 
@@ -43,7 +47,39 @@ enum failover_event_type {
     FAILOVER_ON_REPLICATING,   /* member, epoch, err */
     FAILOVER_ON_HINT,          /* a proxy lost its connection to the master: epoch */
     FAILOVER_ON_TICK,          /* the deadline passed */
+    FAILOVER_ON_MUTE,          /* member, at_us: it was asked then, and nothing has been answered since */
+    FAILOVER_ON_HEARD,         /* member, said: it answers (again), or otherwise than before */
+    FAILOVER_ON_KNOCK,         /* member, knock: how a fresh connection to the mute member went */
+    FAILOVER_ON_PINGS,         /* member, err 0: its replication pings come every second; else they may not */
+    FAILOVER_ON_SURVEYED,      /* votes: what the other controllers see */
+    FAILOVER_ON_HELD,     /* epoch, n_held, n_awaited, text: proxies that hold; names of those that don't */
+    FAILOVER_ON_PAUSED,   /* member, epoch, err, info: the master's writes are paused; its state then */
+    FAILOVER_ON_DONATING, /* member, epoch, err, info: it lets others replicate from it, writes paused */
+    FAILOVER_ON_COMMAND,  /* command: answered by exactly one DO_ANSWER, perhaps much later */
     FAILOVER_EVENTS,
+};
+
+enum failover_command_type {
+    FAILOVER_COMMAND_SWITCHOVER, /* target (port 0: whoever is best), limit_ms */
+    FAILOVER_COMMAND_FAILOVER,   /* target, data_loss_allowed */
+    FAILOVER_COMMAND_PAUSE,      /* pause */
+    FAILOVER_COMMAND_RESUME,
+    FAILOVER_COMMAND_ACK,
+    FAILOVER_COMMAND_SET, /* policy, labels */
+};
+
+/* What an operator orders. */
+struct failover_command {
+    enum failover_command_type type;
+    uint64_t id;                    /* repeated in the DO_ANSWER */
+    char by[TOPOLOGY_NAME_MAX + 1]; /* who, for history; "" unknown */
+    struct topology_address target;
+    bool data_loss_allowed;
+    int64_t limit_ms; /* SWITCHOVER: rolled back when it takes longer; 0: 5000 */
+    struct topology_pause pause;
+    struct topology_policy policy;
+    uint32_t n_labels; /* SET: members whose priority and zone become these; address tells whose */
+    struct topology_member labels[TOPOLOGY_MEMBERS_MAX];
 };
 
 struct failover_event {
@@ -58,6 +94,15 @@ struct failover_event {
     int64_t revision;
     const struct info *info;                /* borrowed */
     const struct topology_instance *record; /* borrowed */
+    int64_t at_us;
+    enum health_said said;
+    enum health_knock knock;
+    uint32_t n_held, n_awaited;
+    const char *text;                         /* borrowed */
+    const struct health_votes *votes;         /* borrowed */
+    const struct failover_command *command;   /* borrowed */
+    const struct health_trust *trust;         /* borrowed; NULL: all is well, one controller */
+    const struct topology_pause *maintenance; /* of all instances; borrowed; NULL: none */
 };
 
 enum failover_action_type {
@@ -70,6 +115,12 @@ enum failover_action_type {
     FAILOVER_DO_PUBLISH,   /* f->route: the route, or a hold when it has no master */
     FAILOVER_DO_RELOAD,    /* read the znode again → RECORD */
     FAILOVER_DO_REPORT,    /* log reports[report] */
+    FAILOVER_DO_SURVEY,    /* member: ask the other controllers how they see it → SURVEYED */
+    FAILOVER_DO_HOLD, /* tell the proxies to hold for limit_ms at most → HELD, each time one has answered */
+    FAILOVER_DO_PAUSE,   /* member, limit_ms: CLIENT PAUSE … WRITE; INFO replication → PAUSED */
+    FAILOVER_DO_UNPAUSE, /* member: CLIENT UNPAUSE; no event comes back */
+    FAILOVER_DO_DONATE,  /* member, limit_ms: CLIENT PAUSE … WRITE; REPLICAOF NO ONE; INFO → DONATING */
+    FAILOVER_DO_ANSWER,  /* command id, err, reports[report].text: the operator's answer */
 };
 
 enum failover_level { FAILOVER_INFO, FAILOVER_WARN, FAILOVER_ERROR };
@@ -88,7 +139,10 @@ struct failover_action {
     uint64_t epoch;                 /* to be repeated in the answering event */
     struct topology_address target; /* REPLICATE */
     bool has_history;               /* COMMIT, HISTORY: update.history goes with it */
-    uint32_t report;                /* REPORT: index into update.reports */
+    uint32_t report;                /* REPORT, ANSWER: index into update.reports */
+    int64_t limit_ms;               /* HOLD, PAUSE, DONATE */
+    uint64_t command;               /* ANSWER: its id */
+    int err;                        /* ANSWER: 0 done; ERR_REJECTED refused; ERR_TIMEOUT rolled back; … */
 };
 
 struct failover_update {
@@ -140,6 +194,19 @@ void failover_init(struct failover *f);
 void failover_step(struct failover *f, const struct failover_event *event, struct failover_update *out);
 /* When to send FAILOVER_ON_TICK, monotonic microseconds; 0: not needed. */
 int64_t failover_deadline_us(const struct failover *f);
+
+/* What a command would do now, or (NULL) what an automatic failover would: explain, --dry-run, topology. */
+struct failover_plan {
+    bool ready; /* it would succeed as far as can be known */
+    int target; /* member that would become master; -1: nobody */
+    uint32_t n_members, n_reachable, n_countable, n_needed;
+    char verdict[FAILOVER_TEXT_MAX + 1]; /* one sentence: "READY: …" or "NOT READY: …, do …" */
+    uint32_t n_lines;                    /* the arithmetic, a line each: members, restraint, steps */
+    char lines[TOPOLOGY_MEMBERS_MAX + 12][FAILOVER_TEXT_MAX + 1];
+};
+void failover_explain(const struct failover *f, const struct failover_command *command, int64_t now_us,
+                      int64_t wall_ms, const struct health_trust *trust,
+                      const struct topology_pause *maintenance, struct failover_plan *out);
 
 const char *failover_phase_name(enum failover_phase p);
 const char *failover_event_name(enum failover_event_type t);

@@ -176,6 +176,7 @@ struct failover {
     struct topology_instance route;    /* what PUBLISH tells */
     struct health_member health[TOPOLOGY_MEMBERS_MAX];
     struct failover_member members[TOPOLOGY_MEMBERS_MAX];
+    struct health_votes votes; /* of the newest survey about the master */
     int64_t suspect_at_us;                           /* when the suspicion began; 0: none */
     int64_t phase_at_us;                             /* when the phase was entered */
     int64_t commit_at_us, seal_at_us, promote_at_us; /* starts of the timed spans */

@@ -18,7 +18,9 @@ static int failover_master(const struct failover *f)
 static void failover_judge(const struct failover *f, const struct failover_event *event,
                            struct health_judgement *out)
 {
-    health_judge(&f->record, f->health, f->suspect_at_us ? f->suspect_at_us : event->now_us, out);
+    static const struct health_trust trusted = {.n_controllers = 1};
+    health_judge(&f->record, f->health, &f->votes, event->trust ? event->trust : &trusted,
+                 f->suspect_at_us ? f->suspect_at_us : event->now_us, event->now_us, out);
 }
 
 /* ---- guards ---------------------------------------------------------------------------------------------

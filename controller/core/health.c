@@ -97,10 +97,11 @@ static void health_judge_refused(const struct topology_instance *i, const struct
         w.reachable, w.down, w.up, w.pending);
 }
 
-void health_judge(const struct topology_instance *i, const struct health_member *members, int64_t since_us,
-                  struct health_judgement *out)
+void health_judge(const struct topology_instance *i, const struct health_member *members,
+                  const struct health_votes *votes, const struct health_trust *trust, int64_t since_us,
+                  int64_t now_us, struct health_judgement *out)
 {
-    assert(i && members && out);
+    assert(i && members && out && votes && trust && now_us >= since_us);
     memset(out, 0, sizeof(*out));
     int master = topology_member_find(i, &i->master);
     if (i->state != TOPOLOGY_STABLE || master < 0)

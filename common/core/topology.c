@@ -37,12 +37,9 @@ static const char *const priority_names[] = {
     [TOPOLOGY_MUST_NOT] = "must_not",
 };
 static const char *const history_kind_names[] = {
-    [TOPOLOGY_HISTORY_ADOPTED] = "adopted",
-    [TOPOLOGY_HISTORY_FAILOVER] = "failover",
-    [TOPOLOGY_HISTORY_REJOINED] = "rejoined",
-    [TOPOLOGY_HISTORY_MEMBER] = "member",
-    [TOPOLOGY_HISTORY_ROLLBACK] = "rollback",
-    [TOPOLOGY_HISTORY_POLICY] = "policy",
+    [TOPOLOGY_HISTORY_ADOPTED] = "adopted",   [TOPOLOGY_HISTORY_FAILOVER] = "failover",
+    [TOPOLOGY_HISTORY_REJOINED] = "rejoined", [TOPOLOGY_HISTORY_MEMBER] = "member",
+    [TOPOLOGY_HISTORY_ROLLBACK] = "rollback", [TOPOLOGY_HISTORY_POLICY] = "policy",
     [TOPOLOGY_HISTORY_DEGRADED] = "degraded",
 };
 

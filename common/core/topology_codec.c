@@ -3,6 +3,7 @@
 
 #include "common/core/json_read.h"
 #include "common/core/json_write.h"
+#include "common/core/pause_codec.h"
 #include "common/core/timeline_codec.h"
 
 #include <assert.h>
@@ -79,7 +80,25 @@ static void encode_failover(struct json_write *w, json_t *root, const struct top
     json_write_address(w, failover, "old_master", &f->old_master);
     json_write_note(w, failover, "evidence", f->evidence);
     timeline_codec_write(w, failover, &f->timeline);
+    json_write_address(w, failover, "target", &f->target);
+    if (f->target_offset != 0)
+        json_write_int(w, failover, "target_offset", f->target_offset);
+    if (f->data_loss_allowed)
+        json_write_bool(w, failover, "data_loss_allowed", true);
     json_write_set(w, root, "failover", failover);
+}
+
+static void encode_restraint(struct json_write *w, json_t *root, const struct topology_instance *i)
+{
+    if (i->pause.owner[0] != '\0')
+        pause_codec_write(w, root, &i->pause);
+    if (i->cooldown.strikes == 0)
+        return;
+    json_t *cooldown = json_write_object(w);
+    json_write_int(w, cooldown, "strikes", i->cooldown.strikes);
+    if (i->cooldown.bypassed)
+        json_write_bool(w, cooldown, "bypassed", true);
+    json_write_set(w, root, "cooldown", cooldown);
 }
 
 ssize_t topology_encode_instance(const struct topology_instance *i, char *text, size_t size)
@@ -103,6 +122,7 @@ ssize_t topology_encode_instance(const struct topology_instance *i, char *text, 
     encode_members(&w, root, i);
     encode_epochs(&w, root, i);
     encode_failover(&w, root, &i->failover);
+    encode_restraint(&w, root, i);
     encode_policy(&w, root, &i->policy);
     encode_auth(&w, root, &i->auth);
     return json_write_finish(&w, root, text, size);
@@ -192,6 +212,21 @@ static void decode_failover(struct json_read *r, const json_t *root, struct topo
     json_read_address(r, failover, "old_master", JSON_READ_OPTIONAL, &f->old_master);
     json_read_text(r, failover, "evidence", JSON_READ_OPTIONAL, f->evidence, sizeof f->evidence);
     timeline_codec_read(r, failover, &f->timeline);
+    json_read_address(r, failover, "target", JSON_READ_OPTIONAL, &f->target);
+    json_read_int(r, failover, "target_offset", JSON_READ_OPTIONAL, 0, INT64_MAX, &f->target_offset);
+    json_read_bool(r, failover, "data_loss_allowed", &f->data_loss_allowed);
+    r->where = NULL;
+}
+
+static void decode_restraint(struct json_read *r, const json_t *root, struct topology_instance *i)
+{
+    pause_codec_read(r, root, &i->pause);
+    const json_t *cooldown = json_read_object(r, root, "cooldown");
+    if (cooldown == NULL)
+        return;
+    r->where = "cooldown";
+    json_read_u32(r, cooldown, "strikes", JSON_READ_REQUIRED, &i->cooldown.strikes);
+    json_read_bool(r, cooldown, "bypassed", &i->cooldown.bypassed);
     r->where = NULL;
 }
 
@@ -217,6 +252,7 @@ int topology_decode_instance(const char *text, size_t len, struct topology_insta
     decode_members(&r, root, out);
     decode_epochs(&r, root, out);
     decode_failover(&r, root, &out->failover);
+    decode_restraint(&r, root, out);
     decode_policy(&r, root, &out->policy);
     decode_auth(&r, root, &out->auth);
     json_decref(root);

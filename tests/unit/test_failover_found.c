@@ -52,7 +52,9 @@ static enum topology_verdict judge(const struct topology_instance *i, const stru
                                    int64_t since_us, bool *suspect)
 {
     struct health_judgement j;
-    health_judge(i, members, since_us, &j);
+    static const struct health_votes no_votes;
+    static const struct health_trust trusted = {.n_controllers = 1};
+    health_judge(i, members, &no_votes, &trusted, since_us, since_us, &j);
     *suspect = j.suspect;
     return j.verdict;
 }

@@ -14,6 +14,7 @@
 #define MR_CONTROLLER_CORE_FAILOVER_H
 
 #include "controller/core/health.h"
+#include "controller/core/select.h"
 
 enum failover_phase {
     FAILOVER_IDLE,    /* no record yet, or not leading: observes only */
@@ -125,7 +126,7 @@ enum failover_action_type {
 
 enum failover_level { FAILOVER_INFO, FAILOVER_WARN, FAILOVER_ERROR };
 
-enum { FAILOVER_ACTIONS_MAX = 4 * TOPOLOGY_MEMBERS_MAX, FAILOVER_REPORTS_MAX = 4, FAILOVER_TEXT_MAX = 480 };
+enum { FAILOVER_ACTIONS_MAX = 4 * TOPOLOGY_MEMBERS_MAX, FAILOVER_REPORTS_MAX = 5, FAILOVER_TEXT_MAX = 480 };
 
 struct failover_report {
     enum failover_level level;
@@ -165,6 +166,23 @@ struct failover_member {
     int64_t retry_at_us;    /* no further SEAL or REPLICATE before */
 };
 
+/* An operator's order under way. */
+struct failover_order {
+    uint64_t id; /* 0: none */
+    enum failover_command_type type;
+    struct topology_address target;       /* SWITCHOVER: who becomes master */
+    char what[TOPOLOGY_EVIDENCE_MAX + 1]; /* in words, for history */
+    int64_t began_us;
+    int64_t limit_us;      /* SWITCHOVER: not committed by then: rolled back */
+    int64_t hold_limit_us; /* for proxies to say that they hold */
+    uint32_t n_held, n_awaited;
+    bool counted; /* n_held and n_awaited are known */
+    char missing[TOPOLOGY_EVIDENCE_MAX + 1];
+    bool paused; /* the master's writes are paused since … */
+    int64_t paused_us;
+    int64_t offset; /* … this offset */
+};
+
 struct failover {
     enum failover_phase phase;
     uint64_t term; /* 0: not leading */
@@ -176,17 +194,25 @@ struct failover {
     struct topology_instance route;    /* what PUBLISH tells */
     struct health_member health[TOPOLOGY_MEMBERS_MAX];
     struct failover_member members[TOPOLOGY_MEMBERS_MAX];
-    struct health_votes votes; /* of the newest survey about the master */
+    struct health_votes votes;                       /* of the newest survey about the master */
+    bool surveying;                                  /* a survey is under way */
     int64_t suspect_at_us;                           /* when the suspicion began; 0: none */
     int64_t phase_at_us;                             /* when the phase was entered */
     int64_t commit_at_us, seal_at_us, promote_at_us; /* starts of the timed spans */
     struct topology_timeline timeline;               /* of the failover under way */
     int64_t deadline_us;                             /* 0: none */
+    int64_t probe_at_us;                             /* CONFIRM: no further probes before */
     uint32_t probes;                                 /* sent in this CONFIRM, for the pace */
     bool promote_pending;                            /* PROMOTE sent, no answer yet */
     bool hinted; /* a proxy doubts its route: confirm it once the master has answered a fresh probe */
     int64_t hinted_at_us;
     char waiting[FAILOVER_TEXT_MAX + 1]; /* why nobody is promoted yet; "" when nothing is amiss */
+    struct failover_order order;
+    struct select_donation donation;   /* in this epoch */
+    struct topology_address donor;     /* DONOR: who gives, … */
+    struct topology_address recipient; /* … and who catches up */
+    int64_t donor_at_us;
+    enum health_said degraded; /* of the master, as last reported; OK: it was not, or not any more */
 };
 
 /* A fresh one in IDLE that knows nothing. */

@@ -1,7 +1,6 @@
 /* Guards and effects from a committed intent to a serving master: seal, choose, promote, finish (safety.md
  * §4). */
 #include "controller/core/failover_table.h"
-#include "controller/core/select.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -26,38 +25,52 @@ static bool failover_same_process(const struct failover *f, int member)
            strcmp(h->info.run_id, f->record.members[member].run_id) == 0;
 }
 
-static void failover_fill_select(const struct failover *f, struct select_member *members)
+void failover_fill_select(const struct failover *f, struct select_member *members)
 {
     for (uint32_t k = 0; k < f->record.n_members; k++) {
         members[k].sealed = f->members[k].sealed;
-        members[k].may_return = f->health[k].link != HEALTH_LINK_UP;
+        members[k].may_return = !health_is_reachable(&f->health[k]);
         members[k].info = f->health[k].info;
     }
 }
 
-/* Members that may still answer: sealing is under way, or their connection attempt has not ended. */
-static uint32_t failover_unanswered(const struct failover *f)
+/* Members that may still answer: sealing is under way, or their connection attempt has not ended. One that
+ * was silent before is not waited for. */
+static uint32_t failover_unanswered(const struct failover *f, int64_t now_us)
 {
     uint32_t n = 0;
     for (uint32_t k = 0; k < f->record.n_members; k++) {
         const struct failover_member *m = &f->members[k];
         enum health_link link = f->health[k].link;
+        bool is_mute = f->health[k].mute_us != 0 && now_us - f->health[k].mute_us >= seal_wait_us;
         if (link == HEALTH_LINK_UNKNOWN || link == HEALTH_LINK_CLOSED ||
-            (link == HEALTH_LINK_UP && !m->sealed && !m->seal_failed))
+            (link == HEALTH_LINK_UP && !m->sealed && !m->seal_failed && !is_mute))
             n++;
     }
     return n;
 }
 
-FAILOVER_GUARD(failover_has_choice)
+/* Everybody who can be expected to has answered, or has had the time to. */
+static bool failover_may_choose(const struct failover *f, int64_t now_us, struct select_result *choice)
 {
     struct select_member members[TOPOLOGY_MEMBERS_MAX];
-    struct select_result choice;
-    if (failover_unanswered(f) > 0 && event->now_us < f->seal_at_us + seal_wait_us)
+    if (failover_unanswered(f, now_us) > 0 && now_us < f->seal_at_us + seal_wait_us)
         return false;
     failover_fill_select(f, members);
-    select_choose(&f->record, members, &choice);
-    return choice.chosen >= 0;
+    select_choose(&f->record, members, &f->donation, choice);
+    return choice->chosen >= 0;
+}
+
+FAILOVER_GUARD(failover_has_choice)
+{
+    struct select_result choice;
+    return failover_may_choose(f, event->now_us, &choice);
+}
+
+FAILOVER_GUARD(failover_has_donor)
+{
+    struct select_result choice;
+    return failover_may_choose(f, event->now_us, &choice) && choice.donor >= 0;
 }
 
 FAILOVER_GUARD(failover_is_promoted)
@@ -70,7 +83,8 @@ FAILOVER_GUARD(failover_is_promoted)
 FAILOVER_GUARD(failover_is_candidate_lost)
 {
     int candidate = failover_candidate(f);
-    if (f->promote_pending)
+    if (f->promote_pending && (candidate < 0 || health_is_reachable(&f->health[candidate]) ||
+                               event->now_us < f->phase_at_us + promote_wait_us))
         return false; /* its answer, or its failure, decides */
     if (candidate < 0 || event->now_us >= f->phase_at_us + promote_wait_us)
         return true;
@@ -92,9 +106,7 @@ static void failover_seal_member(struct failover *f, struct failover_update *out
     failover_add(out, FAILOVER_DO_SEAL, member, f->record.epoch);
 }
 
-/* Holds the proxies and seals everybody who can be reached: the old master too, if it is back. */
-static void failover_seal_all(struct failover *f, const struct failover_event *event,
-                              struct failover_update *out)
+void failover_seal_all(struct failover *f, const struct failover_event *event, struct failover_update *out)
 {
     f->seal_at_us = event->now_us;
     f->deadline_us = event->now_us + seal_wait_us;
@@ -120,6 +132,7 @@ static void failover_add_commit_time(struct failover *f, int64_t now_us)
 FAILOVER_EFFECT(failover_do_begin_seal)
 {
     failover_add_commit_time(f, event->now_us);
+    memset(&f->donation, 0, sizeof(f->donation));
     failover_seal_all(f, event, out);
 }
 
@@ -130,6 +143,7 @@ FAILOVER_EFFECT(failover_do_resume_seal)
     failover_report(f, out, FAILOVER_WARN,
                     "event=failover.resumed instance=%s epoch=%llu state=sealing verdict=%s", f->record.name,
                     (unsigned long long)f->record.epoch, topology_verdict_name(f->record.failover.verdict));
+    memset(&f->donation, 0, sizeof(f->donation));
     failover_seal_all(f, event, out);
 }
 
@@ -140,9 +154,10 @@ static void failover_explain_wait(struct failover *f, struct failover_update *ou
     struct select_result choice;
     char text[FAILOVER_TEXT_MAX + 1];
     failover_fill_select(f, members);
-    select_choose(&f->record, members, &choice);
+    select_choose(&f->record, members, &f->donation, &choice);
     if (choice.chosen >= 0)
         return;
+    failover_answer(f, out, ERR_REJECTED, "it is under way, but nobody may be promoted: %s", choice.reason);
     snprintf(text, sizeof(text), "nobody may be promoted: %s", choice.reason);
     if (strcmp(text, f->waiting) == 0)
         return;
@@ -167,7 +182,7 @@ FAILOVER_EFFECT(failover_do_seal)
             next_us = m->retry_at_us;
     }
     f->deadline_us = next_us > event->now_us ? next_us : event->now_us + seal_wait_us;
-    if (timed_out || failover_unanswered(f) == 0)
+    if (timed_out || failover_unanswered(f, event->now_us) == 0)
         failover_explain_wait(f, out);
 }
 
@@ -191,7 +206,7 @@ FAILOVER_EFFECT(failover_do_commit_choice)
     struct select_member members[TOPOLOGY_MEMBERS_MAX];
     struct select_result choice;
     failover_fill_select(f, members);
-    select_choose(&f->record, members, &choice);
+    select_choose(&f->record, members, &f->donation, &choice);
     assert(choice.chosen >= 0);
     const struct info *info = &members[choice.chosen].info;
     struct topology_instance *p = &f->proposed;
@@ -322,6 +337,10 @@ FAILOVER_EFFECT(failover_do_finish)
         f->members[k].retry_at_us = event->now_us + 1000 * 1000;
         failover_add(out, FAILOVER_DO_REPLICATE, k, p->epoch)->target = p->master;
     }
+    if (f->record.failover.verdict == TOPOLOGY_VERDICT_PLANNED)
+        for (int k = 0; k < (int)p->n_members; k++)
+            if (f->health[k].link == HEALTH_LINK_UP)
+                failover_add(out, FAILOVER_DO_UNPAUSE, k, p->epoch);
     failover_fill_history(f, event, out);
     f->commit_at_us = event->now_us;
     failover_commit(f, out, true);
@@ -344,4 +363,10 @@ FAILOVER_EFFECT(failover_do_end)
         (long long)last->timeline.detect_us, (long long)last->timeline.commit_us,
         (long long)last->timeline.seal_us, (long long)last->timeline.promote_us,
         (long long)last->timeline.publish_us, (long long)(event->now_us - f->commit_at_us));
+    bool wanted =
+        !topology_address_is_set(&last->target) || topology_address_equal(&last->target, &f->record.master);
+    failover_answer(f, out, wanted ? 0 : ERR_REJECTED, "%s%s is the master of epoch %llu, after %lld ms",
+                    wanted ? "" : "the target did not have all the data: ", to,
+                    (unsigned long long)f->record.epoch,
+                    (long long)(event->now_us - f->order.began_us) / 1000);
 }

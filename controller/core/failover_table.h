@@ -18,7 +18,13 @@ enum failover_trigger {
     FAILOVER_AT_REPLICATING,
     FAILOVER_AT_RECORD, /* the durable record was (re)read, or leadership began */
     FAILOVER_AT_LOST,   /* leadership ended */
+    FAILOVER_AT_COMMAND,
+    FAILOVER_AT_PAUSED,
+    FAILOVER_AT_DONATING,
 };
+
+/* Of a row that serves several phases and leaves none of them. */
+#define FAILOVER_STAY FAILOVER_PHASES
 
 struct failover_row {
     uint32_t number;
@@ -38,7 +44,15 @@ const char *failover_trigger_name(enum failover_trigger t);
 /* One line of the dump (ARCHITECTURE.md, tests/golden): "31 | CONFIRM | evidence | … | … | INTENT". */
 void failover_row_format(const struct failover_row *row, char *text, size_t size);
 
+/* ---- failover_absorb.c ---- */
+/* Takes the event in; false when nothing is to be decided about it. */
+bool failover_absorb(struct failover *f, const struct failover_event *event);
+bool failover_is_committing(const struct failover *f);
+
 /* ---- failover.c, for effects ---- */
+/* Answers the order under way, if there is one, and forgets it. */
+void failover_answer(struct failover *f, struct failover_update *out, int err, const char *fmt, ...)
+    MR_PRINTF(4, 5);
 struct failover_action *failover_add(struct failover_update *out, enum failover_action_type type, int member,
                                      uint64_t epoch);
 void failover_report(struct failover *f, struct failover_update *out, enum failover_level level,
@@ -63,6 +77,19 @@ FAILOVER_GUARD(failover_is_suspect);
 FAILOVER_GUARD(failover_is_healthy);
 FAILOVER_GUARD(failover_has_verdict);
 FAILOVER_GUARD(failover_has_verdict_but_off);
+FAILOVER_GUARD(failover_has_verdict_but_restrained);
+FAILOVER_GUARD(failover_is_degraded_anew);
+FAILOVER_GUARD(failover_has_donor);
+FAILOVER_GUARD(failover_has_donated);
+FAILOVER_GUARD(failover_is_donor_lost);
+FAILOVER_GUARD(failover_may_switch);
+FAILOVER_GUARD(failover_may_force);
+FAILOVER_GUARD(failover_may_force_on);
+FAILOVER_GUARD(failover_may_set);
+FAILOVER_GUARD(failover_all_hold);
+FAILOVER_GUARD(failover_is_paused);
+FAILOVER_GUARD(failover_has_caught_up);
+FAILOVER_GUARD(failover_cannot_switch);
 FAILOVER_GUARD(failover_has_choice);
 FAILOVER_GUARD(failover_is_promoted);
 FAILOVER_GUARD(failover_is_candidate_lost);
@@ -75,6 +102,25 @@ FAILOVER_EFFECT(failover_do_suspect);
 FAILOVER_EFFECT(failover_do_clear);
 FAILOVER_EFFECT(failover_do_probe);
 FAILOVER_EFFECT(failover_do_report_off);
+FAILOVER_EFFECT(failover_do_report_restrained);
+FAILOVER_EFFECT(failover_do_report_degraded);
+FAILOVER_EFFECT(failover_do_donate);
+FAILOVER_EFFECT(failover_do_feed);
+FAILOVER_EFFECT(failover_do_await_recipient);
+FAILOVER_EFFECT(failover_do_end_donation);
+FAILOVER_EFFECT(failover_do_abandon_donation);
+FAILOVER_EFFECT(failover_do_hold);
+FAILOVER_EFFECT(failover_do_await_holders);
+FAILOVER_EFFECT(failover_do_pause_master);
+FAILOVER_EFFECT(failover_do_probe_target);
+FAILOVER_EFFECT(failover_do_await_target);
+FAILOVER_EFFECT(failover_do_commit_switch);
+FAILOVER_EFFECT(failover_do_roll_back);
+FAILOVER_EFFECT(failover_do_force);
+FAILOVER_EFFECT(failover_do_force_on);
+FAILOVER_EFFECT(failover_do_commit_policy);
+FAILOVER_EFFECT(failover_do_policy_committed);
+FAILOVER_EFFECT(failover_do_refuse);
 FAILOVER_EFFECT(failover_do_commit_intent);
 FAILOVER_EFFECT(failover_do_restart_intent);
 FAILOVER_EFFECT(failover_do_begin_seal);
@@ -92,6 +138,17 @@ FAILOVER_EFFECT(failover_do_rejoin);
 FAILOVER_EFFECT(failover_do_replicated);
 FAILOVER_EFFECT(failover_do_reload);
 FAILOVER_EFFECT(failover_do_stop);
+
+/* What FAILOVER_ON_COMMAND, or FAILOVER_DO_ANSWER before it is known, means to this instance. */
+const struct health_trust *failover_trust(const struct failover_event *event);
+void failover_fill_select(const struct failover *f, struct select_member *members);
+/* Holds the proxies and seals everybody who can be reached: the old master too, if it is back. */
+void failover_seal_all(struct failover *f, const struct failover_event *event, struct failover_update *out);
+/* f->proposed becomes the committed intent of a failover with that verdict. */
+void failover_propose_intent(struct failover *f, const struct failover_event *event,
+                             enum topology_verdict verdict, const char *evidence);
+/* Remembers the order of the event; its answer is owed from here on. */
+void failover_take_order(struct failover *f, const struct failover_event *event);
 
 /* ---- failover_repair.c: what a STABLE instance needs to become whole again ---- */
 /* The first membership fact the znode lacks: a replica's new incarnation, a replica nobody registered. False:

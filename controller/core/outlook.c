@@ -60,7 +60,8 @@ void outlook_on_votes(struct outlook *o, const struct health_votes *votes)
     assert(votes);
     bool any_sees_it = false;
     for (uint32_t k = 0; k < votes->n; k++)
-        any_sees_it = any_sees_it || (votes->views[k].kind == HEALTH_VIEW_ANSWERS && !votes->views[k].distrusted);
+        any_sees_it =
+            any_sees_it || (votes->views[k].kind == HEALTH_VIEW_ANSWERS && !votes->views[k].distrusted);
     o->outvoted = votes->n_controllers >= 2 && (any_sees_it || votes->n == 0);
 }
 

@@ -9,7 +9,7 @@
 
 #include "controller/core/health.h"
 
-#define OUTLOOK_LAG_US    ((int64_t)100000)  /* a turn that began later than this was late: we were deaf */
+#define OUTLOOK_LAG_US    ((int64_t)100000)   /* a turn that began later than this was late: we were deaf */
 #define OUTLOOK_RESIGN_US ((int64_t)2000000)  /* distrusted for so long while others see more: they lead */
 #define OUTLOOK_RETURN_US ((int64_t)10000000) /* who resigned seeks leadership again after so long */
 

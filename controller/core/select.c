@@ -55,9 +55,10 @@ uint64_t select_lineage(const struct topology_instance *i, const struct info *in
     return select_place(i, info, &shared);
 }
 
-const char *select_refusal(const struct topology_instance *i, int member, const struct select_member *m)
+/* Why its data does not count; NULL: it does. */
+static const char *select_uncountable(const struct topology_instance *i, int member,
+                                      const struct select_member *m)
 {
-    assert(member >= 0 && member < (int)i->n_members && m);
     const struct topology_member *registered = &i->members[member];
     if (!m->sealed)
         return m->may_return ? "not reachable" : "not sealed";
@@ -69,13 +70,27 @@ const char *select_refusal(const struct topology_instance *i, int member, const 
         return "its incarnation was never registered";
     if (strcmp(registered->run_id, m->info.run_id) != 0)
         return "restarted: its data is not trusted";
-    if (registered->priority == TOPOLOGY_MUST_NOT)
-        return "labelled must_not";
-    if (m->info.replica_priority == 0)
-        return "replica-priority is 0";
     if (select_lineage(i, &m->info) == 0)
         return "its replication id is in no row of the epoch table";
     return NULL;
+}
+
+/* Why it must not be master though its data counts; NULL: it may be. */
+static const char *select_forbidden(const struct topology_instance *i, int member,
+                                    const struct select_member *m)
+{
+    if (i->members[member].priority == TOPOLOGY_MUST_NOT)
+        return "labelled must_not";
+    if (m->info.replica_priority == 0)
+        return "replica-priority is 0";
+    return NULL;
+}
+
+const char *select_refusal(const struct topology_instance *i, int member, const struct select_member *m)
+{
+    assert(member >= 0 && member < (int)i->n_members && m);
+    const char *why = select_uncountable(i, member, m);
+    return why ? why : select_forbidden(i, member, m);
 }
 
 static int select_rank(enum topology_priority p)
@@ -172,31 +187,105 @@ static void select_explain_refusal(const struct topology_instance *i, const stru
     }
 }
 
+/* Is a's data ahead of b's? Labels don't matter here. */
+static bool select_is_ahead(const struct topology_instance *i, const struct select_member *a,
+                            const struct select_member *b)
+{
+    int64_t sa = 0, sb = 0;
+    uint64_t la = select_place(i, &a->info, &sa), lb = select_place(i, &b->info, &sb);
+    return la != lb ? la > lb : sa > sb;
+}
+
+static bool select_took(const struct select_donation *donation, const struct select_member *m)
+{
+    return donation && donation->repl_id[0] != '\0' && strcmp(donation->repl_id, m->info.repl_id) == 0 &&
+           m->info.offset >= donation->offset;
+}
+
+static int select_better(const struct topology_instance *i, const struct select_member *members, int k,
+                         int best)
+{
+    return best < 0 || select_compare(i, k, &members[k], best, &members[best]) < 0 ? k : best;
+}
+
+/* Best of the countable ones, and best of those that may be master too; -1: none. */
+static void select_rank_all(const struct topology_instance *i, const struct select_member *members,
+                            int *countable, int *allowed)
+{
+    bool manual = i->failover.verdict == TOPOLOGY_VERDICT_MANUAL;
+    int old = topology_member_find(i, &i->failover.old_master);
+    *countable = *allowed = -1;
+    for (int k = 0; k < (int)i->n_members; k++) {
+        if (select_uncountable(i, k, &members[k]))
+            continue;
+        *countable = select_better(i, members, k, *countable);
+        if (!select_forbidden(i, k, &members[k]) && !(manual && k == old))
+            *allowed = select_better(i, members, k, *allowed);
+    }
+    /* It was to be replaced, but nobody else is left. */
+    if (*allowed < 0 && manual && old >= 0 && !select_refusal(i, old, &members[old]))
+        *allowed = old;
+}
+
+/* The target that an operator named, if it may be taken; -1 otherwise. */
+static int select_target(const struct topology_instance *i, const struct select_member *members,
+                         int countable)
+{
+    const struct topology_failover *f = &i->failover;
+    int target = topology_member_find(i, &f->target);
+    if (!topology_address_is_set(&f->target) || target < 0 || select_refusal(i, target, &members[target]))
+        return -1;
+    if (f->verdict == TOPOLOGY_VERDICT_MANUAL)
+        return target;
+    const struct info *info = &members[target].info;
+    if (f->verdict == TOPOLOGY_VERDICT_PLANNED && info->offset >= f->target_offset &&
+        select_lineage(i, info) == select_lineage(i, &members[countable].info))
+        return target;
+    return -1;
+}
+
+static void select_last_resort(const struct topology_instance *i, const struct select_member *members,
+                               struct select_result *out)
+{
+    bool allowed = i->failover.data_loss_allowed;
+    if (!allowed && !select_is_last_resort(i, members))
+        return;
+    for (int k = 0; k < (int)i->n_members; k++) {
+        if (!members[k].sealed || members[k].info.loading || members[k].info.syncing)
+            continue;
+        if (out->chosen < 0 ||
+            select_compare_last_resort(i, k, &members[k], out->chosen, &members[out->chosen]) < 0)
+            out->chosen = k;
+    }
+    out->last_resort = out->chosen >= 0;
+}
+
 void select_choose(const struct topology_instance *i, const struct select_member *members,
-                   struct select_result *out)
+                   const struct select_donation *donation, struct select_result *out)
 {
     assert(i && members && out);
     memset(out, 0, sizeof(*out));
-    out->chosen = -1;
-    for (int k = 0; k < (int)i->n_members; k++) {
-        if (select_refusal(i, k, &members[k]))
-            continue;
-        if (out->chosen < 0 || select_compare(i, k, &members[k], out->chosen, &members[out->chosen]) < 0)
-            out->chosen = k;
-    }
-    if (out->chosen < 0 && select_is_last_resort(i, members)) {
-        out->last_resort = true;
-        out->chosen = 0;
-        for (int k = 1; k < (int)i->n_members; k++)
-            if (select_compare_last_resort(i, k, &members[k], out->chosen, &members[out->chosen]) < 0)
-                out->chosen = k;
-    }
+    out->chosen = out->donor = -1;
+    int countable = -1;
+    select_rank_all(i, members, &countable, &out->chosen);
+    int target = countable >= 0 ? select_target(i, members, countable) : -1;
+    if (target >= 0)
+        out->chosen = target;
+    bool planned = target >= 0 && i->failover.verdict == TOPOLOGY_VERDICT_PLANNED;
+    if (out->chosen >= 0 && !planned && countable != out->chosen && !(donation && donation->failed) &&
+        !select_took(donation, &members[out->chosen]) &&
+        select_is_ahead(i, &members[countable], &members[out->chosen]))
+        out->donor = countable;
+    if (out->chosen < 0)
+        select_last_resort(i, members, out);
     if (out->chosen < 0) {
         select_explain_refusal(i, members, out);
         return;
     }
     out->lineage = select_lineage(i, &members[out->chosen].info);
     snprintf(out->reason, sizeof(out->reason), "%s: history of epoch %llu up to offset %lld",
-             out->last_resort ? "best of members that all restarted" : "most complete",
+             out->last_resort ? "best of what is left, not a trusted incarnation"
+             : target >= 0    ? "named by the operator"
+                              : "most complete",
              (unsigned long long)out->lineage, (long long)members[out->chosen].info.offset);
 }

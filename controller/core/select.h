@@ -12,8 +12,17 @@ struct select_member {
     struct info info;
 };
 
+/* A member that must not be master has let the others catch up from it in this failover. */
+struct select_donation {
+    char repl_id[TOPOLOGY_RUN_ID_LEN + 1]; /* of the history it gave; "": there was no donation */
+    int64_t offset;                        /* up to here */
+    bool failed;                           /* it was tried and came to nothing: choose without */
+};
+
 struct select_result {
     int chosen;       /* index of the member, -1: nobody may be promoted */
+    int donor;        /* a countable member that must not be master but holds more: the chosen one catches up
+                         from it first; -1: none */
     bool last_resort; /* every member is sealed and none is a trusted incarnation: the best of them was taken
                        */
     uint64_t lineage; /* epoch whose history the chosen one carries; 0: none known */
@@ -23,13 +32,16 @@ struct select_result {
 /* The newest epoch whose replication id the member carries and whose start offset ≤ the member's offset; 0:
  * none. */
 uint64_t select_lineage(const struct topology_instance *i, const struct info *info);
-/* NULL when the member may be chosen, otherwise why not ("not sealed", "restarted: its data is not trusted",
- * …). */
+/* NULL when the member may be chosen, otherwise why not: its data does not count ("not sealed", "restarted:
+ * its data is not trusted", …), or it is complete but must not be master ("labelled must_not", …). */
 const char *select_refusal(const struct topology_instance *i, int member, const struct select_member *m);
 /* < 0 when a is the better candidate, > 0 when b is; 0 only for equal run ids. */
 int select_compare(const struct topology_instance *i, int a, const struct select_member *ma, int b,
                    const struct select_member *mb);
+/* Follows i->failover: PLANNED takes the target if it has all that was promised; MANUAL takes the target, or
+ * anybody but the old master, if there is one; data_loss_allowed also takes data that is not trusted.
+ * donation: NULL: none. */
 void select_choose(const struct topology_instance *i, const struct select_member *members,
-                   struct select_result *out);
+                   const struct select_donation *donation, struct select_result *out);
 
 #endif

@@ -183,7 +183,7 @@ static int view_next(const struct view_instance *v)
         members[k].sealed = !view_is_master(i, (int)k) && h->link == HEALTH_LINK_UP && h->info_known;
     }
     struct select_result result;
-    select_choose(i, members, &result);
+    select_choose(i, members, NULL, &result);
     return result.chosen;
 }
 

@@ -130,7 +130,7 @@ static void test_last_master_wins_the_last_resort(void **state)
     members[0].info = info_of(0, INFO_ROLE_REPLICA, ID("9"), 700);
     members[1].info = info_of(1, INFO_ROLE_REPLICA, ID("2"), 60);
     memset(members[1].info.run_id, 'e', TOPOLOGY_RUN_ID_LEN);
-    select_choose(&i, members, &result);
+    select_choose(&i, members, NULL, &result);
     assert_true(result.last_resort);
     assert_int_equal(result.chosen, 0);
 }

@@ -51,7 +51,7 @@ static struct table sample(void)
 static int choose(struct table *t)
 {
     struct select_result result;
-    select_choose(&t->i, t->m, &result);
+    select_choose(&t->i, t->m, NULL, &result);
     assert_true(strlen(result.reason) > 0);
     assert_true(result.chosen >= 0 || !result.last_resort);
     return result.chosen;
@@ -173,7 +173,7 @@ static void test_last_resort_needs_everybody(void **state)
     assert_int_equal(choose(&t), -1); /* the missing one may have the data */
     t.m[1].sealed = true;
     t.i.failover.old_master = t.i.members[2].address;
-    select_choose(&t.i, t.m, &result);
+    select_choose(&t.i, t.m, NULL, &result);
     assert_true(result.last_resort);
     assert_int_equal(result.chosen, 2); /* the one that served */
     snprintf(t.m[0].info.repl_id, sizeof(t.m[0].info.repl_id), "%s", ID("1"));

@@ -1,0 +1,195 @@
+/* What operators order: forced failover, policy, pause, resume, ack; and the refusal of what does not fit. */
+#include "controller/core/failover_table.h"
+#include "controller/core/restraint.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *failover_by(const struct failover_event *event)
+{
+    return event->command->by[0] != '\0' ? event->command->by : "somebody";
+}
+
+/* ---- forced failover ------------------------------------------------------------------------------------
+ */
+
+FAILOVER_GUARD(failover_may_force)
+{
+    struct failover_plan plan;
+    if (event->command->type != FAILOVER_COMMAND_FAILOVER)
+        return false;
+    failover_explain(f, event->command, event->now_us, event->wall_ms, event->trust, event->maintenance,
+                     &plan);
+    return plan.ready;
+}
+
+FAILOVER_EFFECT(failover_do_force)
+{
+    char text[TOPOLOGY_ADDRESS_MAX + 1], evidence[TOPOLOGY_EVIDENCE_MAX + 1];
+    const struct failover_command *c = event->command;
+    bool named = topology_address_is_set(&c->target);
+    failover_take_order(f, event);
+    f->timeline = failover_timeline_unknown;
+    snprintf(evidence, sizeof(evidence), "ordered by %s%s%s%s", failover_by(event), named ? ", to " : "",
+             named ? topology_address_format(&c->target, text) : "",
+             c->data_loss_allowed ? ", loss of data allowed" : "");
+    failover_propose_intent(f, event, TOPOLOGY_VERDICT_MANUAL, evidence);
+    f->proposed.failover.target = c->target;
+    f->proposed.failover.data_loss_allowed = c->data_loss_allowed;
+    failover_report(f, out, FAILOVER_WARN, "event=failover.ordered instance=%s epoch=%llu evidence=\"%s\"",
+                    f->record.name, (unsigned long long)f->proposed.epoch, evidence);
+    failover_commit(f, out, false);
+}
+
+/* A failover waits because nobody may be promoted, and the operator takes the loss. */
+FAILOVER_GUARD(failover_may_force_on)
+{
+    (void)f;
+    return event->command->type == FAILOVER_COMMAND_FAILOVER && event->command->data_loss_allowed;
+}
+
+FAILOVER_EFFECT(failover_do_force_on)
+{
+    struct topology_instance *p = &f->proposed;
+    failover_take_order(f, event);
+    *p = f->record;
+    p->epoch++;
+    p->failover.epoch = p->epoch;
+    p->failover.data_loss_allowed = true;
+    p->failover.target = event->command->target;
+    if (topology_address_is_set(&p->failover.target))
+        p->failover.verdict = TOPOLOGY_VERDICT_MANUAL;
+    size_t at = strlen(p->failover.evidence);
+    snprintf(p->failover.evidence + at, sizeof(p->failover.evidence) - at, "; loss of data allowed by %s",
+             failover_by(event));
+    f->commit_at_us = event->now_us;
+    failover_report(
+        f, out, FAILOVER_ERROR,
+        "event=failover.loss_allowed instance=%s epoch=%llu by=%s next=\"sealing and choosing again\"",
+        p->name, (unsigned long long)p->epoch, failover_by(event));
+    failover_commit(f, out, false);
+}
+
+/* ---- policy ---------------------------------------------------------------------------------------------
+ */
+
+/* 0 when the order is a change of policy that may be made now; otherwise why not. */
+static int failover_propose_policy(const struct failover *f, const struct failover_event *event,
+                                   struct topology_instance *p, char *why, size_t why_size)
+{
+    const struct failover_command *c = event->command;
+    *p = f->record;
+    switch (c->type) {
+    case FAILOVER_COMMAND_PAUSE:
+        p->pause = c->pause;
+        break;
+    case FAILOVER_COMMAND_RESUME:
+        memset(&p->pause, 0, sizeof(p->pause));
+        break;
+    case FAILOVER_COMMAND_ACK:
+        memset(&p->cooldown, 0, sizeof(p->cooldown));
+        break;
+    case FAILOVER_COMMAND_SET:
+        p->policy = c->policy;
+        for (uint32_t k = 0; k < c->n_labels; k++) {
+            char text[TOPOLOGY_ADDRESS_MAX + 1];
+            int member = topology_member_find(p, &c->labels[k].address);
+            if (member < 0) {
+                snprintf(why, why_size, "%s is not a member of %s",
+                         topology_address_format(&c->labels[k].address, text), p->name);
+                return ERR_NOT_FOUND;
+            }
+            p->members[member].priority = c->labels[k].priority;
+            memcpy(p->members[member].zone, c->labels[k].zone, sizeof(p->members[member].zone));
+        }
+        break;
+    default:
+        return ERR_INVALID;
+    }
+    return topology_check(p, why, why_size);
+}
+
+static bool failover_is_policy(enum failover_command_type type)
+{
+    return type == FAILOVER_COMMAND_PAUSE || type == FAILOVER_COMMAND_RESUME ||
+           type == FAILOVER_COMMAND_ACK || type == FAILOVER_COMMAND_SET;
+}
+
+FAILOVER_GUARD(failover_may_set)
+{
+    struct topology_instance p;
+    char why[200];
+    return failover_is_policy(event->command->type) &&
+           failover_propose_policy(f, event, &p, why, sizeof(why)) == 0;
+}
+
+FAILOVER_EFFECT(failover_do_commit_policy)
+{
+    static const char *const words[] = {
+        [FAILOVER_COMMAND_PAUSE] = "paused",
+        [FAILOVER_COMMAND_RESUME] = "resumed",
+        [FAILOVER_COMMAND_ACK] = "failovers acknowledged, cooldown ended",
+        [FAILOVER_COMMAND_SET] = "policy changed",
+    };
+    char why[200];
+    int err = failover_propose_policy(f, event, &f->proposed, why, sizeof(why));
+    assert(err == 0);
+    (void)err;
+    failover_take_order(f, event);
+    const char *what = words[event->command->type];
+    struct topology_history *h = &out->history;
+    memset(h, 0, sizeof(*h));
+    h->kind = TOPOLOGY_HISTORY_POLICY;
+    h->at_ms = event->wall_ms;
+    h->epoch = f->record.epoch;
+    h->term = f->term;
+    h->row = out->row;
+    h->from = f->record.master;
+    snprintf(h->evidence, sizeof(h->evidence), "%s by %s%s%s", what, failover_by(event),
+             event->command->type == FAILOVER_COMMAND_PAUSE && event->command->pause.reason[0] ? ": " : "",
+             event->command->type == FAILOVER_COMMAND_PAUSE ? event->command->pause.reason : "");
+    snprintf(f->order.what, sizeof(f->order.what), "%s", what);
+    failover_report(f, out, FAILOVER_INFO, "event=policy.changed instance=%s what=\"%s\"", f->record.name,
+                    h->evidence);
+    failover_commit(f, out, true);
+}
+
+FAILOVER_EFFECT(failover_do_policy_committed)
+{
+    (void)event;
+    f->suspect_at_us = 0; /* what is wrong, if anything, is found again at once */
+    failover_publish(f, out, &f->record);
+    failover_answer(f, out, 0, "%s: %s", f->record.name, f->order.what);
+}
+
+/* ---- refusal --------------------------------------------------------------------------------------------
+ */
+
+FAILOVER_EFFECT(failover_do_refuse)
+{
+    const struct failover_command *c = event->command;
+    struct failover_order under_way = f->order;
+    struct topology_instance p;
+    struct failover_plan plan;
+    char why[200] = "";
+    int err = ERR_BUSY;
+    memset(&f->order, 0, sizeof(f->order));
+    f->order.id = c->id;
+    if (f->term == 0) {
+        failover_answer(f, out, ERR_DEPOSED, "this controller does not lead");
+    } else if (under_way.id != 0 || failover_is_committing(f)) {
+        failover_answer(f, out, ERR_BUSY, "another change of %s is under way (%s): try again", f->record.name,
+                        failover_phase_name(f->phase));
+    } else if (failover_is_policy(c->type) && f->record.state == TOPOLOGY_STABLE && f->has_record) {
+        err = failover_propose_policy(f, event, &p, why, sizeof(why));
+        failover_answer(f, out, err != 0 ? ERR_REJECTED : ERR_BUSY, "%s", err != 0 ? why : "try again");
+    } else if (failover_is_policy(c->type)) {
+        failover_answer(f, out, ERR_BUSY, "a failover of %s is under way (%s): try again when it is stable",
+                        f->record.name, topology_state_name(f->record.state));
+    } else {
+        failover_explain(f, c, event->now_us, event->wall_ms, event->trust, event->maintenance, &plan);
+        failover_answer(f, out, ERR_REJECTED, "%s", plan.verdict);
+    }
+    f->order = under_way;
+}

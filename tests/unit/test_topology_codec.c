@@ -1,3 +1,4 @@
+#include "common/core/pause_codec.h"
 #include "common/core/topology_codec.h"
 #include "tests/lib/golden.h"
 
@@ -107,6 +108,32 @@ static void test_instances(void **state)
     i.epoch = 4;
     i.master.port = 0;
     check_instance(&i, "instance_sealing.json");
+    i = stable();
+    i.failover.verdict = TOPOLOGY_VERDICT_PLANNED;
+    i.failover.target = i.members[0].address;
+    i.failover.target_offset = 120400;
+    i.failover.data_loss_allowed = true;
+    i.cooldown = (struct topology_cooldown){.strikes = 2, .bypassed = true};
+    i.pause = (struct topology_pause){
+        .owner = "ops", .reason = "kernel upgrade", .since_ms = 1795384683412, .until_ms = 1795391883412};
+    check_instance(&i, "instance_paused.json");
+}
+
+static void test_pause_of_all(void **state)
+{
+    (void)state;
+    struct topology_pause p = {.owner = "ops", .reason = "power works", .since_ms = 1}, back;
+    ssize_t len = topology_encode_pause(&p, text, sizeof text);
+    assert_true(len > 0);
+    assert_string_equal(text,
+                        "{\"v\":1,\"pause\":{\"owner\":\"ops\",\"reason\":\"power works\",\"since_ms\":1}}");
+    assert_int_equal(topology_decode_pause(text, (size_t)len, &back, why, sizeof why), 0);
+    assert_memory_equal(&back, &p, sizeof p);
+    assert_int_equal(topology_decode_pause("{\"v\":1}", 7, &back, why, sizeof why), 0);
+    assert_string_equal(back.owner, "");
+    assert_int_equal(
+        topology_decode_pause("{\"v\":1,\"pause\":{\"owner\":\"\"}}", 28, &back, why, sizeof why),
+        ERR_INVALID);
 }
 
 static void test_instance_fields_come_back(void **state)
@@ -455,6 +482,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_instances),
+        cmocka_unit_test(test_pause_of_all),
         cmocka_unit_test(test_instance_fields_come_back),
         cmocka_unit_test(test_defaults_fill_what_is_absent),
         cmocka_unit_test(test_largest_instance_fits),

@@ -42,6 +42,8 @@ struct redis_link {
     ev_timer attempt;      /* WAITING: next attempt; CONNECTING, LOGIN: their deadline */
     ev_timer overdue;      /* looks at the oldest unanswered command */
     int64_t attempt_at_us; /* the current deadline's start */
+    int64_t tried_us;      /* when the newest attempt began */
+    const char *renew;     /* give up at the next turn, for this reason; NULL: no */
     int backoff_ms;        /* before the next attempt; 0: at once */
     unsigned jitter;
     redisReader *reader;
@@ -73,6 +75,7 @@ static void drop_connection(struct redis_link *link)
 
     ev_timer_stop(ev, &link->attempt);
     ev_timer_stop(ev, &link->overdue);
+    link->renew = NULL;
     if (link->fd >= 0) {
         ev_io_stop(ev, &link->readable);
         ev_io_stop(ev, &link->writable);
@@ -205,6 +208,7 @@ static void login_done(struct redis_link *link)
         return;
     ev_timer_stop(loop_ev(link->loop), &link->attempt);
     link->state = UP;
+    link->renew = NULL;
     link->backoff_ms = 0;
     link->config.on_up(link->config.ctx);
 }
@@ -274,6 +278,7 @@ static void connected(struct redis_link *link)
         return;
     }
     link->state = LOGIN;
+    link->renew = NULL;
     redisReaderFree(link->reader); /* nothing of the last connection may be left in it */
     link->reader = redis_reader_create();
     if (!link->reader || login_send(link) != 0) {
@@ -293,6 +298,7 @@ static void attempt_start(struct redis_link *link)
     if (tcp_address(&link->config.address, &address, &len) != 0)
         assert(!"redis_link_open() checked it");
     link->state = CONNECTING;
+    link->tried_us = loop_clock_us();
     link->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (link->fd < 0) {
         go_down_errno(link, errno);
@@ -331,6 +337,12 @@ static void redis_link_on_writable(struct ev_loop *ev, ev_io *w, int revents)
         connected(link);
 }
 
+static void renew(struct redis_link *link)
+{
+    link->backoff_ms = 0;
+    go_down(link, ERR_TIMEOUT, link->renew);
+}
+
 /* Timers run after the turn's I/O (their priority is lower), and look at the clock again: after a stall of
  * our own, what the peer had answered in time has been read by now. */
 static void redis_link_on_attempt(struct ev_loop *ev, ev_timer *w, int revents)
@@ -347,6 +359,10 @@ static void redis_link_on_attempt(struct ev_loop *ev, ev_timer *w, int revents)
         return;
     }
     assert(link->state == CONNECTING || link->state == LOGIN);
+    if (link->renew) {
+        renew(link);
+        return;
+    }
     if (left_us > 0) {
         timer_set(link, &link->attempt, left_us);
         return;
@@ -368,6 +384,10 @@ static void redis_link_on_overdue(struct ev_loop *ev, ev_timer *w, int revents)
 
     (void)ev;
     (void)revents;
+    if (link->renew) {
+        renew(link);
+        return;
+    }
     if (!link->queue.first)
         return; /* started again by the next command */
     left_us = limit_us;
@@ -405,6 +425,7 @@ static bool deliver(struct redis_link *link)
         }
         if (!object)
             return true;
+        link->renew = NULL; /* it works after all */
         if (!redis_queue_take(&link->queue, &p))
             not_redis(link, "a reply that nobody asked for");
         else if (p.done)
@@ -521,6 +542,30 @@ void redis_link_nudge(struct redis_link *link)
     assert(link->state != CLOSED);
     if (link->state == WAITING)
         timer_set(link, &link->attempt, 0);
+}
+
+void redis_link_renew(struct redis_link *link, const char *why)
+{
+    assert(why);
+    redis_link_nudge(link);
+    if (link->state == WAITING)
+        return;
+    link->renew = why;
+    timer_set(link, link->state == UP ? &link->overdue : &link->attempt, 0);
+}
+
+int64_t redis_link_waiting_us(const struct redis_link *link)
+{
+    const struct redis_queue_entry *oldest = link->queue.first;
+
+    if (link->state != UP || !oldest)
+        return 0;
+    return oldest->sent_us ? oldest->sent_us : loop_now_us(link->loop);
+}
+
+int64_t redis_link_tried_us(const struct redis_link *link)
+{
+    return link->tried_us;
 }
 
 int redis_link_command(struct redis_link *link, redis_reply_fn done, void *ctx, int argc,

@@ -11,6 +11,7 @@
 #include "common/core/topology.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct loop;
 struct redisReply;
@@ -26,8 +27,8 @@ struct redis_link_config {
     void (*on_up)(void *ctx); /* connected and logged in */
     /* Also called for each failed attempt (attempts are what tell REFUSED from silence).
      * reason: ERR_CLOSED (FIN or RST on an established connection), ERR_REFUSED, ERR_UNREACHABLE,
-     * ERR_TIMEOUT (connect or reply), ERR_AUTH (login refused), ERR_PROTOCOL (not a Redis), ERR_IO.
-     * text: the system's or the server's own words, borrowed. */
+     * ERR_TIMEOUT (connect or reply), ERR_AUTH (login refused, or "ERR max number of clients reached"),
+     * ERR_PROTOCOL (not a Redis), ERR_IO. text: the system's or the server's own words, borrowed. */
     void (*on_down)(void *ctx, int reason, const char *text);
     void *ctx;
 };
@@ -41,6 +42,16 @@ void redis_link_close(struct redis_link *link);
 bool redis_link_is_up(const struct redis_link *link);
 /* Reconnect now instead of at the end of the back-off (somebody hinted that it is worth it). */
 void redis_link_nudge(struct redis_link *link);
+/* Gives the connection, or the attempt, up (ERR_TIMEOUT, with `why` as its text; kept by reference) and
+ * connects at once: the peer answers new connections, so waiting for TCP to repeat itself would take longer.
+ * An answer that arrives first keeps it. Back-off: as redis_link_nudge(). */
+void redis_link_renew(struct redis_link *link, const char *why);
+
+/* Up: since when the oldest unanswered command is on its way (now, when it leaves at the end of this turn);
+ * 0: all is answered, or the link isn't up. Monotonic microseconds, as the next. */
+int64_t redis_link_waiting_us(const struct redis_link *link);
+/* When the newest attempt to connect began; 0: none yet. */
+int64_t redis_link_tried_us(const struct redis_link *link);
 
 /* err 0: reply is borrowed for the call (it may be an error reply: REDIS_REPLY_ERROR).
  * Otherwise reply is NULL: ERR_CLOSED, ERR_TIMEOUT, …: the connection broke, the outcome is unknown. */

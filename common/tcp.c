@@ -18,6 +18,8 @@ int tcp_reason(int error)
     case ENETUNREACH:
     case EHOSTDOWN:
     case ENETDOWN:
+    case EINVAL: /* a blackhole route */
+    case EACCES: /* a prohibit route */
         return ERR_UNREACHABLE;
     case ETIMEDOUT:
         return ERR_TIMEOUT;

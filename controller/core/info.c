@@ -18,6 +18,7 @@ struct info_draft {
     bool host_known;
     int64_t master_offset;  /* master_repl_offset; -1: not said */
     int64_t replica_offset; /* slave_repl_offset; -1: not said */
+    int64_t uncounted;      /* mem_not_counted_for_evict: buffers of replicas and of the log */
 };
 
 void info_init(struct info *out)
@@ -140,6 +141,26 @@ static void info_on_last_io(struct info_draft *d, const char *value)
     d->out->master_last_io_s = (int)info_number(value, -1);
 }
 
+static void info_on_used_memory(struct info_draft *d, const char *value)
+{
+    d->out->used_memory = info_number(value, 0);
+}
+
+static void info_on_max_memory(struct info_draft *d, const char *value)
+{
+    d->out->max_memory = info_number(value, 0);
+}
+
+static void info_on_memory_policy(struct info_draft *d, const char *value)
+{
+    d->out->evicts = strcmp(value, "noeviction") != 0;
+}
+
+static void info_on_uncounted(struct info_draft *d, const char *value)
+{
+    d->uncounted = info_number(value, 0);
+}
+
 static void info_on_priority(struct info_draft *d, const char *value)
 {
     d->out->replica_priority = (int)info_number(value, 100);
@@ -164,7 +185,18 @@ static const struct {
     {"master_link_status", info_on_link},
     {"master_last_io_seconds_ago", info_on_last_io},
     {"slave_priority", info_on_priority},
+    {"used_memory", info_on_used_memory},
+    {"maxmemory", info_on_max_memory},
+    {"maxmemory_policy", info_on_memory_policy},
+    {"mem_not_counted_for_evict", info_on_uncounted},
 };
+
+bool info_is_out_of_memory(const struct info *info)
+{
+    assert(info);
+    return info->role == INFO_ROLE_MASTER && info->max_memory > 0 && !info->evicts &&
+           info->used_memory >= info->max_memory;
+}
 
 /* The value of `name` in "ip=…,port=…,state=…,offset=…": copied to out, "" when absent. */
 static void info_field(const char *list, const char *name, char *out, size_t size)
@@ -233,6 +265,7 @@ static void info_take(struct info_draft *d, const char *key, const char *value)
 static void info_finish(struct info_draft *d)
 {
     struct info *out = d->out;
+    out->used_memory -= d->uncounted < out->used_memory ? d->uncounted : out->used_memory;
     if (!d->replication_seen)
         return;
     if (out->role == INFO_ROLE_REPLICA) {

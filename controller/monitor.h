@@ -1,6 +1,7 @@
 /* One persistent link to every member of every instance: what each says of itself, and orders to it.
  *
  *   redis_link ─up─► INFO server + INFO replication ─► on_info ─► every interval_ms: INFO replication
+ *   a master: PING every 50 ms ─► no answer for MONITOR_MUTE_MS ─► on_mute ─► knocks ─► … ─► on_heard
  *
  * Polling is spread over slots of 10 ms (a burst of pings fakes time-outs), with one poll under way per
  * member at most; death is seen by the connection, not by polling. Nothing here is O(all members) per event.
@@ -18,9 +19,11 @@ struct monitor_member;
 
 /* `owner` is what monitor_watch() was given. None runs inside a call of this module. */
 struct monitor_config {
-    int interval_ms;                        /* between polls of a member; 0: 1000 */
-    int connect_timeout_ms;                 /* 0: 1000 */
-    int reply_timeout_ms;                   /* 0: 1000 */
+    int interval_ms;        /* between polls of a member; 0: 1000 */
+    int connect_timeout_ms; /* 0: 1000 */
+    /* 0: 5000. Longer than any silence that shall be judged: a member at maxclients takes no other
+     * connection in its place. */
+    int reply_timeout_ms;
     int reconnect_min_ms, reconnect_max_ms; /* 0: 10, 1000 */
     const char *client_name;                /* CLIENT SETNAME on the members; copied; NULL: "mr-controller" */
     void (*on_link_up)(void *owner);
@@ -28,7 +31,8 @@ struct monitor_config {
     void (*on_link_down)(void *owner, int err, const char *text);
     /* Borrowed. Complete: run_id and version of the current connection's process are always in it. */
     void (*on_info)(void *owner, const struct info *info);
-    /* Asked at since_us and nothing answered for MONITOR_MUTE_MS since; said once a silence. From then on
+    /* These may be NULL.
+     * Asked at since_us and nothing answered for MONITOR_MUTE_MS since; said once a silence. From then on
      * fresh connections are tried (knocks), each for MONITOR_KNOCK_MS at most, until it is heard. Also for a
      * member whose connection attempts pass their deadline. */
     void (*on_mute)(void *owner, int64_t since_us);
@@ -36,7 +40,7 @@ struct monitor_config {
      */
     void (*on_heard)(void *owner, enum health_said said, const char *text);
     void (*on_knock)(void *owner, enum health_knock how);
-    /* CONFIG SET repl-ping-replica-period 1 was accepted, or not. */
+    /* CONFIG SET repl-ping-replica-period 1 was accepted, or not; then it is tried again now and then. */
     void (*on_pings)(void *owner, bool every_second);
 };
 
@@ -83,7 +87,8 @@ void monitor_replicate(struct monitor_member *member, const struct topology_addr
 /* CLIENT PAUSE limit_ms WRITE; INFO replication: from then on it takes no write; info is of after that. */
 void monitor_pause(struct monitor_member *member, int64_t limit_ms, monitor_done_fn done, void *ctx);
 void monitor_unpause(struct monitor_member *member); /* CLIENT UNPAUSE; nobody is told */
-/* CLIENT PAUSE limit_ms WRITE, then as monitor_promote(): others may replicate from it, nobody may write. */
+/* As monitor_promote(), with CLIENT PAUSE limit_ms WRITE in the same transaction: others may replicate from
+ * it, nobody may write. */
 void monitor_donate(struct monitor_member *member, int64_t limit_ms, monitor_done_fn done, void *ctx);
 
 #endif

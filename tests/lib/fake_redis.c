@@ -177,11 +177,21 @@ static enum fake_change fake_on_ok(struct fake_session *s, int argc, const struc
 static enum fake_change fake_on_ping(struct fake_session *s, int argc, const struct fake_arg *argv,
                                      struct fake_text *out)
 {
-    (void)s;
-    if (argc > 1)
+    s->member->n_pings++;
+    if (s->member->refusal)
+        text_add(out, "-%s\r\n", s->member->refusal);
+    else if (argc > 1)
         text_add_bulk(out, argv[1].data, argv[1].len);
     else
         text_add(out, "+PONG\r\n");
+    return FAKE_NOTHING;
+}
+
+static enum fake_change fake_on_echo(struct fake_session *s, int argc, const struct fake_arg *argv,
+                                     struct fake_text *out)
+{
+    (void)s, (void)argc;
+    text_add_bulk(out, argv[1].data, argv[1].len);
     return FAKE_NOTHING;
 }
 
@@ -312,6 +322,11 @@ static enum fake_change fake_on_info(struct fake_session *s, int argc, const str
         text_add(&t,
                  "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:%s\r\ntcp_port:%d\r\n",
                  s->member->run_id, s->member->port);
+    if (wants_section(argc, argv, "memory"))
+        text_add(&t,
+                 "%s# Memory\r\nused_memory:%d\r\nmaxmemory:%lld\r\nmaxmemory_policy:noeviction\r\n"
+                 "mem_not_counted_for_evict:0\r\n",
+                 t.len > 0 ? "\r\n" : "", FAKE_USED_MEMORY, (long long)s->member->max_memory);
     if (wants_section(argc, argv, "persistence"))
         text_add(&t, "%s# Persistence\r\nloading:0\r\n", t.len > 0 ? "\r\n" : "");
     if (wants_section(argc, argv, "replication")) {
@@ -363,7 +378,7 @@ static const struct {
 } commands[] = {
     {"ping", 1, fake_on_ping},       {"info", 1, fake_on_info},           {"auth", 2, fake_on_ok},
     {"client", 2, fake_on_ok},       {"config", 2, fake_on_config},       {"select", 2, fake_on_ok},
-    {"echo", 2, fake_on_ping},       {"role", 1, fake_on_role},           {"set", 3, fake_on_set},
+    {"echo", 2, fake_on_echo},       {"role", 1, fake_on_role},           {"set", 3, fake_on_set},
     {"get", 2, fake_on_get},         {"replicaof", 3, fake_on_replicaof}, {"slaveof", 3, fake_on_replicaof},
     {"publish", 3, fake_on_publish}, {"wait", 3, fake_on_wait},
 };

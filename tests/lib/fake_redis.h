@@ -11,7 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FAKE_MEMBERS_MAX = 16, FAKE_ID_LEN = 40, FAKE_QUEUE_MAX = 16, FAKE_ARGS_MAX = 8, FAKE_HOST_LEN = 45 };
+enum {
+    FAKE_MEMBERS_MAX = 16,
+    FAKE_ID_LEN = 40,
+    FAKE_QUEUE_MAX = 16,
+    FAKE_ARGS_MAX = 8,
+    FAKE_HOST_LEN = 45,
+    FAKE_USED_MEMORY = 1000000
+};
 
 struct fake_member {
     struct fake_group *group;
@@ -22,6 +29,9 @@ struct fake_member {
     int master_port;
     char run_id[FAKE_ID_LEN + 1], repl_id[FAKE_ID_LEN + 1], repl_id2[FAKE_ID_LEN + 1];
     int64_t offset, second_offset; /* bytes; second_offset -1: repl_id2 is not valid */
+    const char *refusal;           /* what PING answers ("LOADING …"), without the '-'; NULL: PONG */
+    int64_t max_memory;            /* bytes, of FAKE_USED_MEMORY used; 0: no limit. Nothing is evicted */
+    uint64_t n_pings;              /* since its start */
 };
 
 struct fake_group {

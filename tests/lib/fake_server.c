@@ -117,8 +117,7 @@ struct fake_server *fake_server_open(struct loop *loop, struct fake_member *memb
 
 void fake_server_close(struct fake_server *s)
 {
-    while (!list_empty(&s->connections))
-        connection_close(list_entry(list_first(&s->connections), struct fake_connection, node));
+    list_for_each(node, &s->connections) connection_close(list_entry(node, struct fake_connection, node));
     ev_io_stop(loop_ev(s->loop), &s->acceptable);
     close(s->listener);
     free(s);

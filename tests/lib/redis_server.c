@@ -26,17 +26,28 @@ static void fail(const char *what)
     exit(1); /* not abort(): the other servers and folders go with stop_all() */
 }
 
-uint16_t redis_server_free_port(void)
+/* A socket bound to a port of the kernel's choice. SO_REUSEADDR lets a redis-server listen there all the same
+ * (it sets it too), while the kernel gives the port to nobody else. */
+static int reserve(uint16_t *port)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int on = 1;
     socklen_t len = sizeof a;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    if (fd < 0 || bind(fd, (struct sockaddr *)&a, len) != 0 ||
-        getsockname(fd, (struct sockaddr *)&a, &len) != 0)
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(fd, (struct sockaddr *)&a, len) != 0 || getsockname(fd, (struct sockaddr *)&a, &len) != 0)
         fail("free port");
-    close(fd);
-    return ntohs(a.sin_port);
+    *port = ntohs(a.sin_port);
+    return fd;
+}
+
+uint16_t redis_server_free_port(void)
+{
+    uint16_t port;
+
+    close(reserve(&port));
+    return port;
 }
 
 static void run(const struct redis_server *s, const char *const *extra)
@@ -129,9 +140,10 @@ struct redis_server *redis_server_start(const char *const *extra)
     servers[slot] = s;
     (void)snprintf(s->address.host, sizeof s->address.host, "127.0.0.1");
     for (int i = 0; i < START_TRIES; i++) {
-        s->address.port = redis_server_free_port();
+        s->reserved = reserve(&s->address.port);
         if (start(s, extra))
             return s;
+        close(s->reserved);
     }
     fail("redis-server does not start");
     return NULL;
@@ -166,6 +178,7 @@ static int on_entry(const char *path, const struct stat *st, int type, struct FT
 void redis_server_stop(struct redis_server *s)
 {
     redis_server_kill(s, SIGKILL);
+    close(s->reserved);
     (void)nftw(s->dir, on_entry, 8, FTW_DEPTH | FTW_PHYS);
     for (size_t i = 0; i < SERVERS_MAX; i++)
         if (servers[i] == s)

@@ -14,6 +14,7 @@ struct redis_server {
     pid_t pid; /* 0: not running */
     struct topology_address address;
     char dir[64];
+    int reserved; /* a socket bound to the port, so that no other test is given it */
 };
 
 /* extra: more arguments ("--requirepass", "x", NULL), or NULL. Returns once it answers (-LOADING and -NOAUTH

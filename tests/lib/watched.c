@@ -119,7 +119,7 @@ void watched_open_within(struct watched *w, const struct topology_address *addre
 {
     struct monitor_config config = {.interval_ms = interval_ms,
                                     .connect_timeout_ms = connect_timeout_ms,
-                                    .reply_timeout_ms = 5000,
+                                    .reply_timeout_ms = w->reply_timeout_ms ? w->reply_timeout_ms : 5000,
                                     .reconnect_min_ms = 5,
                                     .reconnect_max_ms = 20,
                                     .on_link_up = watched_on_up,

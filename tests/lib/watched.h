@@ -5,11 +5,12 @@
 
 #include "controller/monitor.h"
 
-/* All zeros, but for what shall happen inside the callbacks. */
+/* All zeros, but for the deadline and for what shall happen inside the callbacks. */
 struct watched {
     struct loop *loop;
     struct monitor *monitor;
     struct monitor_member *member; /* NULL: unwatched */
+    int reply_timeout_ms;          /* 0: 5000 */
     int ups, downs, infos, last_down;
     struct info info;
     bool unwatch_on_up, unwatch_on_down, unwatch_on_info, unwatch_on_done, seal_on_up;

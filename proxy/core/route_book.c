@@ -211,6 +211,7 @@ static enum route_row book_pause(struct route_book *b, const struct message *m, 
         return ROUTE_ROW_PAUSE_OTHER;
     /* Reading again what the message was about is no news. */
     e->route.revision = m->revision;
+    e->read = b->read;
     e->pause = ++b->n_pauses;
     e->n_held = 0;
     struct route_action *a = book_act(b, ROUTE_ACTION_PAUSE, ROUTE_ROW_PAUSE);

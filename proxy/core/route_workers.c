@@ -105,7 +105,7 @@ void book_on_held(struct route_book *b, const struct route_event *ev)
     struct route_entry *e = route_table_find(&b->table, ev->name);
 
     b->row = ROUTE_ROW_PAUSING;
-    if (!e || list_empty(&e->pausing) || e->pause != ev->number || ++e->n_held < b->n_workers)
+    if (!e || list_empty(&e->pausing) || e->pause != ev->number || ++e->n_held != b->n_workers)
         return;
     b->row = ROUTE_ROW_PAUSED;
     struct route_action *a = book_act(b, ROUTE_ACTION_HELD, ROUTE_ROW_PAUSED);

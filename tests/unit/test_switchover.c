@@ -1,5 +1,5 @@
-/* Planned switchovers with real redis-servers behind the proxy's workers; the test plays the controller. Under
- * load no client may see an error, and no write may be lost or doubled. */
+/* Planned switchovers with real redis-servers behind the proxy's workers; the test plays the controller.
+ * Under load no client may see an error, and no write may be lost or doubled. */
 #include "common/loop.h"
 #include "tests/lib/proxy_rig.h"
 #include "tests/lib/wait.h"

@@ -131,7 +131,8 @@ static void session_classify(struct session *s, struct pipeline_entry *e, const 
     e->flags |= (class.repeatable ? PIPELINE_REPEAT : 0) | (blocking ? PIPELINE_BLOCKING : 0);
     /* Queued commands answer +QUEUED, once. */
     e->replies = s->in_multi ? 1 : class.replies;
-    if (s->in_multi && e->kind >= REQUEST_REPLY_ON && e->kind <= REQUEST_REPLY_SKIP)
+    if (s->in_multi &&
+        ((e->kind >= REQUEST_REPLY_ON && e->kind <= REQUEST_REPLY_SKIP) || e->kind == REQUEST_WAIT))
         e->kind = REQUEST_PLAIN;
     session_note_request(s, e);
     if (s->env->held && s->link != SESSION_READY)

@@ -131,7 +131,8 @@ bool session_wants_backend(struct session *s);
 bool session_reads_client(const struct session *s);
 bool session_reads_backend(const struct session *s);
 /* What it has sent, or begun to send, isn't settled yet: a switchover waits for it. What is blocked in Redis
- * isn't in flight, nor (once the pause is SESSION_STILL) what the client would have to go on with. */
+ * isn't in flight, nor (once the pause is SESSION_STILL) what the client would have to go on with, nor WAIT.
+ */
 bool session_is_in_flight(struct session *s);
 /* A reply is due now: a master that works would give it soon. */
 bool session_awaits_reply(struct session *s);

@@ -17,7 +17,7 @@ bool session_awaits_reply(struct session *s)
     if (!s->work || s->link == SESSION_DETACHED)
         return false;
     const struct pipeline_entry *e = pipeline_next_reply(&s->work->pipe);
-    return s->work->prologue_left > 0 || (e && !(e->flags & PIPELINE_BLOCKING));
+    return s->work->prologue_left > 0 || (e && !(e->flags & PIPELINE_BLOCKING) && e->kind != REQUEST_WAIT);
 }
 
 bool session_is_in_flight(struct session *s)
@@ -32,8 +32,9 @@ bool session_is_in_flight(struct session *s)
         return false;
     struct pipeline *p = &s->work->pipe;
     const struct pipeline_entry *due = pipeline_next_reply(p);
+    /* What was sent behind a blocked one waits in Redis. */
     if (due)
-        return !(due->flags & PIPELINE_BLOCKING); /* what was sent behind a blocked one waits in Redis */
+        return !(due->flags & PIPELINE_BLOCKING) && (finishing || due->kind != REQUEST_WAIT);
     for (uint64_t seq = p->unsent; seq < p->judged; seq++) {
         const struct pipeline_entry *e = pipeline_at(p, seq);
         if (e->state == PIPELINE_READY && (finishing || (e->flags & PIPELINE_COMPLETE)))

@@ -85,6 +85,30 @@ static void test_a_large_request_is_waited_for_in_the_first_half(void **state)
     bench_free(&b);
 }
 
+/* WAIT may have to wait for replicas that never come. */
+static void test_wait_is_waited_for_in_the_first_half(void **state)
+{
+    struct session_bench b;
+
+    (void)state;
+    bench_init(&b);
+    client_says(&b, "WAIT 9 0\r\n");
+    (void)to_server(&b);
+    assert_false(session_awaits_reply(&b.session));
+    pause_(&b, SESSION_FINISHING);
+    assert_true(session_is_in_flight(&b.session));
+    pause_(&b, SESSION_STILL);
+    assert_false(session_is_in_flight(&b.session));
+    pause_(&b, SESSION_FLOWS);
+    server_says(&b, ":1\r\n");
+    client_says(&b, "MULTI\r\nWAIT 9 0\r\nEXEC\r\n"); /* it doesn't wait here */
+    (void)to_server(&b);
+    server_says(&b, "+OK\r\n");
+    pause_(&b, SESSION_STILL);
+    assert_true(session_is_in_flight(&b.session));
+    bench_free(&b);
+}
+
 static void test_an_open_transaction_may_end_in_the_first_half(void **state)
 {
     struct session_bench b;
@@ -278,6 +302,7 @@ int main(void)
         cmocka_unit_test(test_new_requests_wait_and_old_replies_flow),
         cmocka_unit_test(test_what_was_begun_is_written_to_its_end),
         cmocka_unit_test(test_a_large_request_is_waited_for_in_the_first_half),
+        cmocka_unit_test(test_wait_is_waited_for_in_the_first_half),
         cmocka_unit_test(test_an_open_transaction_may_end_in_the_first_half),
         cmocka_unit_test(test_a_transaction_that_waits_too_long_is_aborted_as_a_whole),
         cmocka_unit_test(test_waiting_is_bounded),

@@ -31,6 +31,10 @@ static void backend_on_connecting(struct backend *b)
         err = errno;
     if (err == 0) {
         b->connected = true;
+        /* Routes first: when a new one comes in the same turn as a reply of the old master, which may have
+         * been stopped meanwhile, the reply isn't believed any more. */
+        net_watch(b->ev, &b->io, 0);
+        ev_set_priority(&b->io, -1);
         net_watch(b->ev, &b->io, EV_READ);
     } else {
         net_watch(b->ev, &b->io, 0);

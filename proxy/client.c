@@ -64,6 +64,7 @@ int client_open(struct instance *instance, int fd)
     list_init(&c->dirty);
     list_init(&c->queue);
     list_init(&c->timed);
+    list_init(&c->awaiting);
     list_init(&c->node);
     list_push_back(&instance->clients, &c->node);
     session_init(&c->session, &instance->env, client_now_ms(c));
@@ -101,6 +102,8 @@ void client_close(struct client *c, const char *reason)
     list_remove(&c->dirty);
     list_remove(&c->queue);
     list_remove(&c->timed);
+    list_remove(&c->awaiting);
+    switchover_forget(c);
     i->shard->n_clients--;
     session_count(&i->counts.clients, (uint64_t)-1);
     free(c);
@@ -113,7 +116,21 @@ void client_detach(struct client *c)
 {
     client_close_backend(c);
     session_detached(&c->session, client_now_ms(c));
+    c->session.actions &= (uint8_t)~SESSION_DOUBT; /* it was about the connection that is gone */
     client_touch(c);
+}
+
+void client_read_out(struct client *c)
+{
+    enum { READS_MAX = 64 };
+    struct shard *shard = c->instance->shard;
+    ssize_t n = 1;
+
+    for (int i = 0; i < READS_MAX && n > 0 && c->backend && backend_is_connected(c->backend); i++) {
+        n = backend_read(c->backend, shard->buffer, SHARD_BUFFER);
+        if (n > 0)
+            session_take_reply(&c->session, client_now_ms(c), shard->buffer, (size_t)n);
+    }
 }
 
 static void client_lose_backend(struct client *c, const char *what, int err)
@@ -138,6 +155,7 @@ static void client_on_reply(struct client *c)
         client_lose_backend(c, "lost", 0);
         return;
     }
+    silence_heard(c);
     session_take_reply(&c->session, client_now_ms(c), shard->buffer, (size_t)n);
     if (!(c->session.actions & (SESSION_DOUBT | SESSION_CLOSE)) && c->session.link == SESSION_READY)
         instance_trust(c->instance);
@@ -281,4 +299,6 @@ void client_settle(struct client *c)
         return;
     }
     client_wait(c);
+    silence_look(c);
+    switchover_look(c);
 }

@@ -17,9 +17,11 @@ struct client {
     struct instance *instance;
     struct backend *backend; /* NULL: none */
     struct list node;        /* of instance->clients */
-    struct list dirty, queue, timed;
+    struct list dirty, queue, timed, awaiting;
+    int64_t heard_us; /* silence.h: from its backend, or since when a reply is due */
     uint32_t id;
-    bool blocked; /* the backend's socket is full */
+    bool blocked;   /* the backend's socket is full */
+    bool in_flight; /* switchover.h */
     struct session session;
 };
 
@@ -30,6 +32,8 @@ void client_close(struct client *c, const char *reason);
 bool client_connect(struct client *c);
 /* The route leads elsewhere: in-flight requests are resolved, the connection is reset. */
 void client_detach(struct client *c);
+/* Before that, and only when the master was left in order: takes what it has sent already. */
+void client_read_out(struct client *c);
 /* Its deadline may have passed. */
 void client_tick(struct client *c, int64_t now_us);
 /* Something happened to it: settled at the end of the turn. */

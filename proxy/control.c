@@ -70,10 +70,27 @@ static void control_drop(struct control *c, const struct route_action *a)
     log_info("event=route.drop instance=%s row=%d say=\"%s\"", a->name, (int)a->row, route_row_text(a->row));
 }
 
+static void control_pause(struct control *c, const struct route_action *a)
+{
+    const char *name = a->entry->route.name;
+
+    for (int i = 0; i < c->n_workers; i++)
+        worker_pause(c->workers[i], name, a->epoch, a->number, a->limit_ms);
+    log_info("event=switchover.pause instance=%s epoch=%" PRIu64 " limit_ms=%u row=%d say=\"%s\"", name,
+             a->epoch, a->limit_ms, (int)a->row, route_row_text(a->row));
+}
+
+static enum message_type control_message_of(enum route_action_type type)
+{
+    if (type == ROUTE_ACTION_HELD)
+        return MESSAGE_HELD;
+    return type == ROUTE_ACTION_ACK ? MESSAGE_ACK : MESSAGE_HINT;
+}
+
 static void control_tell(struct control *c, const struct route_action *a)
 {
     const struct route *r = &a->entry->route;
-    struct message m = {.type = a->type == ROUTE_ACTION_ACK ? MESSAGE_ACK : MESSAGE_HINT,
+    struct message m = {.type = control_message_of(a->type),
                         .term = c->book.term,
                         .epoch = r->epoch,
                         .master = r->master,
@@ -82,6 +99,9 @@ static void control_tell(struct control *c, const struct route_action *a)
     snprintf(m.id, sizeof(m.id), "%s", c->config.id);
     memcpy(m.instance, r->name, sizeof(m.instance));
     subscriber_send(c->subscriber, &m);
+    if (a->type == ROUTE_ACTION_HELD)
+        log_info("event=switchover.held instance=%s epoch=%" PRIu64 " row=%d say=\"%s\"", r->name, r->epoch,
+                 (int)a->row, route_row_text(a->row));
     if (a->type == ROUTE_ACTION_HINT) {
         char master[TOPOLOGY_ADDRESS_MAX + 1];
         /* One line for a doubt; the reminders of one that lasts would only repeat it. */
@@ -109,6 +129,9 @@ static bool control_act(struct control *c, const struct route_action *a)
     case ROUTE_ACTION_APPLY:
         control_apply(c, a);
         break;
+    case ROUTE_ACTION_PAUSE:
+        control_pause(c, a);
+        break;
     case ROUTE_ACTION_DROP:
         control_drop(c, a);
         break;
@@ -127,6 +150,7 @@ static bool control_act(struct control *c, const struct route_action *a)
         break;
     case ROUTE_ACTION_HINT:
     case ROUTE_ACTION_ACK:
+    case ROUTE_ACTION_HELD:
         control_tell(c, a);
         break;
     }
@@ -274,6 +298,19 @@ static void control_on_switched(void *ctx, const char *instance, uint64_t epoch,
                      .type = ROUTE_EVENT_SWITCHED, .name = instance, .epoch = epoch, .took_us = took_us});
 }
 
+static void control_on_held(void *ctx, const char *instance, uint64_t epoch, uint64_t number)
+{
+    control_step(ctx, (struct route_event){
+                          .type = ROUTE_EVENT_HELD, .name = instance, .epoch = epoch, .number = number});
+}
+
+static void control_on_silent(void *ctx, const char *instance, uint64_t epoch,
+                              const struct topology_address *master)
+{
+    control_step(ctx, (struct route_event){
+                          .type = ROUTE_EVENT_SILENT, .name = instance, .epoch = epoch, .master = master});
+}
+
 static void control_on_listen_failed(void *ctx, const char *instance, uint16_t port, int err)
 {
     struct control *c = ctx;
@@ -293,6 +330,8 @@ static int control_start_workers(struct control *c)
                                    .on_broken = control_on_broken,
                                    .on_switched = control_on_switched,
                                    .on_listen_failed = control_on_listen_failed,
+                                   .on_held = control_on_held,
+                                   .on_silent = control_on_silent,
                                    .ctx = c};
     assert(c->config.threads >= 1 && c->config.threads <= CONTROL_THREADS_MAX);
     for (; c->n_workers < c->config.threads; c->n_workers++) {

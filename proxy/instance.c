@@ -40,8 +40,9 @@ void shard_settle(struct shard *shard)
 
 static bool instance_may_connect(const struct instance *i, int64_t now_us)
 {
-    return !i->doubt && i->route.state == ROUTE_SERVING && topology_address_is_set(&i->route.master) &&
-           i->connecting < INSTANCE_CONNECTING_MAX && now_us >= i->retry_us;
+    return !i->doubt && i->env.pause == SESSION_FLOWS && i->route.state == ROUTE_SERVING &&
+           topology_address_is_set(&i->route.master) && i->connecting < INSTANCE_CONNECTING_MAX &&
+           now_us >= i->retry_us;
 }
 
 static void instance_arm(struct instance *i)
@@ -196,6 +197,8 @@ void instance_open(struct instance *i, struct shard *shard, const struct route *
     list_init(&i->timed);
     ev_timer_init(&i->timer, instance_on_timer, 0., 0.);
     i->timer.data = i;
+    switchover_init(i);
+    silence_init(i);
     instance_set_route(i, route);
     instance_listen(i);
 }
@@ -214,16 +217,32 @@ static void instance_confirmed(struct instance *i)
     i->retry_us = loop_now_us(i->shard->loop) + wait_us;
 }
 
+void instance_resume(struct instance *i)
+{
+    list_for_each(node, &i->clients)
+    {
+        struct client *c = list_entry(node, struct client, node);
+        if (!c->session.work)
+            continue;
+        session_route_changed(&c->session, shard_now_ms(i->shard));
+        client_touch(c);
+    }
+    instance_pump(i);
+}
+
 static void instance_switch(struct instance *i)
 {
     i->failures = 0;
     i->retry_us = 0;
+    i->env.planned = i->planned && i->route.state == ROUTE_SERVING;
     scripts_doubt(&i->env.scripts);
     list_for_each(node, &i->clients)
     {
         struct client *c = list_entry(node, struct client, node);
         bool elsewhere = c->backend && i->route.state == ROUTE_SERVING &&
                          !topology_address_equal(backend_address(c->backend), &i->route.master);
+        if (elsewhere && i->env.planned)
+            client_read_out(c);
         if (elsewhere)
             client_detach(c);
         else if (c->session.work)
@@ -231,6 +250,8 @@ static void instance_switch(struct instance *i)
         if (elsewhere || c->session.work)
             client_touch(c);
     }
+    if (i->route.state == ROUTE_SERVING)
+        i->planned = i->env.planned = false;
 }
 
 void instance_apply(struct instance *i, const struct route *route, int64_t posted_us)
@@ -240,8 +261,10 @@ void instance_apply(struct instance *i, const struct route *route, int64_t poste
     bool changed = route->epoch != i->route.epoch || route->state != i->route.state ||
                    !topology_address_equal(&route->master, &i->route.master);
     bool confirmed = !changed && route->revision == i->route.revision;
-    bool moved = route->port != i->route.port;
+    bool moved = route->port != i->route.port, paused = i->env.pause != SESSION_FLOWS;
 
+    if (switchover_end(i))
+        i->planned = route->epoch > i->route.epoch;
     instance_set_route(i, route);
     if (moved)
         instance_listen(i);
@@ -249,6 +272,8 @@ void instance_apply(struct instance *i, const struct route *route, int64_t poste
         instance_confirmed(i);
     else
         instance_switch(i);
+    if (confirmed && paused)
+        instance_resume(i);
     ev_timer_stop(i->shard->ev, &i->timer);
     shard_settle(i->shard);
     instance_pump(i);
@@ -290,8 +315,10 @@ void instance_hang_up(struct instance *i)
 void instance_free(struct instance *i)
 {
     listener_close(i->listener);
+    (void)switchover_end(i);
     instance_hang_up(i);
     ev_timer_stop(i->shard->ev, &i->timer);
+    silence_stop(i);
     scripts_clear(&i->env.scripts);
     list_remove(&i->node);
     free(i);

@@ -10,6 +10,8 @@
 
 #include "common/core/list.h"
 #include "proxy/core/session.h"
+#include "proxy/silence.h"
+#include "proxy/switchover.h"
 
 #include <ev.h>
 
@@ -42,6 +44,8 @@ struct shard {
     void (*on_broken)(struct shard *shard, const struct route *route);
     void (*on_switched)(struct shard *shard, const struct route *route, int64_t took_us);
     void (*on_listen_failed)(struct shard *shard, const struct route *route, int err);
+    void (*on_held)(struct shard *shard, const struct route *route, uint64_t number);
+    void (*on_silent)(struct shard *shard, const struct route *route);
 };
 
 struct instance {
@@ -58,6 +62,9 @@ struct instance {
     int64_t retry_us;  /* no connection before; 0: now */
     uint64_t switched; /* newest epoch that on_switched() was called for */
     bool doubt;
+    bool planned; /* a switchover was prepared, and the epoch is past the one that it was to end */
+    struct switchover switchover;
+    struct silence silence;
 };
 
 /* Any thread; NULL when out of memory. Its counts may be read by that thread until the instance is freed. */
@@ -65,6 +72,8 @@ struct instance *instance_new(void);
 void instance_open(struct instance *i, struct shard *shard, const struct route *route);
 /* posted_us: when the control thread handed the route over. Older routes are ignored. */
 void instance_apply(struct instance *i, const struct route *route, int64_t posted_us);
+/* Requests that were kept back are sent again, as far as the route allows. */
+void instance_resume(struct instance *i);
 /* The instance is gone: pending requests are answered with -MRNOROUTE, its clients closed; frees. */
 void instance_drop(struct instance *i);
 void instance_drain(struct instance *i);

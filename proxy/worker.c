@@ -12,7 +12,9 @@
 #include "proxy/instance.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,18 +50,26 @@ struct worker {
     bool drained;
 };
 
-enum order_type { ORDER_APPLY, ORDER_DROP, ORDER_DRAIN, ORDER_STOP };
+enum order_type { ORDER_APPLY, ORDER_PAUSE, ORDER_DROP, ORDER_DRAIN, ORDER_STOP };
 
 struct order {
     struct worker *worker;
     enum order_type type;
-    struct route route;        /* DROP: only its name */
+    struct route route;        /* DROP: only its name; PAUSE: and epoch */
     struct instance *instance; /* APPLY of a new one */
     int64_t posted_us;
     int limit_ms;
+    uint64_t number; /* PAUSE */
 };
 
-enum mail_type { MAIL_BROKEN, MAIL_SWITCHED, MAIL_LISTEN_FAILED, MAIL_DRAINED };
+enum mail_type {
+    MAIL_BROKEN,
+    MAIL_SWITCHED,
+    MAIL_LISTEN_FAILED,
+    MAIL_DRAINED,
+    MAIL_HELD,
+    MAIL_SILENT,
+};
 
 struct mail {
     struct worker_gate *gate;
@@ -68,6 +78,7 @@ struct mail {
     uint64_t epoch;
     struct topology_address master;
     int64_t took_us;
+    uint64_t number;
     uint16_t port;
     int err;
 };
@@ -101,6 +112,12 @@ static void worker_deliver(const struct worker *w, const struct mail *m)
         break;
     case MAIL_DRAINED:
         w->on_drained(w->drained_ctx);
+        break;
+    case MAIL_HELD:
+        c->on_held(c->ctx, m->name, m->epoch, m->number);
+        break;
+    case MAIL_SILENT:
+        c->on_silent(c->ctx, m->name, m->epoch, &m->master);
         break;
     }
 }
@@ -165,6 +182,19 @@ static void worker_on_listen_failed(struct shard *shard, const struct route *rou
     worker_post(worker_of(shard), m);
 }
 
+static void worker_on_held(struct shard *shard, const struct route *route, uint64_t number)
+{
+    struct mail m = worker_mail(MAIL_HELD, route);
+
+    m.number = number;
+    worker_post(worker_of(shard), m);
+}
+
+static void worker_on_silent(struct shard *shard, const struct route *route)
+{
+    worker_post(worker_of(shard), worker_mail(MAIL_SILENT, route));
+}
+
 /* ---- the worker thread ------------------------------------------------------------------------------------
  */
 
@@ -224,6 +254,11 @@ static void worker_on_order(void *ctx)
     switch (o->type) {
     case ORDER_APPLY:
         worker_order_apply(w, o);
+        break;
+    case ORDER_PAUSE:
+        i = worker_find(w, o->route.name);
+        if (i)
+            switchover_begin(i, o->route.epoch, o->number, (uint32_t)o->limit_ms, o->posted_us);
         break;
     case ORDER_DROP:
         i = worker_find(w, o->route.name);
@@ -302,6 +337,8 @@ static int worker_prepare(struct worker *w)
     w->shard.on_broken = worker_on_broken;
     w->shard.on_switched = worker_on_switched;
     w->shard.on_listen_failed = worker_on_listen_failed;
+    w->shard.on_held = worker_on_held;
+    w->shard.on_silent = worker_on_silent;
     ev_timer_init(&w->drain_timer, worker_on_drain_timer, 0., 0.);
     w->drain_timer.data = w;
     ev_prepare_init(&w->prepare, worker_on_prepare);
@@ -316,6 +353,7 @@ int worker_start(struct worker **out, const struct worker_config *config)
     int err = ERR_NOMEM;
 
     assert(config->control && config->on_broken && config->on_switched && config->on_listen_failed);
+    assert(config->on_held && config->on_silent);
     if (!w)
         return ERR_NOMEM;
     for (int b = 0; b < WORKER_BUCKETS; b++) {
@@ -385,6 +423,17 @@ void worker_apply(struct worker *w, const struct route *r)
 fail:
     free(e);
     free(o.instance);
+}
+
+void worker_pause(struct worker *w, const char *instance, uint64_t epoch, uint64_t number, uint32_t limit_ms)
+{
+    struct order o = {
+        .type = ORDER_PAUSE, .posted_us = loop_clock_us(), .limit_ms = (int)limit_ms, .number = number};
+
+    assert(number > 0 && limit_ms > 0 && limit_ms <= INT_MAX);
+    (void)snprintf(o.route.name, sizeof(o.route.name), "%s", instance);
+    o.route.epoch = epoch;
+    (void)worker_order(w, &o);
 }
 
 static void worker_add_stats(const struct instance_counts *c, struct worker_stats *out)

@@ -2,7 +2,7 @@
  *
  *   control thread (main loop)                         worker threads
  *   subscriber, routes ── worker_apply/worker_drop ──► listener ─ client ─ session ─ backend ──► Redis
- *                      ◄── on_broken / on_switched ───
+ *                      ◄── on_broken, on_switched, … ──
  *
  * Calls come from the control thread and return at once; callbacks run on the control thread's loop. */
 #ifndef MR_PROXY_WORKER_H
@@ -34,6 +34,11 @@ struct worker_config {
     void (*on_broken)(void *ctx, const char *instance, uint64_t epoch, const struct topology_address *master);
     /* All of this worker's connections of the instance follow `epoch` now. took_us: since worker_apply(). */
     void (*on_switched)(void *ctx, const char *instance, uint64_t epoch, int64_t took_us);
+    /* Nothing of the instance is in flight in this worker, and nothing is sent until the next worker_apply()
+     * or the limit: once for each worker_pause() that counted, its number repeated. */
+    void (*on_held)(void *ctx, const char *instance, uint64_t epoch, uint64_t number);
+    /* The route's master is connected, but a reply has been due for half a second. At most once a second. */
+    void (*on_silent)(void *ctx, const char *instance, uint64_t epoch, const struct topology_address *master);
     /* The port can't be listened on (err: errno). Retried with back-off by the worker. */
     void (*on_listen_failed)(void *ctx, const char *instance, uint16_t port, int err);
     void *ctx;
@@ -43,6 +48,10 @@ int worker_start(struct worker **out, const struct worker_config *config) MR_MUS
 /* New, changed or confirmed route (copied). A route equal to the current one confirms it: a worker in doubt
  * may connect again. Opens the listener of a new instance. An older epoch or revision is ignored. */
 void worker_apply(struct worker *w, const struct route *r);
+/* A planned switchover of the instance is being prepared, if that is the epoch it serves from: nothing new is
+ * sent to the master until the next worker_apply() of the instance, or for limit_ms (> 0) at most. number:
+ * > 0, another one each time. */
+void worker_pause(struct worker *w, const char *instance, uint64_t epoch, uint64_t number, uint32_t limit_ms);
 /* The instance is gone: its listener closes, its clients get -MRNOROUTE for what is pending and are closed.
  */
 void worker_drop(struct worker *w, const char *instance);

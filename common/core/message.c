@@ -16,6 +16,7 @@ enum message_field {
     HAS_MASTER = 1 << 5,
     HAS_ROUTE = 1 << 6, /* replicas, durability, acks, hold_ms */
     HAS_TOOK = 1 << 7,
+    HAS_LIMIT = 1 << 8,
 };
 
 static const struct {
@@ -23,11 +24,12 @@ static const struct {
     unsigned fields;
 } message_types[] = {
     [MESSAGE_ROUTE] = {"route", HAS_INSTANCE | HAS_PORT | HAS_EPOCH | HAS_REVISION | HAS_MASTER | HAS_ROUTE},
-    [MESSAGE_HOLD] = {"hold", HAS_INSTANCE | HAS_PORT | HAS_EPOCH | HAS_REVISION},
+    [MESSAGE_HOLD] = {"hold", HAS_INSTANCE | HAS_PORT | HAS_EPOCH | HAS_REVISION | HAS_LIMIT},
     [MESSAGE_DROP] = {"drop", HAS_INSTANCE | HAS_PORT | HAS_REVISION},
     [MESSAGE_BEAT] = {"beat", HAS_ID | HAS_REVISION},
     [MESSAGE_ACK] = {"ack", HAS_ID | HAS_INSTANCE | HAS_EPOCH | HAS_TOOK},
     [MESSAGE_HINT] = {"hint", HAS_ID | HAS_INSTANCE | HAS_EPOCH | HAS_MASTER},
+    [MESSAGE_HELD] = {"held", HAS_ID | HAS_INSTANCE | HAS_EPOCH},
 };
 enum { MESSAGE_TYPES = sizeof message_types / sizeof message_types[0] };
 
@@ -81,6 +83,8 @@ ssize_t message_encode(const struct message *m, char *text, size_t size)
         message_write_route(&w, root, m);
     if (fields & HAS_TOOK)
         json_write_int(&w, root, "took_us", m->took_us);
+    if ((fields & HAS_LIMIT) && m->limit_ms > 0)
+        json_write_int(&w, root, "limit_ms", m->limit_ms);
     return json_write_finish(&w, root, text, size);
 }
 
@@ -145,6 +149,8 @@ static void message_read_fields(struct json_read *r, const json_t *root, struct 
         message_read_route(r, root, out);
     if (fields & HAS_TOOK)
         json_read_int(r, root, "took_us", JSON_READ_REQUIRED, 0, INT64_MAX, &out->took_us);
+    if (fields & HAS_LIMIT)
+        json_read_u32(r, root, "limit_ms", JSON_READ_OPTIONAL, &out->limit_ms);
 }
 
 int message_decode(const char *text, size_t len, struct message *out)

@@ -1,5 +1,6 @@
 #include "proxy/core/hold.h"
 
+#include "proxy/core/blocked.h"
 #include "proxy/core/session_internal.h"
 
 #include <assert.h>
@@ -202,11 +203,55 @@ static bool hold_resolve_multi(struct session *s, uint64_t *seq, uint32_t now_ms
     return true;
 }
 
+bool hold_may_reissue(struct session *s)
+{
+    struct pipeline *p = &s->work->pipe;
+    const struct pipeline_entry *due = pipeline_next_reply(p);
+
+    if (!due || !(due->flags & PIPELINE_BLOCKING))
+        return false;
+    for (uint64_t seq = p->reply; seq < p->unsent; seq++)
+        if (!pipeline_bytes(p, pipeline_at(p, seq)))
+            return false;
+    return !pipeline_is_partly_written(p) || pipeline_at(p, p->unsent)->start >= buf_start(&p->log);
+}
+
+/* How long it has been blocked counts. */
+static int hold_shorten(struct pipeline *p, uint64_t seq, uint32_t now_ms)
+{
+    const struct pipeline_entry *e = pipeline_at(p, seq);
+    struct buf rest = {0};
+    int err = blocked_shorten(pipeline_bytes(p, e), e->len, now_ms - e->since_ms, &rest);
+
+    if (!err && buf_len(&rest) > 0)
+        err = pipeline_replace(p, seq, buf_at(&rest, buf_start(&rest)), buf_len(&rest));
+    buf_free(&rest);
+    return err;
+}
+
+void hold_reissue(struct session *s, uint32_t now_ms)
+{
+    struct pipeline *p = &s->work->pipe;
+    uint64_t blocked = p->reply;
+    uint32_t since_ms = pipeline_at(p, blocked)->since_ms;
+
+    assert(hold_may_reissue(s));
+    for (uint64_t seq = blocked; seq < p->unsent; seq++)
+        if (pipeline_at(p, seq)->state == PIPELINE_SENT)
+            hold_repeat(s, pipeline_at(p, seq), now_ms);
+    pipeline_at(p, blocked)->since_ms = since_ms;
+    if (hold_shorten(p, blocked, now_ms))
+        session_fail(s, "out of memory");
+    pipeline_at(p, blocked)->since_ms = now_ms;
+}
+
 void hold_resolve(struct session *s, uint32_t now_ms)
 {
     struct pipeline *p = &s->work->pipe;
     bool open = s->multi, answered = open, watched = s->watched;
 
+    if (s->env->planned && hold_may_reissue(s))
+        hold_reissue(s, now_ms);
     for (uint64_t seq = p->head; seq < p->unsent; seq++) {
         struct pipeline_entry *e = pipeline_at(p, seq);
         if (e->state != PIPELINE_SENT)

@@ -3,7 +3,9 @@
  * When a connection is lost, in the order of the requests:
  *   not (entirely) written       waits for the next master; a STREAMED one that was begun is cut off
  *   written, repeatable (reads)  waits and is sent again
- *   written, may block           -UNBLOCKED, as Redis ends blocked clients at a demotion
+ *   written, may block           -UNBLOCKED, as Redis ends blocked clients at a demotion; but when it has
+ *                                taken nothing for certain (a planned switchover, or the server itself said
+ *                                -UNBLOCKED) it is sent again with what is left of its time
  *   written, anything else       -MRUNKNOWN
  *   MULTI … without its EXEC     nothing was executed: sent again if MULTI itself is unanswered; otherwise
  *                                the rest is answered +QUEUED here and its EXEC -EXECABORT
@@ -54,6 +56,11 @@ enum { HOLD_TEXT_MAX = 512 };
 enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e);
 /* The connection is lost: settles everything that was sent, and rewinds the pipeline. */
 void hold_resolve(struct session *s, uint32_t now_ms);
+/* The reply due is that of a blocked command, and it and all that was sent behind it can be sent again. */
+bool hold_may_reissue(struct session *s);
+/* That command has taken nothing, so nothing behind it was executed either: all wait for the next master. The
+ * connection must be given up next. */
+void hold_reissue(struct session *s, uint32_t now_ms);
 /* Replies that came behind a refused request were swallowed: their requests have had none. */
 void hold_forget_drained(struct session *s);
 /* Settles the unsent requests that have waited for hold_ms. */

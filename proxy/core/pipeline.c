@@ -228,6 +228,30 @@ void pipeline_answer_locally(struct pipeline *p, struct pipeline_entry *e, uint8
     e->answer = answer;
 }
 
+int pipeline_replace(struct pipeline *p, uint64_t seq, const char *data, size_t len)
+{
+    struct pipeline_entry *e = pipeline_at(p, seq);
+    uint64_t end = e->start + e->len, grown = len - e->len; /* may be "negative": both only wrap */
+    struct buf behind = {0};
+    int err = 0;
+
+    assert(e->state == PIPELINE_HELD && pipeline_bytes(p, e));
+    if (end < buf_end(&p->log))
+        err = buf_append(&behind, buf_at(&p->log, end), (size_t)(buf_end(&p->log) - end));
+    buf_cut(&p->log, e->start);
+    if (!err)
+        err = buf_append(&p->log, data, len);
+    if (!err && buf_len(&behind) > 0)
+        err = buf_append(&p->log, buf_at(&behind, buf_start(&behind)), buf_len(&behind));
+    buf_free(&behind);
+    e->len = len;
+    if (p->cursor >= end)
+        p->cursor += grown;
+    for (uint64_t i = seq + 1; i < p->tail; i++)
+        pipeline_at(p, i)->start += grown;
+    return err;
+}
+
 void pipeline_rewind(struct pipeline *p, uint32_t now_ms)
 {
     assert(p->in_flight == 0);

@@ -100,6 +100,9 @@ struct pipeline_entry *pipeline_next_reply(struct pipeline *p);
 /* A SENT entry changes: it is HELD again (to be sent again after pipeline_rewind()), or LOCAL. */
 void pipeline_hold_again(struct pipeline *p, struct pipeline_entry *e, uint32_t now_ms);
 void pipeline_answer_locally(struct pipeline *p, struct pipeline_entry *e, uint8_t answer);
+/* Other bytes for entry seq, which is HELD and complete, whose bytes are kept, and which is sent again after
+ * pipeline_rewind(). ERR_NOMEM: its bytes, and those behind, are lost. */
+int pipeline_replace(struct pipeline *p, uint64_t seq, const char *data, size_t len) MR_MUST_CHECK;
 /* Nothing is SENT: sending starts again at the oldest HELD or READY entry. A partly written small one starts
  * over; the caller has settled a partly written STREAMED one before. */
 void pipeline_rewind(struct pipeline *p, uint32_t now_ms);

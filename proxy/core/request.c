@@ -41,6 +41,7 @@ static const struct request_word request_words[] = {
     {"SYNC", REQUEST_REPLICATION},
     {"UNSUBSCRIBE", REQUEST_UNSUBSCRIBE},
     {"UNWATCH", REQUEST_UNWATCH},
+    {"WAIT", REQUEST_WAIT},
     {"WATCH", REQUEST_WATCH},
 };
 

@@ -36,6 +36,7 @@ enum request_kind {
     REQUEST_EVALSHA,
     REQUEST_SCRIPT_LOAD,
     REQUEST_SCRIPT_FLUSH,
+    REQUEST_WAIT,        /* takes as long as replicas take, perhaps for ever */
     REQUEST_REPLICATION, /* SYNC, PSYNC: turn the connection into something that isn't requests and replies */
     REQUEST_HTTP,        /* POST, Host: a browser was tricked into talking to us; Redis hangs up too */
 };

@@ -1,8 +1,9 @@
 /*   MESSAGE ─► stream rules (term, seq) ─► book_use ─┐
  *   RECORD, CACHED ──────────────────────────────────┴─► route rules (revision, epoch) ─► APPLY, DROP
  *   BROKEN ─► doubt ─► HINT … leader's confirmation or our own after a back-off ─► APPLY
+ *   HOLD with a limit ─► PAUSE … HELD by every worker ─► HELD; the next route, or the limit ─► APPLY
  *   everything that may have been missed ─► want_read ─► READ (spaced, once ZooKeeper is there) */
-#include "proxy/core/route_book.h"
+#include "proxy/core/route_book_internal.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -23,7 +24,8 @@ const char *route_row_text(enum route_row row)
 
 const char *route_action_name(enum route_action_type t)
 {
-    static const char *const names[] = {"apply", "drop", "read", "reconnect", "follow", "hint", "ack"};
+    static const char *const names[] = {"apply",  "pause", "drop", "read", "reconnect",
+                                        "follow", "hint",  "ack",  "held"};
     assert((size_t)t < sizeof(names) / sizeof(names[0]));
     return names[t];
 }
@@ -34,6 +36,7 @@ void route_book_init(struct route_book *b, uint32_t n_workers, int64_t now_us)
     memset(b, 0, sizeof(*b));
     route_table_init(&b->table);
     list_init(&b->doubts);
+    list_init(&b->pauses);
     b->n_workers = n_workers;
     b->heard_us = now_us;
     b->reconnect_step_us = ROUTE_SILENCE_US;
@@ -51,7 +54,7 @@ void route_book_free(struct route_book *b)
 
 /* ---- actions ------------------------------------------------------------------------------------------- */
 
-static struct route_action *book_act(struct route_book *b, enum route_action_type type, enum route_row row)
+struct route_action *book_act(struct route_book *b, enum route_action_type type, enum route_row row)
 {
     static struct route_action lost; /* never read: the step says ERR_NOMEM */
 
@@ -72,13 +75,14 @@ static struct route_action *book_act(struct route_book *b, enum route_action_typ
     return a;
 }
 
-static void book_apply(struct route_book *b, struct route_entry *e, enum route_row row, bool changed)
+void book_apply(struct route_book *b, struct route_entry *e, enum route_row row, bool changed)
 {
     struct route_action *a = book_act(b, ROUTE_ACTION_APPLY, row);
 
     a->entry = e;
     a->changed = changed;
     list_remove(&e->doubt);
+    list_remove(&e->pausing);
     if (changed)
         e->tries = 0;
 }
@@ -197,10 +201,39 @@ static enum route_row book_drop_message(struct route_book *b, const struct messa
     return ROUTE_ROW_DROPPED;
 }
 
-static void book_use_message(struct route_book *b, const struct message *m)
+/* A planned switchover. The present route stays; whatever is heard of the instance next ends the pause. */
+static enum route_row book_pause(struct route_book *b, const struct message *m, int64_t now_us)
+{
+    struct route_entry *e = route_table_find(&b->table, m->instance);
+
+    if (!e || e->route.state != ROUTE_SERVING || m->epoch != e->route.epoch ||
+        m->revision < e->route.revision)
+        return ROUTE_ROW_PAUSE_OTHER;
+    /* Reading again what the message was about is no news. */
+    e->route.revision = m->revision;
+    e->read = b->read;
+    e->pause = ++b->n_pauses;
+    e->n_held = 0;
+    struct route_action *a = book_act(b, ROUTE_ACTION_PAUSE, ROUTE_ROW_PAUSE);
+    a->entry = e;
+    a->epoch = m->epoch;
+    a->number = e->pause;
+    a->limit_ms = m->limit_ms < ROUTE_PAUSE_MAX_MS ? m->limit_ms : ROUTE_PAUSE_MAX_MS;
+    e->pause_until_us = now_us + (int64_t)a->limit_ms * 1000;
+    list_remove(&e->pausing);
+    list_push_back(&b->pauses, &e->pausing);
+    list_remove(&e->doubt); /* confirming by itself would end the pause; what ends it settles the doubt */
+    return ROUTE_ROW_PAUSE;
+}
+
+static void book_use_message(struct route_book *b, const struct message *m, int64_t now_us)
 {
     struct route r;
 
+    if (m->type == MESSAGE_HOLD && m->limit_ms > 0) {
+        b->row = book_pause(b, m, now_us);
+        return;
+    }
     if (m->type == MESSAGE_DROP) {
         book_drop_message(b, m);
     } else if (m->type == MESSAGE_ROUTE || m->type == MESSAGE_HOLD) {
@@ -272,7 +305,7 @@ static void book_heard(struct route_book *b, int64_t now_us)
 static void book_on_message(struct route_book *b, const struct message *m, int64_t now_us)
 {
     assert(m);
-    if (m->type == MESSAGE_ACK || m->type == MESSAGE_HINT)
+    if (m->type > MESSAGE_BEAT) /* proxies' own, and what controllers ask each other */
         return;
     const struct stream_rule *rule = book_stream_rule(b, m);
     b->row = rule->row;
@@ -292,7 +325,7 @@ static void book_on_message(struct route_book *b, const struct message *m, int64
         memcpy(book_act(b, ROUTE_ACTION_FOLLOW, rule->row)->name, m->id, sizeof(b->leader));
     }
     if (rule->use)
-        book_use_message(b, m);
+        book_use_message(b, m, now_us);
 }
 
 /* ---- reading ZooKeeper --------------------------------------------------------------------------------- */
@@ -345,81 +378,13 @@ static void book_on_bad_record(struct route_book *b, const char *name)
         e->read = b->read;
 }
 
-/* ---- doubts -------------------------------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------------------------------------- */
 
-static int64_t back_off(int64_t first_us, int64_t max_us, uint32_t tries)
+int64_t book_back_off(int64_t first_us, int64_t max_us, uint32_t tries)
 {
     int64_t us = tries < 20 ? first_us << tries : max_us;
     return us < max_us ? us : max_us;
 }
-
-static void book_hint(struct route_book *b, struct route_entry *e, enum route_row row)
-{
-    e->hint_us = 0;
-    book_act(b, ROUTE_ACTION_HINT, row)->entry = e;
-}
-
-static void book_on_broken(struct route_book *b, const struct route_event *ev)
-{
-    struct route_entry *e = route_table_find(&b->table, ev->name);
-
-    assert(ev->master);
-    b->row = ROUTE_ROW_DOUBT_KNOWN;
-    if (!e || e->route.state != ROUTE_SERVING || e->route.epoch != ev->epoch ||
-        !topology_address_equal(&e->route.master, ev->master) || !list_empty(&e->doubt))
-        return;
-    if (ev->now_us - e->doubted_us > ROUTE_CALM_US)
-        e->tries = 0;
-    e->doubted_us = ev->now_us;
-    e->confirm_us =
-        ev->now_us + (b->silent ? back_off(ROUTE_CONFIRM_SILENT_US, ROUTE_CONFIRM_SILENT_MAX_US, e->tries)
-                                : back_off(ROUTE_CONFIRM_US, ROUTE_CONFIRM_MAX_US, e->tries));
-    list_push_back(&b->doubts, &e->doubt);
-    b->row = e->tries == 0 ? ROUTE_ROW_DOUBT : ROUTE_ROW_DOUBT_AGAIN;
-    if (e->tries == 0)
-        book_hint(b, e, ROUTE_ROW_DOUBT);
-    else
-        e->hint_us = ev->now_us + back_off(ROUTE_HINT_US, ROUTE_HINT_MAX_US, e->tries - 1);
-    e->tries++;
-}
-
-static void book_settle_doubts(struct route_book *b, int64_t now_us)
-{
-    list_for_each(node, &b->doubts)
-    {
-        struct route_entry *e = list_entry(node, struct route_entry, doubt);
-        if (e->hint_us != 0 && now_us >= e->hint_us)
-            book_hint(b, e, ROUTE_ROW_HINT_DUE);
-        if (now_us >= e->confirm_us)
-            book_apply(b, e, ROUTE_ROW_SELF_CONFIRM, false);
-    }
-}
-
-static void book_on_switched(struct route_book *b, const struct route_event *ev)
-{
-    struct route_entry *e = route_table_find(&b->table, ev->name);
-
-    b->row = ROUTE_ROW_SWITCHING;
-    if (!e || ev->epoch != e->route.epoch || e->acked_epoch == ev->epoch)
-        return;
-    if (e->switched_epoch != ev->epoch) {
-        e->switched_epoch = ev->epoch;
-        e->n_switched = 0;
-        e->took_us = 0;
-    }
-    if (ev->took_us > e->took_us)
-        e->took_us = ev->took_us;
-    if (++e->n_switched < b->n_workers)
-        return;
-    b->row = ROUTE_ROW_SWITCHED;
-    e->acked_epoch = ev->epoch;
-    struct route_action *a = book_act(b, ROUTE_ACTION_ACK, ROUTE_ROW_SWITCHED);
-    a->entry = e;
-    a->epoch = ev->epoch;
-    a->took_us = e->took_us;
-}
-
-/* ---- time ---------------------------------------------------------------------------------------------- */
 
 static void book_check_silence(struct route_book *b, int64_t now_us)
 {
@@ -434,11 +399,21 @@ static void book_check_silence(struct route_book *b, int64_t now_us)
     } else if (now_us >= b->reconnect_us) {
         b->row = ROUTE_ROW_STILL_SILENT;
         book_act(b, ROUTE_ACTION_RECONNECT, ROUTE_ROW_STILL_SILENT);
-        b->reconnect_step_us = back_off(b->reconnect_step_us, ROUTE_RECONNECT_MAX_US, 1);
+        b->reconnect_step_us = book_back_off(b->reconnect_step_us, ROUTE_RECONNECT_MAX_US, 1);
     } else {
         return;
     }
     b->reconnect_us = now_us + b->reconnect_step_us;
+}
+
+static void book_end_pauses(struct route_book *b, int64_t now_us)
+{
+    list_for_each(node, &b->pauses)
+    {
+        struct route_entry *e = list_entry(node, struct route_entry, pausing);
+        if (now_us >= e->pause_until_us)
+            book_apply(b, e, ROUTE_ROW_PAUSE_OVER, false);
+    }
 }
 
 static void book_dispatch(struct route_book *b, const struct route_event *e)
@@ -473,8 +448,14 @@ static void book_dispatch(struct route_book *b, const struct route_event *e)
     case ROUTE_EVENT_BROKEN:
         book_on_broken(b, e);
         break;
+    case ROUTE_EVENT_SILENT:
+        book_on_silent(b, e);
+        break;
     case ROUTE_EVENT_SWITCHED:
         book_on_switched(b, e);
+        break;
+    case ROUTE_EVENT_HELD:
+        book_on_held(b, e);
         break;
     case ROUTE_EVENT_TICK:
         b->row = ROUTE_ROW_READ_DUE;
@@ -490,6 +471,7 @@ int route_book_step(struct route_book *b, const struct route_event *e)
     book_dispatch(b, e);
     book_check_silence(b, e->now_us);
     book_settle_doubts(b, e->now_us);
+    book_end_pauses(b, e->now_us);
     book_read_if_due(b, e->now_us);
     return b->out_of_memory ? ERR_NOMEM : 0;
 }
@@ -512,6 +494,8 @@ int64_t route_book_deadline_us(const struct route_book *b)
         if (e->hint_us != 0)
             at = earlier(at, e->hint_us);
     }
+    list_for_each(node, &b->pauses) at =
+        earlier(at, list_entry(node, const struct route_entry, pausing)->pause_until_us);
     assert(at > 0);
     return at;
 }

@@ -29,6 +29,10 @@
 #define ROUTE_HINT_MAX_US ((int64_t)1000000)
 /* Without a doubt for so long the back-offs begin anew. */
 #define ROUTE_CALM_US ((int64_t)10000000)
+/* Between two hints about a master that is silent. */
+#define ROUTE_SILENT_HINT_US ((int64_t)1000000)
+/* A switchover that asks for more gets that much: requests never wait for ever. */
+#define ROUTE_PAUSE_MAX_MS 60000U
 
 /* clang-format off */
 #define ROUTE_ROW_LIST(X)                                                                          \
@@ -68,11 +72,20 @@
     X(32, DOUBT_KNOWN,  "known already, or about an older route: ignored")                         \
     X(33, SELF_CONFIRM, "nobody answered: the last route is tried again")                          \
     X(34, HINT_DUE,     "the time to ask again has come")                                          \
+    X(35, HINT_SILENT,  "connected, but a reply is overdue: the leader is asked")                  \
+    X(36, SILENT_KNOWN, "asked a moment ago, or about an older route: ignored")                    \
     /* the control plane */                                                                        \
     X(40, SILENCE,      "no beat for a second: reconnect, read with watches armed")                \
     X(41, STILL_SILENT, "still no beat: reconnect")                                                \
     X(42, SWITCHED,     "all workers follow the epoch: acknowledged")                              \
-    X(43, SWITCHING,    "some workers don't follow the epoch yet, or it is acknowledged")
+    X(43, SWITCHING,    "some workers don't follow the epoch yet, or it is acknowledged")          \
+    /* planned switchovers */                                                                      \
+    X(50, PAUSE,        "a switchover is being prepared: send nothing more, let what is in flight end") \
+    X(51, PAUSE_OTHER,  "of an instance or epoch that isn't served now: ignored")                  \
+    X(52, PAUSED,       "nothing is in flight in any worker: the leader is told")                  \
+    X(53, PAUSING,      "something is in flight yet, or it is over already")                       \
+    X(54, PAUSE_OVER,   "no news in time: the route goes on by itself")                            \
+    X(55, PAUSE_BROKEN, "a connection broke meanwhile: news comes soon")
 /* clang-format on */
 
 #define ROUTE_ROW_ENUM(number, name, text) ROUTE_ROW_##name = (number),
@@ -90,7 +103,9 @@ enum route_event_type {
     ROUTE_EVENT_STORE_LOST,  /* ZooKeeper suspended or expired; a re-read under way has failed with it */
     ROUTE_EVENT_STORE_MOVED, /* a watch fired that only a re-read can answer (instances came or went) */
     ROUTE_EVENT_BROKEN,      /* name, epoch, master: a worker doubts */
+    ROUTE_EVENT_SILENT,      /* name, epoch, master: connected, but it doesn't answer a worker */
     ROUTE_EVENT_SWITCHED,    /* name, epoch, took_us: one worker follows the epoch */
+    ROUTE_EVENT_HELD,        /* name, epoch, number: one worker has nothing in flight (ROUTE_ACTION_PAUSE) */
     ROUTE_EVENT_TICK,        /* the deadline has come */
 };
 
@@ -103,17 +118,20 @@ struct route_event {
     uint64_t epoch;
     const struct topology_address *master;
     int64_t took_us;
+    uint64_t number;
     bool of_read; /* RECORD: read after the sync of the re-read under way */
 };
 
 enum route_action_type {
-    ROUTE_ACTION_APPLY,     /* entry's route to every worker; changed: not merely confirmed */
+    ROUTE_ACTION_APPLY,     /* entry's route to every worker, ends its pause; changed: not merely confirmed */
+    ROUTE_ACTION_PAUSE,     /* entry, epoch, number, limit_ms: to every worker */
     ROUTE_ACTION_DROP,      /* name from every worker */
     ROUTE_ACTION_READ,      /* sync, then read every instance; watch: arm watches */
     ROUTE_ACTION_RECONNECT, /* every subscription anew */
     ROUTE_ACTION_FOLLOW,    /* name: id of the leader, hints and acks go to it */
     ROUTE_ACTION_HINT,      /* entry, its route's master */
     ROUTE_ACTION_ACK,       /* entry, epoch, took_us */
+    ROUTE_ACTION_HELD,      /* entry, epoch */
 };
 
 struct route_action {
@@ -124,6 +142,8 @@ struct route_action {
     char name[TOPOLOGY_NAME_MAX + 1];
     uint64_t epoch;
     int64_t took_us;
+    uint64_t number;
+    uint32_t limit_ms;
 };
 
 struct route_book {
@@ -141,8 +161,9 @@ struct route_book {
     /* Private: */
     size_t room;
     uint32_t n_workers;
-    struct list doubts;
-    uint64_t read; /* number of the last re-read that was begun */
+    struct list doubts, pauses;
+    uint64_t n_pauses; /* the number of the newest */
+    uint64_t read;     /* number of the last re-read that was begun */
     bool want_read, out_of_memory;
     enum route_row read_row;
     int64_t read_at_us; /* earliest beginning of the next re-read */

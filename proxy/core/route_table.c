@@ -63,6 +63,7 @@ struct route_entry *route_table_add(struct route_table *t, const char *name)
         return NULL;
     snprintf(e->route.name, sizeof(e->route.name), "%s", name);
     list_init(&e->doubt);
+    list_init(&e->pausing);
     memmove(t->entries + at + 1, t->entries + at, (t->n - at) * sizeof(struct route_entry *));
     t->entries[at] = e;
     t->n++;
@@ -77,5 +78,6 @@ void route_table_remove(struct route_table *t, struct route_entry *e)
     memmove(t->entries + at, t->entries + at + 1, (t->n - at - 1) * sizeof(struct route_entry *));
     t->n--;
     list_remove(&e->doubt);
+    list_remove(&e->pausing);
     free(e);
 }

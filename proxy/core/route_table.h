@@ -14,6 +14,12 @@ struct route_entry {
     struct list doubt;                       /* linked: in doubt */
     uint32_t tries;                          /* doubts in a row */
     int64_t doubted_us, confirm_us, hint_us; /* last doubt; when to confirm; when to hint, 0: never */
+    int64_t silent_us; /* last hint that was sent because the master is silent; 0: never */
+    /* A planned switchover of the route's epoch is being prepared. */
+    struct list pausing; /* linked: it is */
+    uint64_t pause;      /* its number */
+    uint32_t n_held;     /* workers that have nothing in flight */
+    int64_t pause_until_us;
     /* Which epoch the workers have told us they follow. */
     uint64_t switched_epoch, acked_epoch;
     uint32_t n_switched;

@@ -126,10 +126,13 @@ static void session_classify(struct session *s, struct pipeline_entry *e, const 
 
     request_classify(&s->work->request, bytes, e->len, &class);
     e->kind = class.kind;
-    e->flags |= (class.repeatable ? PIPELINE_REPEAT : 0) | (class.blocking ? PIPELINE_BLOCKING : 0);
+    /* Inside of a transaction nothing blocks. */
+    bool blocking = class.blocking && !s->in_multi;
+    e->flags |= (class.repeatable ? PIPELINE_REPEAT : 0) | (blocking ? PIPELINE_BLOCKING : 0);
     /* Queued commands answer +QUEUED, once. */
     e->replies = s->in_multi ? 1 : class.replies;
-    if (s->in_multi && e->kind >= REQUEST_REPLY_ON && e->kind <= REQUEST_REPLY_SKIP)
+    if (s->in_multi &&
+        ((e->kind >= REQUEST_REPLY_ON && e->kind <= REQUEST_REPLY_SKIP) || e->kind == REQUEST_WAIT))
         e->kind = REQUEST_PLAIN;
     session_note_request(s, e);
     if (s->env->held && s->link != SESSION_READY)
@@ -314,7 +317,18 @@ static bool session_awaits_scripts(struct session *s, const struct pipeline_entr
     return true;
 }
 
-static void session_judge(struct session *s)
+static void session_release(struct session *s, struct pipeline_entry *e, uint32_t now_ms)
+{
+    if (e->kind == REQUEST_MULTI)
+        s->tx_sent = true;
+    else if (e->kind == REQUEST_EXEC || e->kind == REQUEST_DISCARD || e->kind == REQUEST_RESET)
+        s->tx_sent = false;
+    if (e->flags & PIPELINE_BLOCKING)
+        e->since_ms = now_ms; /* its time runs from here */
+    pipeline_release(&s->work->pipe);
+}
+
+static void session_judge(struct session *s, uint32_t now_ms)
 {
     struct pipeline *p = &s->work->pipe;
     struct pipeline_entry *e;
@@ -328,9 +342,9 @@ static void session_judge(struct session *s)
             pipeline_settle(p, (uint8_t)answer);
             continue;
         }
-        if (s->link != SESSION_READY || s->env->route->state == ROUTE_HELD || session_awaits_scripts(s, e))
+        if (session_waits(s) || session_awaits_scripts(s, e))
             return;
-        pipeline_release(p);
+        session_release(s, e, now_ms);
     }
 }
 
@@ -346,7 +360,7 @@ void session_advance(struct session *s, uint32_t now_ms)
 {
     if (!s->work)
         return;
-    session_judge(s);
+    session_judge(s, now_ms);
     session_answer(s);
     if (s->link == SESSION_DRAINING && !pipeline_next_reply(&s->work->pipe))
         session_give_up(s, now_ms);
@@ -418,7 +432,7 @@ void session_detached(struct session *s, uint32_t now_ms)
         s->watch_lost = s->watched;
         s->tx = s->multi ? HOLD_TX_LOST : s->tx;
     }
-    s->multi = s->watched = false;
+    s->multi = s->watched = s->tx_sent = false;
     if (s->memory && remember_is_tracking(s->memory) && s->resp == 3)
         session_emit(s, ">2\r\n$10\r\ninvalidate\r\n_\r\n", 24); /* whatever was cached may be stale */
     if (s->eof)
@@ -445,16 +459,18 @@ void session_expire(struct session *s, uint32_t now_ms)
 
     if (!session_deadline(s, &at_ms) || (int32_t)(now_ms - at_ms) < 0)
         return;
-    if (s->link == SESSION_DRAINING)
+    /* A transaction without one of its commands must not be executed. */
+    bool draining = s->link == SESSION_DRAINING;
+    if (draining || s->tx_sent)
         session_give_up(s, now_ms);
-    else
+    if (!draining)
         hold_expire(s, now_ms);
     session_advance(s, now_ms);
 }
 
 bool session_deadline(struct session *s, uint32_t *at_ms)
 {
-    if (!s->work || (s->link == SESSION_READY && s->env->route->state != ROUTE_HELD))
+    if (!s->work || !session_waits(s))
         return false;
     if (s->link == SESSION_DRAINING) {
         *at_ms = s->since_ms + SESSION_DRAIN_MS;

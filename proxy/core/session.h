@@ -28,11 +28,22 @@ struct session_counts {
     atomic_uint_least64_t requests, held, replayed, unknown, rejected;
 };
 
+/* A planned switchover: what may still be sent to the present master. */
+enum session_pause {
+    SESSION_FLOWS,     /* none is under way: everything */
+    SESSION_FINISHING, /* what transactions that were begun lack, up to their EXEC; all else waits */
+    SESSION_STILL,     /* nothing; what has been sent may still be answered */
+};
+
 /* What the sessions of one instance in one thread share; outlives them. */
 struct session_env {
     const struct route *route; /* the current one; never NULL */
     uint32_t hold_ms;
-    bool held; /* nobody may be connected to now: requests that come wait */
+    bool held;     /* nobody may be connected to now: requests that come wait */
+    uint8_t pause; /* enum session_pause; session_route_changed() once it flows again */
+    /* The master that is being left did nothing after it had been paused: a command that is blocked there has
+     * taken nothing, and is sent to the next one. */
+    bool planned;
     struct scripts scripts;
     struct session_counts *counts;
 };
@@ -74,6 +85,7 @@ struct session {
     bool input_over : 1;       /* no more requests are taken */
     bool closing : 1;          /* the client is closed as soon as its replies are written */
     bool eof : 1;              /* the client has closed its side */
+    bool tx_sent : 1;          /* MULTI was let through to the server, its EXEC or DISCARD was not */
     bool nested : 1;           /* a SUBSCRIBE inside of MULTI: what isn't a reply must be told by its word */
 };
 
@@ -118,6 +130,12 @@ unsigned session_take_actions(struct session *s);
 bool session_wants_backend(struct session *s);
 bool session_reads_client(const struct session *s);
 bool session_reads_backend(const struct session *s);
+/* What it has sent, or begun to send, isn't settled yet: a switchover waits for it. What is blocked in Redis
+ * isn't in flight, nor (once the pause is SESSION_STILL) what the client would have to go on with, nor WAIT.
+ */
+bool session_is_in_flight(struct session *s);
+/* A reply is due now: a master that works would give it soon. */
+bool session_awaits_reply(struct session *s);
 /* All that was asked is answered and written, and the client is to be closed. */
 bool session_is_over(const struct session *s);
 /* Nothing is pending and nothing is owned but what it remembers. */

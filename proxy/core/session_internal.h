@@ -44,6 +44,8 @@ void session_emit(struct session *s, const char *data, size_t len);
 void session_advance(struct session *s, uint32_t now_ms);
 /* Gives the backend up: what is in flight is resolved as hold.h says, the shell resets the socket. */
 void session_give_up(struct session *s, uint32_t now_ms);
+/* Requests that come now aren't sent. */
+bool session_waits(const struct session *s);
 /* Answers what the proxy itself answers, as far as it is its turn. */
 void session_answer(struct session *s);
 /* Takes back the part of the reply under way that was put into `out`; false when the client has some of it.

@@ -206,6 +206,15 @@ static bool reply_is_abort_by_role(const struct resp_reply *r)
            (strstr(r->error, "READONLY") || strstr(r->error, "LOADING") || strstr(r->error, "MASTERDOWN"));
 }
 
+/* A demotion ends the command that was blocked: it has taken nothing. */
+static bool session_is_unblocked(struct session *s, const struct pipeline_entry *e)
+{
+    static const char text[] = "UNBLOCKED force unblock from blocking operation, instance state changed";
+
+    return e && (e->flags & PIPELINE_BLOCKING) && reply_error_begins(&s->work->reply, text) &&
+           hold_may_reissue(s);
+}
+
 /* ---- refusals -------------------------------------------------------------------------------------------
  */
 
@@ -261,7 +270,7 @@ static enum session_verdict session_decide(struct session *s, const char *bytes,
         return SESSION_SWALLOW;
     const struct pipeline_entry *e = pipeline_next_reply(&w->pipe);
     if (!e || s->link != SESSION_READY || e->answered < e->swallow || reply_is_refusal(&w->reply) ||
-        reply_error_begins(&w->reply, "ERR max number of clients reached"))
+        reply_error_begins(&w->reply, "ERR max number of clients reached") || session_is_unblocked(s, e))
         return SESSION_SWALLOW;
     return SESSION_FORWARD;
 }
@@ -314,7 +323,7 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
     else if (!error)
         session_succeeded(s, e, bytes, len);
     else if (e->kind == REQUEST_MULTI && !s->multi)
-        s->in_multi = false;
+        s->in_multi = s->tx_sent = false;
     if (reply_is_abort_by_role(&w->reply))
         s->actions |= SESSION_DOUBT;
     session_count(&s->env->counts->requests, 1);
@@ -358,6 +367,10 @@ static void session_reply_done(struct session *s, uint32_t now_ms, const char *b
         session_fail(s, "the master sent a reply that nobody had asked for");
     } else if (s->link == SESSION_READY && reply_is_refusal(&w->reply)) {
         session_refused(s, now_ms, e);
+    } else if (s->link == SESSION_READY && session_is_unblocked(s, e)) {
+        s->actions |= SESSION_DOUBT;
+        hold_reissue(s, now_ms);
+        session_give_up(s, now_ms);
     } else {
         session_request_reply(s, now_ms, e, bytes, len);
     }

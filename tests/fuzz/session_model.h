@@ -12,7 +12,7 @@
 
 #include "common/core/resp.h"
 #include "proxy/core/pipeline.h"
-#include "proxy/core/session.h"
+#include "proxy/core/session_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +57,7 @@ struct model {
     size_t n_dice, at;
     uint32_t now_ms;
     bool next_readonly, over;
+    bool held; /* a switchover was told that nothing is in flight: no write may be executed */
 
     struct route route;
     struct session_env env;
@@ -126,6 +127,7 @@ static void model_execute(struct model *m, uint32_t id)
     MODEL_CHECK(id < MODEL_IDS);
     MODEL_CHECK(m->executed[id] == 0);
     MODEL_CHECK(!m->forbidden[id]);
+    MODEL_CHECK(!m->held);
     m->executed[id]++;
 }
 
@@ -501,6 +503,25 @@ static void model_publish(struct model *m)
         model_puts(&m->from_server, "*3\r\n$7\r\nmessage\r\n$5\r\nc0001\r\n$2\r\nhi\r\n");
 }
 
+static void model_pause(struct model *m, enum session_pause pause)
+{
+    m->env.pause = (uint8_t)pause;
+    if (pause == SESSION_FLOWS) {
+        m->held = false;
+        session_route_changed(&m->session, m->now_ms);
+    }
+}
+
+/* Large requests are sent on while the client sends them, and not waited for in the end. */
+static void model_look_if_held(struct model *m)
+{
+    const struct pipeline *p = m->session.work ? &m->session.work->pipe : NULL;
+    bool streams = p && p->unsent < p->judged && (pipeline_at(p, p->unsent)->flags & PIPELINE_STREAMED);
+
+    if (m->env.pause != SESSION_FLOWS && !streams && !session_is_in_flight(&m->session))
+        m->held = true;
+}
+
 static void model_actions(struct model *m)
 {
     unsigned actions = session_take_actions(&m->session);
@@ -515,7 +536,7 @@ static void model_actions(struct model *m)
 
 static void model_event(struct model *m)
 {
-    switch (model_dice(m, 24)) {
+    switch (model_dice(m, 26)) {
     case 0:
         model_break(m);
         break;
@@ -557,18 +578,23 @@ static void model_event(struct model *m)
     case 19:
         model_take_request(m, model_size(m, SIZE_MAX));
         break;
+    case 20:
+        model_pause(m, (enum session_pause)model_dice(m, 3));
+        break;
     default:
         for (uint32_t n = model_dice(m, 6); n > 0; n--)
             model_client_asks(m);
         break;
     }
     model_actions(m);
+    model_look_if_held(m);
 }
 
 /* A healthy server, and everything is let through. */
 static void model_finish(struct model *m)
 {
     m->next_readonly = false;
+    model_pause(m, SESSION_FLOWS);
     if (m->in_multi) {
         model_puts(&m->sent, "*1\r\n$4\r\nEXEC\r\n");
         model_ask(m, MODEL_EXEC, m->tx_id, m->tx_n);

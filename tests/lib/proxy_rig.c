@@ -35,8 +35,34 @@ static void proxy_rig_on_switched(void *ctx, const char *instance, uint64_t epoc
 
     assert_string_equal(instance, "cart");
     assert_true(took_us >= 0);
-    assert_true(epoch > r->switched_epoch);
+    if (epoch != r->switched_epoch)
+        r->n_switched = 0;
+    assert_true(epoch >= r->switched_epoch);
     r->switched_epoch = epoch;
+    r->n_switched++;
+    assert_true(r->n_switched <= (r->second ? 2 : 1)); /* each tells once */
+}
+
+static void proxy_rig_on_held(void *ctx, const char *instance, uint64_t epoch, uint64_t number)
+{
+    struct proxy_rig *r = ctx;
+
+    assert_string_equal(instance, "cart");
+    assert_int_equal(epoch, r->route.epoch);
+    if (number == r->pauses)
+        r->n_held++;
+    assert_true(r->n_held <= (r->second ? 2 : 1));
+}
+
+static void proxy_rig_on_silent(void *ctx, const char *instance, uint64_t epoch,
+                                const struct topology_address *master)
+{
+    struct proxy_rig *r = ctx;
+
+    assert_string_equal(instance, "cart");
+    assert_true(epoch <= r->route.epoch);
+    assert_true(topology_address_is_set(master));
+    r->silent++;
 }
 
 static void proxy_rig_on_listen_failed(void *ctx, const char *instance, uint16_t port, int err)
@@ -60,7 +86,14 @@ static bool proxy_rig_is_switched(void *ctx)
 {
     const struct proxy_rig *r = ctx;
 
-    return r->switched_epoch == r->route.epoch;
+    return r->switched_epoch == r->route.epoch && r->n_switched == (r->second ? 2 : 1);
+}
+
+static void proxy_rig_tell(struct proxy_rig *r)
+{
+    worker_apply(r->worker, &r->route);
+    if (r->second)
+        worker_apply(r->second, &r->route);
 }
 
 void proxy_rig_apply(struct proxy_rig *r, enum route_state state, const struct redis_server *master)
@@ -69,14 +102,57 @@ void proxy_rig_apply(struct proxy_rig *r, enum route_state state, const struct r
     r->route.epoch++;
     r->route.revision++;
     r->route.master = master ? master->address : (struct topology_address){0};
-    worker_apply(r->worker, &r->route);
+    proxy_rig_tell(r);
     if (state == ROUTE_SERVING)
         assert_true(wait_until(r->loop, proxy_rig_is_switched, r, WAIT_MS));
 }
 
 void proxy_rig_confirm(struct proxy_rig *r)
 {
-    worker_apply(r->worker, &r->route);
+    proxy_rig_tell(r);
+}
+
+void proxy_rig_pause(struct proxy_rig *r, uint32_t limit_ms)
+{
+    r->pauses++;
+    r->n_held = 0;
+    worker_pause(r->worker, r->route.name, r->route.epoch, r->pauses, limit_ms);
+    if (r->second)
+        worker_pause(r->second, r->route.name, r->route.epoch, r->pauses, limit_ms);
+}
+
+static bool proxy_rig_is_held(void *ctx)
+{
+    const struct proxy_rig *r = ctx;
+
+    return r->n_held == (r->second ? 2 : 1);
+}
+
+void proxy_rig_wait_held(struct proxy_rig *r)
+{
+    assert_true(wait_until(r->loop, proxy_rig_is_held, r, WAIT_MS));
+}
+
+static bool proxy_rig_is_in_step(void *ctx)
+{
+    const struct proxy_rig *r = ctx;
+    char offset[32];
+
+    (void)snprintf(offset, sizeof(offset), "%s", redis_server_info(r->master, "master_repl_offset"));
+    return strcmp(redis_server_info(r->replica, "slave_repl_offset"), offset) == 0;
+}
+
+void proxy_rig_exchange(struct proxy_rig *r)
+{
+    redis_server_do(r->master, "CLIENT PAUSE 60000 WRITE");
+    assert_true(wait_until(r->loop, proxy_rig_is_in_step, r, WAIT_MS));
+    redis_server_do(r->master, "REPLICAOF 127.0.0.1 1");
+    redis_server_do(r->replica, "REPLICAOF NO ONE");
+    redis_server_do(r->master, "REPLICAOF %s %d", r->replica->address.host, r->replica->address.port);
+    redis_server_do(r->master, "CLIENT UNPAUSE");
+    struct redis_server *old = r->master;
+    r->master = r->replica;
+    r->replica = old;
 }
 
 void proxy_rig_promote(struct proxy_rig *r)
@@ -87,19 +163,26 @@ void proxy_rig_promote(struct proxy_rig *r)
 
 struct proxy_rig_count {
     struct proxy_rig *rig;
-    unsigned broken;
+    unsigned broken, silent;
 };
 
 static bool proxy_rig_is_broken(void *ctx)
 {
     const struct proxy_rig_count *c = ctx;
 
-    return c->rig->broken >= c->broken;
+    return c->rig->broken >= c->broken && c->rig->silent >= c->silent;
+}
+
+void proxy_rig_wait_silent(struct proxy_rig *r, unsigned count)
+{
+    struct proxy_rig_count c = {r, 0, count};
+
+    assert_true(wait_until(r->loop, proxy_rig_is_broken, &c, WAIT_MS));
 }
 
 void proxy_rig_wait_broken(struct proxy_rig *r, unsigned count)
 {
-    struct proxy_rig_count c = {r, count};
+    struct proxy_rig_count c = {r, count, 0};
 
     assert_true(wait_until(r->loop, proxy_rig_is_broken, &c, WAIT_MS));
 }
@@ -121,6 +204,7 @@ struct worker_stats proxy_rig_stats(struct proxy_rig *r)
 {
     struct worker_stats stats;
 
+    assert_null(r->second);
     worker_read_stats(r->worker, "cart", &stats);
     return stats;
 }
@@ -132,7 +216,7 @@ static bool proxy_rig_in_sync(void *ctx)
     return strcmp(redis_server_info(r->replica, "master_link_status"), "up") == 0;
 }
 
-void proxy_rig_start(struct proxy_rig *r, int hold_ms)
+static void proxy_rig_start_with(struct proxy_rig *r, int hold_ms, int threads)
 {
     memset(r, 0, sizeof(*r));
     log_init("test", "data", LOG_LEVEL_ERROR);
@@ -150,17 +234,32 @@ void proxy_rig_start(struct proxy_rig *r, int hold_ms)
                                    .on_broken = proxy_rig_on_broken,
                                    .on_switched = proxy_rig_on_switched,
                                    .on_listen_failed = proxy_rig_on_listen_failed,
+                                   .on_held = proxy_rig_on_held,
+                                   .on_silent = proxy_rig_on_silent,
                                    .ctx = r};
     assert_int_equal(worker_start(&r->worker, &config), 0);
+    if (threads == 2)
+        assert_int_equal(worker_start(&r->second, &config), 0);
     (void)snprintf(r->route.name, sizeof(r->route.name), "cart");
     r->route.port = redis_server_free_port();
     proxy_rig_apply(r, ROUTE_SERVING, r->master);
     assert_int_equal(r->listen_failed, 0);
 }
 
+void proxy_rig_start(struct proxy_rig *r, int hold_ms)
+{
+    proxy_rig_start_with(r, hold_ms, 1);
+}
+
+void proxy_rig_start_two(struct proxy_rig *r, int hold_ms)
+{
+    proxy_rig_start_with(r, hold_ms, 2);
+}
+
 void proxy_rig_stop(struct proxy_rig *r)
 {
     worker_stop(r->worker);
+    worker_stop(r->second);
     redis_server_stop(r->master);
     redis_server_stop(r->replica);
     loop_destroy(r->loop);

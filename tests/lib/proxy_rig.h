@@ -10,16 +10,21 @@ struct redisContext;
 
 struct proxy_rig {
     struct loop *loop; /* the control thread's: runs only inside of the waiting functions below */
-    struct worker *worker;
+    struct worker *worker, *second; /* second: NULL, but for proxy_rig_start_two() */
     struct redis_server *master, *replica;
     struct route route; /* as last applied; instance "cart" */
-    unsigned broken, listen_failed;
+    unsigned broken, listen_failed, silent;
     uint64_t broken_epoch, switched_epoch;
+    unsigned n_switched; /* workers that follow switched_epoch */
+    uint64_t pauses;     /* proxy_rig_pause()s so far: the number of the last */
+    unsigned n_held;     /* workers that have answered it */
     bool drained;
 };
 
 /* hold_ms: as --hold-ms. The replica is in sync, the route leads to the master. */
 void proxy_rig_start(struct proxy_rig *r, int hold_ms);
+/* The same with two threads. */
+void proxy_rig_start_two(struct proxy_rig *r, int hold_ms);
 void proxy_rig_stop(struct proxy_rig *r);
 
 /* Another epoch: master NULL means that nobody is known (held). A serving route is waited for. */
@@ -28,6 +33,13 @@ void proxy_rig_apply(struct proxy_rig *r, enum route_state state, const struct r
 void proxy_rig_confirm(struct proxy_rig *r);
 /* The replica becomes master, and the route leads to it. */
 void proxy_rig_promote(struct proxy_rig *r);
+/* A planned switchover begins: the workers are told; and waited for, until nothing is in flight. */
+void proxy_rig_pause(struct proxy_rig *r, uint32_t limit_ms);
+void proxy_rig_wait_held(struct proxy_rig *r);
+/* What a controller does then: pauses the master's writes, waits for the replica to be in step, and exchanges
+ * their roles. The route isn't changed. */
+void proxy_rig_exchange(struct proxy_rig *r);
+void proxy_rig_wait_silent(struct proxy_rig *r, unsigned count);
 void proxy_rig_wait_broken(struct proxy_rig *r, unsigned count);
 void proxy_rig_wait_drained(struct proxy_rig *r);
 struct worker_stats proxy_rig_stats(struct proxy_rig *r);

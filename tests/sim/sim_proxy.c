@@ -103,6 +103,10 @@ static void proxy_do(struct sim *s, int proxy, const struct route_action *a)
     case ROUTE_ACTION_FOLLOW:
     case ROUTE_ACTION_ACK:
         break;
+    case ROUTE_ACTION_PAUSE: /* no switchover is planned here */
+    case ROUTE_ACTION_HELD:
+        world_fail(&s->world, "routes", "proxy %d: %s", proxy, route_row_text(a->row));
+        break;
     }
 }
 

@@ -6,6 +6,7 @@
 #include "common/loop.h"
 #include "common/nn_link.h"
 #include "common/zk_session.h"
+#include "tests/lib/fake_worker.h"
 #include "tests/lib/wait.h"
 #include "tests/lib/zk_server.h"
 
@@ -22,73 +23,7 @@
 
 static const char *A = "10.0.0.1:6379", *B = "10.0.0.2:6379";
 
-enum { BEAT_MS = 100, ROUTES_MAX = 2100 };
-
-/* ---- the pretended worker ------------------------------------------------------------------------------ */
-
-struct worker {
-    struct worker_config config;
-    struct route routes[ROUTES_MAX]; /* port 0: dropped */
-    size_t n;
-    unsigned applied;
-};
-
-static struct worker *fake; /* the only one */
-
-int worker_start(struct worker **out, const struct worker_config *config)
-{
-    fake = calloc(1, sizeof(*fake));
-    assert_non_null(fake);
-    fake->config = *config;
-    *out = fake;
-    return 0;
-}
-
-static struct route *fake_find(const char *name)
-{
-    for (size_t i = 0; i < fake->n; i++)
-        if (!strcmp(fake->routes[i].name, name) && fake->routes[i].port != 0)
-            return &fake->routes[i];
-    return NULL;
-}
-
-void worker_apply(struct worker *w, const struct route *r)
-{
-    struct route *known = fake_find(r->name);
-    if (!known) {
-        assert_true(w->n < ROUTES_MAX);
-        known = &w->routes[w->n++];
-    }
-    *known = *r;
-    w->applied++;
-}
-
-void worker_drop(struct worker *w, const char *instance)
-{
-    (void)w;
-    struct route *r = fake_find(instance);
-    assert_non_null(r);
-    r->port = 0;
-}
-
-void worker_drain(struct worker *w, int limit_ms, void (*on_done)(void *ctx), void *ctx)
-{
-    (void)limit_ms;
-    assert_int_equal(loop_wake(w->config.control, on_done, ctx), 0);
-}
-
-void worker_stop(struct worker *w)
-{
-    free(w);
-    fake = NULL;
-}
-
-void worker_read_stats(struct worker *w, const char *instance, struct worker_stats *out)
-{
-    (void)w;
-    (void)instance;
-    *out = (struct worker_stats){.clients = 1};
-}
+enum { BEAT_MS = 100 };
 
 /* ---- the world ----------------------------------------------------------------------------------------- */
 
@@ -104,8 +39,8 @@ struct world {
     uint64_t term, seq;
     bool mute; /* no beats */
     ev_timer beat;
-    struct message heard; /* the last ack or hint */
-    unsigned n_acks, n_hints;
+    struct message heard; /* the last ack, hint or held */
+    unsigned n_acks, n_hints, n_helds;
     struct control *control;
     bool unreachable;
 };
@@ -215,6 +150,7 @@ static void on_ingest(void *ctx, const char *data, size_t len)
     assert_int_equal(message_decode(data, len, &w->heard), 0);
     w->n_acks += w->heard.type == MESSAGE_ACK;
     w->n_hints += w->heard.type == MESSAGE_HINT;
+    w->n_helds += w->heard.type == MESSAGE_HELD;
 }
 
 static void announce_controller(struct world *w)
@@ -395,6 +331,56 @@ static void test_hints_and_is_confirmed(void **state)
     assert_true(wait_until(w->loop, was_hinted, w, WAIT_MS));
     assert_string_equal(w->heard.instance, "cart");
     assert_true(topology_address_equal(&w->heard.master, &master));
+}
+
+static bool was_paused(void *ctx)
+{
+    (void)ctx;
+    return fake->pause_number > 0;
+}
+
+static bool has_held(void *ctx)
+{
+    return ((struct world *)ctx)->n_helds > 0;
+}
+
+static void test_prepares_a_switchover(void **state)
+{
+    struct world *w = *state;
+    struct message m = {.type = MESSAGE_HOLD,
+                        .instance = "cart",
+                        .port = 6100,
+                        .epoch = 1,
+                        .revision = UINT64_MAX / 2,
+                        .limit_ms = 5000};
+
+    settle(w);
+    m.term = w->term;
+    m.seq = ++w->seq;
+    send_message(w, &m);
+    assert_true(wait_until(w->loop, was_paused, w, WAIT_MS));
+    assert_string_equal(fake->paused, "cart");
+    assert_int_equal(fake->pause_epoch, 1);
+    assert_int_equal(fake->pause_limit_ms, 5000);
+    fake->config.on_held(fake->config.ctx, "cart", 1, fake->pause_number);
+    assert_true(wait_until(w->loop, has_held, w, WAIT_MS));
+    assert_string_equal(w->heard.id, "host-1");
+    assert_string_equal(w->heard.instance, "cart");
+    assert_int_equal(w->heard.epoch, 1);
+    assert_int_equal(w->heard.term, 1000);
+}
+
+static void test_hints_at_a_silent_master(void **state)
+{
+    struct world *w = *state;
+    struct topology_address master;
+
+    settle(w);
+    assert_int_equal(topology_address_parse(A, &master), 0);
+    fake->config.on_silent(fake->config.ctx, "cart", 1, &master);
+    assert_true(wait_until(w->loop, was_hinted, w, WAIT_MS));
+    assert_true(topology_address_equal(&w->heard.master, &master));
+    assert_true(list_empty(&control_book(w->control)->table.entries[0]->doubt)); /* it still serves */
 }
 
 /* A message is lost (never sent): the beat tells, and ZooKeeper has it. */
@@ -592,6 +578,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_follows_messages_and_acknowledges),
         TEST(test_hints_and_is_confirmed),
+        TEST(test_prepares_a_switchover),
+        TEST(test_hints_at_a_silent_master),
         TEST(test_reads_what_it_missed),
         TEST(test_silence),
         TEST(test_corrupt_record_is_set_aside),

@@ -1,7 +1,6 @@
 /* The proxy's control side as a whole: events in, rendered actions out. */
-#include "proxy/core/route_book.h"
-
 #include "tests/lib/golden.h"
+#include "tests/lib/route_world.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,170 +12,20 @@
 
 #define MS ((int64_t)1000)
 
-struct world {
-    struct route_book b;
-    int64_t now;
-    char text[4096]; /* the last step's actions */
-};
+#define address(...)    route_world_address(__VA_ARGS__)
+#define step(...)       route_world_step(__VA_ARGS__)
+#define tick(...)       route_world_tick(__VA_ARGS__)
+#define wake(...)       route_world_wake(__VA_ARGS__)
+#define simple(...)     route_world_simple(__VA_ARGS__)
+#define beat(...)       route_world_beat(__VA_ARGS__)
+#define message(...)    route_world_message(__VA_ARGS__)
+#define make_route(...) route_world_make_route(__VA_ARGS__)
+#define record(...)     route_world_record(__VA_ARGS__)
+#define broken(...)     route_world_broken(__VA_ARGS__)
+#define switched(...)   route_world_switched(__VA_ARGS__)
+#define settle(...)     route_world_settle(__VA_ARGS__)
 
-static const char *A = "10.0.0.1:6379", *B = "10.0.0.2:6379", *C = "10.0.0.3:6379";
-
-static struct topology_address address(const char *text)
-{
-    struct topology_address a = {0};
-    if (text)
-        assert_int_equal(topology_address_parse(text, &a), 0);
-    return a;
-}
-
-/* "apply cart 10.0.0.1:6379 e1 r10 row 13; read watch row 40;": a confirmation is "confirm". */
-static void render_action(const struct route_action *a, char *text, size_t size)
-{
-    char where[TOPOLOGY_ADDRESS_MAX + 1], what[200] = "";
-    const struct route *r = a->entry ? &a->entry->route : NULL;
-
-    switch (a->type) {
-    case ROUTE_ACTION_APPLY:
-        snprintf(what, sizeof(what), "%s %s %s%s e%u r%u", a->changed ? "apply" : "confirm", r->name,
-                 r->state == ROUTE_HELD ? "held " : "", topology_address_format(&r->master, where),
-                 (unsigned)r->epoch, (unsigned)r->revision);
-        break;
-    case ROUTE_ACTION_DROP:
-    case ROUTE_ACTION_FOLLOW:
-        snprintf(what, sizeof(what), "%s %s", route_action_name(a->type), a->name);
-        break;
-    case ROUTE_ACTION_READ:
-        snprintf(what, sizeof(what), a->watch ? "read watch" : "read");
-        break;
-    case ROUTE_ACTION_RECONNECT:
-        snprintf(what, sizeof(what), "reconnect");
-        break;
-    case ROUTE_ACTION_HINT:
-        snprintf(what, sizeof(what), "hint %s %s", r->name, topology_address_format(&r->master, where));
-        break;
-    case ROUTE_ACTION_ACK:
-        snprintf(what, sizeof(what), "ack %s e%u %uus", r->name, (unsigned)a->epoch, (unsigned)a->took_us);
-        break;
-    }
-    snprintf(text, size, "%s row %d; ", what, (int)a->row);
-}
-
-static const char *step(struct world *w, struct route_event e)
-{
-    size_t len = 0;
-
-    e.now_us = w->now;
-    assert_int_equal(route_book_step(&w->b, &e), 0);
-    w->text[0] = '\0';
-    for (size_t i = 0; i < w->b.n_actions; i++) {
-        render_action(&w->b.actions[i], w->text + len, sizeof(w->text) - len);
-        len += strlen(w->text + len);
-    }
-    return w->text;
-}
-
-static const char *tick(struct world *w, int64_t us)
-{
-    w->now += us;
-    return step(w, (struct route_event){.type = ROUTE_EVENT_TICK});
-}
-
-/* Lets time pass up to the deadline; it must be in the future. */
-static const char *wake(struct world *w)
-{
-    int64_t at = route_book_deadline_us(&w->b);
-    assert_true(at >= w->now);
-    w->now = at;
-    return step(w, (struct route_event){.type = ROUTE_EVENT_TICK});
-}
-
-static const char *simple(struct world *w, enum route_event_type type)
-{
-    return step(w, (struct route_event){.type = type});
-}
-
-static const char *beat(struct world *w, uint64_t term, uint64_t seq)
-{
-    struct message m = {.type = MESSAGE_BEAT, .term = term, .seq = seq, .id = "ctl-1"};
-    return step(w, (struct route_event){.type = ROUTE_EVENT_MESSAGE, .message = &m});
-}
-
-static const char *message(struct world *w, enum message_type type, uint64_t term, uint64_t seq,
-                           const char *name, uint64_t epoch, uint64_t revision, const char *master)
-{
-    struct message m = {.type = type,
-                        .term = term,
-                        .seq = seq,
-                        .port = 6100,
-                        .epoch = epoch,
-                        .revision = revision,
-                        .master = address(master),
-                        .acks = 1};
-    snprintf(m.instance, sizeof(m.instance), "%s", name);
-    return step(w, (struct route_event){.type = ROUTE_EVENT_MESSAGE, .message = &m});
-}
-
-static struct route make_route(const char *name, uint64_t epoch, uint64_t revision, const char *master)
-{
-    struct route r = {
-        .port = 6100, .epoch = epoch, .revision = revision, .master = address(master), .acks = 1};
-    snprintf(r.name, sizeof(r.name), "%s", name);
-    r.state = master ? ROUTE_SERVING : ROUTE_HELD;
-    return r;
-}
-
-static const char *record(struct world *w, const char *name, uint64_t epoch, uint64_t revision,
-                          const char *master)
-{
-    struct route r = make_route(name, epoch, revision, master);
-    return step(w, (struct route_event){.type = ROUTE_EVENT_RECORD, .route = &r, .of_read = w->b.reading});
-}
-
-static const char *broken(struct world *w, const char *name, uint64_t epoch, const char *master)
-{
-    struct topology_address a = address(master);
-    return step(w,
-                (struct route_event){.type = ROUTE_EVENT_BROKEN, .name = name, .epoch = epoch, .master = &a});
-}
-
-static const char *switched(struct world *w, const char *name, uint64_t epoch, int64_t took_us)
-{
-    return step(w, (struct route_event){
-                       .type = ROUTE_EVENT_SWITCHED, .name = name, .epoch = epoch, .took_us = took_us});
-}
-
-static int setup(void **state)
-{
-    struct world *w = calloc(1, sizeof(*w));
-    if (!w)
-        return -1;
-    w->now = 5000000;
-    route_book_init(&w->b, 2, w->now);
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-    route_book_free(&w->b);
-    free(w);
-    return 0;
-}
-
-/* ZooKeeper connected, "cart" on A with epoch 1 at revision 10, leader ctl-1 of term 7 at seq 3. */
-static void settle(struct world *w)
-{
-    assert_string_equal(simple(w, ROUTE_EVENT_STORE_UP), "read row 28; ");
-    assert_string_equal(record(w, "cart", 1, 10, A), "apply cart 10.0.0.1:6379 e1 r10 row 10; ");
-    assert_string_equal(simple(w, ROUTE_EVENT_READ_DONE), "");
-    w->now += 200 * MS;
-    assert_string_equal(beat(w, 7, 3), "follow ctl-1 row 2; read row 2; ");
-    assert_string_equal(record(w, "cart", 1, 10, A), "");
-    assert_string_equal(simple(w, ROUTE_EVENT_READ_DONE), "");
-    w->now += 200 * MS;
-    assert_string_equal(beat(w, 7, 3), "");
-}
+static const char *const A = ROUTE_WORLD_A, *const B = "10.0.0.2:6379", *const C = "10.0.0.3:6379";
 
 static void test_start(void **state)
 {
@@ -185,7 +34,7 @@ static void test_start(void **state)
 
 static void test_next_message_switches(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     assert_string_equal(message(w, MESSAGE_HOLD, 7, 4, "cart", 2, 11, NULL),
@@ -201,7 +50,7 @@ static void test_next_message_switches(void **state)
 
 static void test_duplicate_and_late_messages(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     message(w, MESSAGE_ROUTE, 7, 4, "cart", 2, 12, B);
@@ -220,7 +69,7 @@ static void test_duplicate_and_late_messages(void **state)
 
 static void test_gap(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     assert_string_equal(message(w, MESSAGE_ROUTE, 7, 5, "cart", 2, 12, B),
@@ -235,7 +84,7 @@ static void test_gap(void **state)
 
 static void test_terms(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     assert_string_equal(message(w, MESSAGE_ROUTE, 6, 99, "cart", 9, 99, C), "");
@@ -250,7 +99,7 @@ static void test_terms(void **state)
 
 static void test_unknown_instances_are_added(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     assert_string_equal(message(w, MESSAGE_ROUTE, 7, 4, "shop", 1, 20, C),
@@ -262,7 +111,7 @@ static void test_unknown_instances_are_added(void **state)
 
 static void test_drop(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     assert_string_equal(message(w, MESSAGE_DROP, 7, 4, "cart", 0, 9, NULL), "read row 16; ");
@@ -275,7 +124,7 @@ static void test_drop(void **state)
 /* A record read before the deletion arrives after it: the second read drops it again. */
 static void test_drop_while_reading(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     message(w, MESSAGE_ROUTE, 7, 9, "shop", 1, 20, C);
@@ -292,7 +141,7 @@ static void test_drop_while_reading(void **state)
 
 static void test_missing_records_are_dropped(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     message(w, MESSAGE_ROUTE, 7, 4, "shop", 1, 20, C);
@@ -309,7 +158,7 @@ static void test_missing_records_are_dropped(void **state)
 
 static void test_failed_read_drops_nothing_and_is_repeated(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     beat(w, 7, 4);
@@ -323,7 +172,7 @@ static void test_failed_read_drops_nothing_and_is_repeated(void **state)
 
 static void test_silence_and_return(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     assert_string_equal(tick(w, 999 * MS), "");
@@ -352,7 +201,7 @@ static void test_silence_and_return(void **state)
 
 static void test_doubt_is_hinted_and_confirmed_by_the_leader(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     assert_string_equal(broken(w, "cart", 1, A), "hint cart 10.0.0.1:6379 row 30; ");
@@ -376,7 +225,7 @@ static void test_doubt_is_hinted_and_confirmed_by_the_leader(void **state)
 
 static void test_reading_the_same_record_settles_no_doubt(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     broken(w, "cart", 1, A);
@@ -389,7 +238,7 @@ static void test_reading_the_same_record_settles_no_doubt(void **state)
 /* Nobody answers: the broken connection is retried with a back-off, and the leader asked no faster. */
 static void test_doubts_while_silent(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
     int64_t last = 0, waits[12];
 
     settle(w);
@@ -414,7 +263,7 @@ static void test_doubts_while_silent(void **state)
 
 static void test_held_instances_have_no_doubts(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     message(w, MESSAGE_HOLD, 7, 4, "cart", 2, 11, NULL);
@@ -423,7 +272,7 @@ static void test_held_instances_have_no_doubts(void **state)
 
 static void test_ack_when_all_workers_switched(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     message(w, MESSAGE_ROUTE, 7, 4, "cart", 2, 12, B);
@@ -436,7 +285,7 @@ static void test_ack_when_all_workers_switched(void **state)
 
 static void test_made_anew_with_the_same_name(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     message(w, MESSAGE_ROUTE, 7, 4, "cart", 5, 12, B);
@@ -449,7 +298,7 @@ static void test_made_anew_with_the_same_name(void **state)
 /* Somebody put an empty ZooKeeper in place: its zxids and terms are lower than all that we know. */
 static void test_store_replaced(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     beat(w, 700, 1);
@@ -473,7 +322,7 @@ static void test_store_replaced(void **state)
 
 static void test_cache_is_overruled(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
     struct route r = make_route("cart", 1, 10, A), gone = make_route("gone", 1, 5, B);
 
     assert_string_equal(step(w, (struct route_event){.type = ROUTE_EVENT_CACHED, .route = &r}),
@@ -488,7 +337,7 @@ static void test_cache_is_overruled(void **state)
 
 static void test_proxies_own_messages_are_ignored(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
 
     settle(w);
     assert_string_equal(message(w, MESSAGE_ACK, 9, 9, "cart", 9, 9, NULL), "");
@@ -499,7 +348,7 @@ static void test_proxies_own_messages_are_ignored(void **state)
 /* Any order of events: nothing is lost, no instance's revision goes back, the deadline never stands still. */
 static void test_random_events(void **state)
 {
-    struct world *w = *state;
+    struct route_world *w = *state;
     const char *names[] = {"a", "b", "c", "d"}, *masters[] = {A, B, C};
     unsigned seed = 20261122;
 
@@ -600,7 +449,7 @@ static void test_route_from_instance(void **state)
     assert_false(route_from_instance(&i, 15, &r));
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, route_world_setup, route_world_teardown)
 
 int main(void)
 {

@@ -1,10 +1,19 @@
 /* The session without sockets: seeded runs of the model, and the cases that need an exact moment. */
 #include "tests/fuzz/session_model.h"
+#include "tests/lib/session_bench.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
+
+#define bench_init(...)       session_bench_init(__VA_ARGS__)
+#define bench_free(...)       session_bench_free(__VA_ARGS__)
+#define client_says(...)      session_bench_client_says(__VA_ARGS__)
+#define server_says(...)      session_bench_server_says(__VA_ARGS__)
+#define to_server(...)        session_bench_to_server(__VA_ARGS__)
+#define to_client(...)        session_bench_to_client(__VA_ARGS__)
+#define break_and_attach(...) session_bench_break(__VA_ARGS__)
 
 enum { SEEDS = 1500, DICE_MAX = 4200 };
 
@@ -31,82 +40,9 @@ static void test_random_runs_lose_double_and_reorder_nothing(void **state)
 /* ---- exact moments --------------------------------------------------------------------------------------
  */
 
-struct bench {
-    struct route route;
-    struct session_env env;
-    struct session_counts counts;
-    struct session session;
-    char text[4096];
-};
-
-static void bench_init(struct bench *b)
-{
-    memset(b, 0, sizeof(*b));
-    strcpy(b->route.name, "cart"); // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
-    b->route.epoch = 7;
-    b->env = (struct session_env){.route = &b->route, .hold_ms = 1000, .counts = &b->counts};
-    session_init(&b->session, &b->env, 0);
-    session_attached(&b->session, 0);
-}
-
-static void bench_free(struct bench *b)
-{
-    session_free(&b->session);
-    scripts_clear(&b->env.scripts);
-}
-
-static void client_says(struct bench *b, const char *text)
-{
-    session_take_request(&b->session, 0, text, strlen(text));
-}
-
-static void server_says(struct bench *b, const char *text)
-{
-    session_take_reply(&b->session, 0, text, strlen(text));
-}
-
-/* Everything that goes to the server now, as text. */
-static const char *to_server(struct bench *b)
-{
-    struct buf_span spans[16];
-    int n;
-
-    b->text[0] = '\0';
-    while ((n = session_request_spans(&b->session, spans, 16)) > 0) {
-        size_t all = 0;
-        for (int i = 0; i < n; i++) {
-            strncat(b->text, spans[i].data, spans[i].len);
-            all += spans[i].len;
-        }
-        session_request_wrote(&b->session, 0, all);
-    }
-    return b->text;
-}
-
-static const char *to_client(struct bench *b)
-{
-    struct buf_span span = session_reply_span(&b->session);
-
-    b->text[0] = '\0';
-    if (span.len > 0) {
-        assert_true(span.len < sizeof(b->text));
-        memcpy(b->text, span.data, span.len);
-        b->text[span.len] = '\0';
-        session_reply_wrote(&b->session, span.len);
-    }
-    return b->text;
-}
-
-static void break_and_attach(struct bench *b)
-{
-    session_detached(&b->session, 0);
-    b->route.epoch++;
-    session_attached(&b->session, 0);
-}
-
 static void test_reads_are_sent_again_and_writes_are_unknown_in_their_place(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -127,7 +63,7 @@ static void test_reads_are_sent_again_and_writes_are_unknown_in_their_place(void
 static void test_a_request_written_in_part_was_not_executed(void **state)
 {
     struct buf_span spans[4];
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -141,7 +77,7 @@ static void test_a_request_written_in_part_was_not_executed(void **state)
 
 static void test_half_a_reply_is_taken_back_if_the_client_has_none_of_it(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -159,7 +95,7 @@ static void test_half_a_reply_is_taken_back_if_the_client_has_none_of_it(void **
 
 static void test_watch_across_a_switch_makes_exec_null(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -177,7 +113,7 @@ static void test_watch_across_a_switch_makes_exec_null(void **state)
 
 static void test_a_transaction_without_its_exec_is_aborted(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -194,7 +130,7 @@ static void test_a_transaction_without_its_exec_is_aborted(void **state)
 
 static void test_an_exec_in_flight_is_unknown_and_an_unanswered_multi_starts_over(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -210,7 +146,7 @@ static void test_an_exec_in_flight_is_unknown_and_an_unanswered_multi_starts_ove
 
 static void test_a_blocked_client_is_unblocked(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -227,7 +163,7 @@ static void test_a_blocked_client_is_unblocked(void **state)
 
 static void test_a_refused_write_waits_for_another_master_and_order_is_kept(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -246,7 +182,7 @@ static void test_a_refused_write_waits_for_another_master_and_order_is_kept(void
 
 static void test_waiting_ends_with_an_error_that_names_the_instance(void **state)
 {
-    struct bench b;
+    struct session_bench b;
     uint32_t at_ms = 0;
 
     (void)state;
@@ -271,7 +207,7 @@ static void test_waiting_ends_with_an_error_that_names_the_instance(void **state
 
 static void test_the_connection_is_made_again_before_anything_else(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -300,7 +236,7 @@ static void test_the_connection_is_made_again_before_anything_else(void **state)
 
 static void test_a_login_that_fails_on_the_new_master_closes_the_client(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -317,7 +253,7 @@ static void test_a_login_that_fails_on_the_new_master_closes_the_client(void **s
 
 static void test_scripts_are_loaded_before_evalsha(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -343,7 +279,7 @@ static void test_scripts_are_loaded_before_evalsha(void **state)
 
 static void test_client_reply_off_and_skip_change_what_is_awaited(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -365,7 +301,7 @@ static void test_client_reply_off_and_skip_change_what_is_awaited(void **state)
 
 static void test_monitor_lines_are_no_replies(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -382,7 +318,7 @@ static void test_monitor_lines_are_no_replies(void **state)
 
 static void test_a_malformed_request_is_answered_in_its_turn_and_closes(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -397,7 +333,7 @@ static void test_a_malformed_request_is_answered_in_its_turn_and_closes(void **s
 
 static void test_tracking_is_enabled_again_and_everything_invalidated(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);

@@ -154,7 +154,8 @@ void http_api_delete_instance(struct http_api *a, struct http_request *r, const 
     if (!order)
         return;
     log_info("event=instance.delete_ordered instance=%s port=%u", name, record->port);
-    http_api_order_say(order, "port %u is free again; its redis-servers run on, unwatched", record->port);
+    http_api_order_say(order, "%s: forgotten; port %u is free again, its redis-servers run on, unwatched",
+                       name, record->port);
     int err = zk_store_delete(a->store, name, record->port, v.failover->version, http_api_on_stored, order);
     if (err != 0)
         http_api_on_stored(order, err);

@@ -78,6 +78,8 @@ static void render_readiness(FILE *out, const json_t *readiness, int *rows_left)
         line_add(&l, "failover: READY (%" PRId64 " candidate%s)", candidates, candidates == 1 ? "" : "s");
     else
         line_add_words(&l, "failover: %s", json_get_text(readiness, "verdict"));
+    if (json_is_false(json_object_get(readiness, "auto")))
+        line_add(&l, "auto_failover is off: by order only");
     line_end(&l);
 }
 

@@ -34,10 +34,9 @@ void render_plan(FILE *out, const json_t *plan)
 
 void render_done(FILE *out, const json_t *root)
 {
-    const char *instance = json_get_word(root, "instance");
     struct line l;
     line_begin(&l, out, "", "   ");
-    line_add_words(&l, "%s%s%s", instance, instance[0] != '\0' ? ": " : "", json_get_text(root, "message"));
+    line_add_words(&l, "%s", json_get_text(root, "message"));
     line_end(&l);
 }
 

@@ -16,7 +16,7 @@ GOLDEN = TOP / "tests" / "golden"
 PLAN = json.loads((GOLDEN / "view_plan.json").read_text(encoding="utf-8"))
 REFUSED = json.loads((GOLDEN / "view_plan_refused.json").read_text(encoding="utf-8"))
 INSTANCE = json.loads((GOLDEN / "view_instance.json").read_text(encoding="utf-8"))
-DONE = (200, {"instance": "cart", "message": "10.0.0.3:6379 is master in epoch 4"})
+DONE = (200, {"instance": "cart", "message": "cart: 10.0.0.3:6379 is master in epoch 4"})
 
 # command line, request, body without "by"
 ORDERS = [
@@ -66,7 +66,7 @@ def test_what_is_sent(fake, line, request_, body):
 
 
 def test_delete_has_no_body(fake):
-    controller = fake({"DELETE /v1/instances/cart": (200, {"instance": "cart", "message": "port 6101 is free again"})})
+    controller = fake({"DELETE /v1/instances/cart": (200, {"instance": "cart", "message": "cart: port 6101 is free again"})})
     run = ask([controller], "delete", "cart")
     assert run.returncode == 0 and "6101 is free" in run.stdout
     assert controller.asked == [("DELETE", "/v1/instances/cart", "", None)]

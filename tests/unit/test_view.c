@@ -375,6 +375,7 @@ static void test_restrained(void **state)
     f.health[0].said = HEALTH_SAID_MISCONF;
     f.record.cooldown.strikes = 2;
     f.record.cooldown.bypassed = true;
+    f.record.policy.auto_failover = false;
     f.record.pause = (struct topology_pause){
         .owner = "ann@ops-1", .reason = "kernel upgrade of rack 4", .since_ms = wall_ms - 9000};
     struct view_instance v = view_of(&f);

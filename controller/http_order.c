@@ -109,9 +109,10 @@ void http_api_on_stored(void *ctx, int err)
 
 void http_api_forget_orders(struct http_api *a)
 {
-    while (!list_empty(&a->orders)) {
-        struct http_api_order *o = list_entry(list_first(&a->orders), struct http_api_order, node);
-        list_remove(&o->node);
+    list_for_each(node, &a->orders)
+    {
+        struct http_api_order *o = list_entry(node, struct http_api_order, node);
+        list_remove(node);
         o->request = NULL;
         if (o->is_stores)
             free(o); /* the store has been closed and calls back no more; the engine will */

@@ -89,7 +89,7 @@ void mrctl_print(const struct mrctl *m, const struct api_answer *answer,
 
 json_t *mrctl_body(void)
 {
-    char host[256] = "", by[TOPOLOGY_NAME_MAX + 1];
+    char host[256] = "", by[512];
     // NOLINTNEXTLINE(concurrency-mt-unsafe): there are no threads here
     const char *user = getenv("USER");
     if (user == NULL || user[0] == '\0') {
@@ -97,7 +97,8 @@ json_t *mrctl_body(void)
         user = entry != NULL ? entry->pw_name : "unknown";
     }
     (void)gethostname(host, sizeof host - 1);
-    (void)snprintf(by, sizeof by, "%s@%s", user, host);
+    (void)snprintf(by, sizeof by, "%.200s@%s", user, host);
+    by[TOPOLOGY_NAME_MAX] = '\0'; /* as much as is recorded */
     for (char *c = by; *c != '\0'; c++)
         if ((unsigned char)*c <= 0x20 || (unsigned char)*c >= 0x7f)
             *c = '?';

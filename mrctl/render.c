@@ -66,6 +66,8 @@ static void render_proxies_line(FILE *out, const json_t *instance, int *rows_lef
         line_add(&l, "proxies on the epoch: %" PRId64 " of %" PRId64 " hosts%s", acked, proxies, slowest);
     else
         line_add(&l, "proxies: %" PRId64 " hosts", proxies);
+    if (acked >= 0 && json_get_word(instance, "proxies_missing")[0] != '\0')
+        line_add_words(&l, "missing: %s", json_get_word(instance, "proxies_missing"));
     line_end(&l);
 }
 

@@ -272,6 +272,8 @@ static json_t *view_instance_object(struct json_write *w, const struct view_inst
     if (v->acked != VIEW_UNKNOWN)
         json_write_int(w, object, "acked", v->acked);
     json_write_ms(w, object, "slowest_ms", v->slowest_us);
+    if (v->missing != NULL && v->missing[0] != '\0')
+        json_write_note(w, object, "proxies_missing", v->missing);
     view_put_failovers(w, object, i);
     return object;
 }

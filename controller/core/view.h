@@ -27,8 +27,9 @@ struct view_instance {
     int64_t revision;                /* mzxid of its znode */
     int32_t acked;                   /* proxies that said they switched to record->epoch; VIEW_UNKNOWN */
     int64_t slowest_us;              /* the slowest of them; VIEW_UNKNOWN */
-    int64_t now_us;                  /* monotonic, of the clock in `failover` */
-    int64_t wall_ms;                 /* Unix; 0: unknown, then nothing in the record counts as over */
+    const char *missing; /* who of them has not: "host-7 and 3 more"; "" or NULL: nobody is known */
+    int64_t now_us;      /* monotonic, of the clock in `failover` */
+    int64_t wall_ms;     /* Unix; 0: unknown, then nothing in the record counts as over */
     enum view_readiness readiness;
     int next;                           /* member that would become master; -1: nobody, or not known */
     char verdict[VIEW_VERDICT_MAX + 1]; /* "READY: …" or "NOT READY: …" */

@@ -44,7 +44,7 @@ def test_switchover(cluster):
         assert cart.epoch() == epoch and cart.master() is old, "a dry run changes nothing"
         said = cluster.mrctl_ok("switchover", "cart", "--to", target.address)
         assert target.address in said
-        assert client.call("GET", "k") == b"before"
+        assert client.call("GET", "k") == "before"
         client.call("SET", "k", "after")
     cart.wait_epoch(epoch + 1)
     assert cart.master() is target and old.follows(target)
@@ -69,6 +69,23 @@ def test_a_switchover_that_can_not_be_is_refused(cluster):
     assert run.returncode == 1 and "NOT READY" in run.stderr
     assert cart.epoch() == epoch
     assert cluster.mrctl("switchover", "nowhere").returncode == 1
+
+
+def test_a_leader_that_stops_answers_first(make_cluster, sandbox):
+    """The target stands still, so that the order is under way when the leader is told to stop."""
+    cluster = make_cluster(controllers=2)
+    cart = cluster.adopt(replicas=1)
+    cart.wait_settled()
+    epoch, target, leader = cart.epoch(), cart.replicas()[0], cluster.leader()
+    target.suspend()
+    order = sandbox.start("order", [binary("mrctl"), "--controllers", leader.url, "switchover", "cart",
+                                    "--to", target.address, "--limit-ms", "30000"])
+    wait_until(lambda: cart.state()["phase"] in ("HOLD", "DRAIN"), "the order to be under way")
+    assert leader.process.stop() == 0
+    assert order.wait() == 1 and "switchover cart: " in order.log_text()
+    target.resume()
+    cluster.leader()
+    assert cart.wait_settled()["epoch"] in (epoch, epoch + 1)
 
 
 def test_forced_failover(cluster):

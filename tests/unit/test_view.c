@@ -142,6 +142,7 @@ static void test_topology(void **state)
     struct view_instance v = view_of(&f);
     v.acked = 47;
     v.slowest_us = 11204;
+    v.missing = "host-7";
     struct view_topology t = topology_of(&v);
     const struct view_set_aside broken = {.name = "basket", .why = "members: has 17 elements"};
     t.set_aside = &broken;

@@ -65,7 +65,8 @@ typedef void (*zk_store_done_fn)(void *ctx, int err);
 int zk_store_delete(struct zk_store *s, const char *name, uint16_t port, int32_t version,
                     zk_store_done_fn done, void *ctx) MR_MUST_CHECK;
 
-/* Maintenance of all instances (znode /pause), under the same check of leadership; NULL ends it. */
+/* Pauses automatic failovers of all instances, or (NULL) ends that. As a commit: fenced, err as there. It
+ * arrives by on_maintenance as well, before or after done. */
 int zk_store_set_maintenance(struct zk_store *s, const struct topology_pause *pause, zk_store_done_fn done,
                              void *ctx) MR_MUST_CHECK;
 

@@ -1,87 +1,70 @@
-/* request ─► table of routes ─► handler (http_reads.c, http_commands.c)
- * engine ─ change ─► every open event stream */
+/* request ─► table of routes ─► handler (http_reads.c, http_commands.c, http_instance.c)
+ * engine ─ change, event ─► http_events.c ─► every open event stream */
 #include "controller/http_api.h"
 
-#include "common/log.h"
 #include "controller/http_api_private.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct http_api_stream {
-    struct list node;
-    struct http_stream *stream;
-};
-
-static void http_api_on_stream_close(void *ctx)
-{
-    struct http_api_stream *s = ctx;
-    list_remove(&s->node);
-    free(s);
-}
-
-static void http_api_get_events(struct http_api *a, struct http_request *r, const char *name)
-{
-    (void)name;
-    struct http_api_stream *s = calloc(1, sizeof(*s));
-    if (!s) {
-        http_answer_error(r, 503, "no_memory", "controller %s is out of memory", a->id);
-        return;
-    }
-    list_push_back(&a->streams, &s->node);
-    s->stream = http_stream_open(r, http_api_on_stream_close, s);
-    if (!s->stream)
-        http_api_on_stream_close(s);
-}
-
-void http_api_on_change(struct http_api *a, const char *instance, int64_t revision)
-{
-    char data[TOPOLOGY_NAME_MAX + 64];
-    if (list_empty(&a->streams))
-        return;
-    int len =
-        snprintf(data, sizeof(data), "{\"instance\":\"%s\",\"revision\":%" PRId64 "}", instance, revision);
-    assert(len > 0 && (size_t)len < sizeof(data));
-    list_for_each(node, &a->streams)
-        http_stream_send(list_entry(node, struct http_api_stream, node)->stream, "change", data, (size_t)len);
-}
-
 static const struct {
     const char *method;
-    const char *path; /* "/…/" at the end: an instance's name follows */
+    const char *path; /* '*' stands for an instance's name */
     http_api_fn handle;
 } routes[] = {
-    {"GET", "/health", http_api_get_health},          {"GET", "/v1/topology", http_api_get_topology},
-    {"GET", "/v1/instances", http_api_get_instances}, {"POST", "/v1/instances", http_api_post_instances},
-    {"GET", "/v1/instances/", http_api_get_instance}, {"GET", "/v1/controllers", http_api_get_controllers},
-    {"GET", "/v1/proxies", http_api_get_proxies},     {"GET", "/v1/history", http_api_get_history},
+    {"GET", "/health", http_api_get_health},
+    {"GET", "/v1/topology", http_api_get_topology},
+    {"GET", "/v1/instances", http_api_get_instances},
+    {"POST", "/v1/instances", http_api_post_instances},
+    {"GET", "/v1/instances/*", http_api_get_instance},
+    {"PATCH", "/v1/instances/*", http_api_patch_instance},
+    {"DELETE", "/v1/instances/*", http_api_delete_instance},
+    {"GET", "/v1/instances/*/explain", http_api_get_explain},
+    {"POST", "/v1/instances/*/switchover", http_api_post_switchover},
+    {"POST", "/v1/instances/*/failover", http_api_post_failover},
+    {"POST", "/v1/instances/*/pause", http_api_post_pause_one},
+    {"POST", "/v1/instances/*/resume", http_api_post_resume_one},
+    {"POST", "/v1/instances/*/ack", http_api_post_ack},
+    {"POST", "/v1/pause", http_api_post_pause},
+    {"POST", "/v1/resume", http_api_post_resume},
+    {"GET", "/v1/controllers", http_api_get_controllers},
+    {"GET", "/v1/proxies", http_api_get_proxies},
+    {"GET", "/v1/history", http_api_get_history},
     {"GET", "/v1/events", http_api_get_events},
 };
 
-/* The part of path after a route that ends with '/', or "" for an exact match; NULL: another route. */
-static const char *http_api_match(const char *route, const char *path)
+/* One byte more than a legal name has, so that a longer one stays illegal. */
+enum { HTTP_API_NAME_SIZE = TOPOLOGY_NAME_MAX + 2 };
+
+/* Does the path fit the route? What its '*' stands for goes to name. */
+static bool http_api_match(const char *route, const char *path, char name[HTTP_API_NAME_SIZE])
 {
-    size_t len = strlen(route);
-    if (route[len - 1] != '/')
-        return strcmp(route, path) == 0 ? "" : NULL;
-    if (strncmp(route, path, len) != 0 || path[len] == '\0' || strchr(path + len, '/'))
-        return NULL;
-    return path + len;
+    const char *star = strchr(route, '*');
+    name[0] = '\0';
+    if (!star)
+        return strcmp(route, path) == 0;
+    size_t head = (size_t)(star - route);
+    if (strncmp(route, path, head) != 0)
+        return false;
+    size_t len = strcspn(path + head, "/");
+    if (len == 0 || strcmp(path + head + len, star + 1) != 0)
+        return false;
+    snprintf(name, HTTP_API_NAME_SIZE, "%.*s", (int)len, path + head);
+    return true;
 }
 
 static void http_api_on_request(void *ctx, struct http_request *r)
 {
     struct http_api *a = ctx;
     const char *method = http_request_method(r), *path = http_request_path(r);
+    char name[HTTP_API_NAME_SIZE];
     bool known = false;
     if (strcmp(method, "HEAD") == 0)
         method = "GET";
     for (size_t k = 0; k < sizeof(routes) / sizeof(routes[0]); k++) {
-        const char *name = http_api_match(routes[k].path, path);
-        if (!name)
+        if (!http_api_match(routes[k].path, path, name))
             continue;
         known = true;
         if (strcmp(routes[k].method, method) != 0)
@@ -109,6 +92,7 @@ int http_api_open(struct http_api **out, struct loop *loop, const struct http_ap
     a->loop = loop;
     a->engine = engine;
     list_init(&a->streams);
+    list_init(&a->orders);
     snprintf(a->id, sizeof(a->id), "%s", config->id);
     struct http_server_config server = {.host = config->host,
                                         .port = config->port,
@@ -130,6 +114,14 @@ void http_api_set_store(struct http_api *a, struct zk_store *store, struct adopt
     a->adopter = adopter;
 }
 
+void http_api_on_maintenance(struct http_api *a, const struct topology_pause *pause)
+{
+    if (pause)
+        a->pause = *pause;
+    else
+        memset(&a->pause, 0, sizeof(a->pause));
+}
+
 void http_api_set_stopping(struct http_api *a)
 {
     a->stopping = true;
@@ -139,7 +131,9 @@ void http_api_close(struct http_api *a)
 {
     if (!a)
         return;
+    http_api_forget_orders(a);
     http_server_close(a->server);
+    http_api_forget_events(a);
     free(a);
 }
 

@@ -1,8 +1,10 @@
 /* The commands: only the leader carries them out. */
 #include "common/log.h"
+#include "common/loop.h"
 #include "controller/adopt.h"
 #include "controller/engine.h"
 #include "controller/http_api_private.h"
+#include "controller/http_body.h"
 #include "controller/zk_store.h"
 
 #include <assert.h>
@@ -19,7 +21,7 @@ struct http_api_redirect {
     struct http_request *request;
 };
 
-static void http_api_on_leader(void *ctx, int err, const struct topology_controller *list, size_t n)
+static void http_api_on_leader_found(void *ctx, int err, const struct topology_controller *list, size_t n)
 {
     struct http_api_redirect *redirect = ctx;
     struct http_request *r = redirect->request;
@@ -48,10 +50,54 @@ bool http_api_must_lead(struct http_api *a, struct http_request *r)
     }
     redirect->api = a;
     redirect->request = r;
-    int err = zk_store_read_controllers(a->store, http_api_on_leader, redirect);
+    int err = zk_store_read_controllers(a->store, http_api_on_leader_found, redirect);
     if (err != 0)
-        http_api_on_leader(redirect, err, NULL, 0);
+        http_api_on_leader_found(redirect, err, NULL, 0);
     return false;
+}
+
+/* ---- maintenance of all instances -----------------------------------------------------------------------
+ */
+
+static void http_api_set_maintenance(struct http_api *a, struct http_request *r,
+                                     enum failover_command_type type)
+{
+    struct http_body body;
+    char why[512];
+    size_t len;
+    const char *text = http_request_body(r, &len);
+    if (!http_api_must_lead(a, r))
+        return;
+    if (http_body_order(type, text, len, loop_wall_ms(), &body, why, sizeof(why)) != 0) {
+        http_answer_error(r, 400, "bad_request", "%s", why);
+        return;
+    }
+    struct http_api_order *order = http_api_order_begin(a, r, "");
+    if (!order)
+        return;
+    bool pauses = type == FAILOVER_COMMAND_PAUSE;
+    http_api_order_say(order, "%s",
+                       pauses
+                           ? "all instances are paused: none fails over by itself"
+                           : "the pause of all instances is over; those that are paused one by one stay so");
+    log_info("event=maintenance.ordered what=%s by=\"%s\" reason=\"%s\"", pauses ? "pause" : "resume",
+             body.command.by, body.command.pause.reason);
+    int err =
+        zk_store_set_maintenance(a->store, pauses ? &body.command.pause : NULL, http_api_on_stored, order);
+    if (err != 0)
+        http_api_on_stored(order, err);
+}
+
+void http_api_post_pause(struct http_api *a, struct http_request *r, const char *name)
+{
+    (void)name;
+    http_api_set_maintenance(a, r, FAILOVER_COMMAND_PAUSE);
+}
+
+void http_api_post_resume(struct http_api *a, struct http_request *r, const char *name)
+{
+    (void)name;
+    http_api_set_maintenance(a, r, FAILOVER_COMMAND_RESUME);
 }
 
 /* ---- adopt ----------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ void http_api_get_health(struct http_api *a, struct http_request *r, const char 
  */
 
 struct http_api_gather {
+    struct http_api *api;
     struct view_instance *instances;
     size_t n_instances;
     struct view_set_aside *set_aside;
@@ -52,17 +53,24 @@ struct http_api_gather {
     const char *only; /* NULL: all */
 };
 
-static struct view_instance http_api_view_of(const struct engine_view *v)
+static void http_api_view_of(struct http_api *a, const struct engine_view *v, struct view_instance *out)
 {
     bool acked = v->acks->epoch == v->failover->record.epoch;
-    struct view_instance out = {
-        .record = &v->failover->record,
-        .failover = v->failover,
-        .revision = v->failover->revision,
-        .acked = acked ? (int32_t)v->acks->n : VIEW_UNKNOWN, /* it switched before we led */
-        .slowest_us = acked && v->acks->n > 0 ? v->acks->slowest_us : VIEW_UNKNOWN,
-    };
-    return out;
+    struct failover_plan plan;
+    memset(out, 0, sizeof(*out));
+    out->record = &v->failover->record;
+    out->failover = v->failover;
+    out->revision = v->failover->revision;
+    out->acked = acked ? (int32_t)v->acks->n : VIEW_UNKNOWN; /* it switched before we led */
+    out->slowest_us = acked && v->acks->n > 0 ? v->acks->slowest_us : VIEW_UNKNOWN;
+    out->now_us = loop_now_us(a->loop);
+    out->wall_ms = loop_wall_ms();
+    out->next = -1;
+    if (engine_explain(a->engine, v->name, NULL, &plan) != 0)
+        return;
+    out->readiness = plan.ready ? VIEW_READY : VIEW_NOT_READY;
+    out->next = plan.target;
+    memcpy(out->verdict, plan.verdict, sizeof(plan.verdict));
 }
 
 static void http_api_gather_one(void *ctx, const struct engine_view *v)
@@ -74,7 +82,7 @@ static void http_api_gather_one(void *ctx, const struct engine_view *v)
         g->set_aside[g->n_set_aside].name = v->name;
         g->set_aside[g->n_set_aside++].why = v->corrupt;
     } else if (v->failover->has_record) {
-        g->instances[g->n_instances++] = http_api_view_of(v);
+        http_api_view_of(g->api, v, &g->instances[g->n_instances++]);
     }
 }
 
@@ -91,7 +99,7 @@ static void http_api_render_topology(struct http_api_read *read, int32_t proxies
     struct http_api *a = read->api;
     size_t count = engine_count(a->engine), len = 0;
     char *text = NULL;
-    struct http_api_gather g = {.only = read->name[0] != '\0' ? read->name : NULL};
+    struct http_api_gather g = {.api = a, .only = read->name[0] != '\0' ? read->name : NULL};
     g.instances = calloc(count + 1, sizeof(*g.instances));
     g.set_aside = calloc(count + 1, sizeof(*g.set_aside));
     if (g.instances && g.set_aside) {
@@ -102,6 +110,8 @@ static void http_api_render_topology(struct http_api_read *read, int32_t proxies
             .leader = leader[0] != '\0' ? leader : NULL,
             .source = a->id,
             .zookeeper_is_up = zk_store_is_connected(a->store),
+            .pause = a->pause.owner[0] != '\0' ? &a->pause : NULL,
+            .wall_ms = loop_wall_ms(),
             .proxies = proxies,
             .instances = g.instances,
             .n_instances = g.n_instances,
@@ -158,15 +168,9 @@ static void http_api_on_proxy_count_of_one(void *ctx, int err, const struct topo
     struct engine_view v;
     size_t len = 0;
     (void)list;
-    if (!engine_find(read->api->engine, read->name, &v)) {
-        http_answer_error(read->request, 404, "not_found", "there is no instance %s", read->name);
-    } else if (v.corrupt) {
-        http_answer_error(read->request, 409, "corrupt",
-                          "instance %s is set aside: its znode can't be read: %s; repair or "
-                          "delete /instances/%s",
-                          read->name, v.corrupt, read->name);
-    } else {
-        struct view_instance one = http_api_view_of(&v);
+    if (http_api_find(read->api, read->request, read->name, &v)) {
+        struct view_instance one;
+        http_api_view_of(read->api, &v, &one);
         char *text = view_instance(&one, err == 0 ? (int32_t)n : VIEW_UNKNOWN, &len);
         http_api_answer_text(read->api, read->request, text, len);
     }

@@ -199,6 +199,8 @@ static void main_on_role(void *ctx, enum election_role role, uint64_t term, cons
     log_info("event=election.%s term=%" PRIu64 " leader=%s", election_role_name(role), term,
              leader[0] != '\0' ? leader : "-");
     engine_on_lead(c->engine, role == ELECTION_LEADER ? term : 0);
+    if (c->http)
+        http_api_on_leader(c->http, leader);
 }
 
 static void main_on_record(void *ctx, const struct topology_instance *record, int32_t version,
@@ -254,6 +256,13 @@ static void main_on_change(void *ctx, const char *instance, int64_t revision)
         http_api_on_change(c->http, instance, revision);
 }
 
+static void main_on_event(void *ctx, const char *instance, enum failover_level level, const char *text)
+{
+    struct controller *c = ctx;
+    if (c->http)
+        http_api_on_event(c->http, instance, level, text);
+}
+
 static void main_on_stop(void *ctx)
 {
     struct controller *c = ctx;
@@ -282,8 +291,11 @@ static int main_open_servers(struct controller *c)
     if (err != 0)
         return err;
     snprintf(c->client_name, sizeof(c->client_name), "mr-controller-%s", o->id);
-    struct engine_config engine = {
-        .client_name = c->client_name, .announcer = c->announcer, .on_change = main_on_change, .ctx = c};
+    struct engine_config engine = {.client_name = c->client_name,
+                                   .announcer = c->announcer,
+                                   .on_change = main_on_change,
+                                   .on_event = main_on_event,
+                                   .ctx = c};
     err = main_say(engine_open(&c->engine, c->loop, &engine), "engine", "-", 0);
     if (err == 0)
         err = main_say(ingest_open(&c->ingest, c->loop, bind, (uint16_t)o->ingest_port, &c->key, c->engine),

@@ -65,6 +65,11 @@ typedef void (*zk_store_done_fn)(void *ctx, int err);
 int zk_store_delete(struct zk_store *s, const char *name, uint16_t port, int32_t version,
                     zk_store_done_fn done, void *ctx) MR_MUST_CHECK;
 
+/* Pauses automatic failovers of all instances, or (NULL) ends that. As a commit: fenced, err as there. It
+ * arrives by on_maintenance as well, before or after done. */
+int zk_store_set_maintenance(struct zk_store *s, const struct topology_pause *pause, zk_store_done_fn done,
+                             void *ctx) MR_MUST_CHECK;
+
 /* Newest first, at most limit; entries that can't be read are left out. */
 typedef void (*zk_store_history_fn)(void *ctx, int err, const struct topology_history *entries, size_t n);
 int zk_store_read_history(struct zk_store *s, const char *name, size_t limit, zk_store_history_fn done,

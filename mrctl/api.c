@@ -1,33 +1,20 @@
 #include "mrctl/api.h"
 
+#include "mrctl/api_private.h"
 #include "mrctl/json_get.h"
 #include "mrctl/zk_read.h"
 
 #include <assert.h>
-#include <curl/curl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
-    API_URL_MAX = 256,
     API_CONNECT_TIMEOUT_MS = 1500,
     API_ZK_TIMEOUT_MS = 4000,
     API_REDIRECTS_MAX = 3,
-    API_SILENCE_S = 20, /* a stream has a comment every few seconds; without any its controller is gone */
     API_TEXT_MAX = 64 << 20,
-};
-
-struct api {
-    struct api_config config;
-    CURL *calls, *stream; /* two: a call may be made while the stream is being read */
-    struct curl_slist *headers;
-    size_t n_urls, current; /* current: the one that answered last is asked first */
-    char urls[API_URLS_MAX][API_URL_MAX];
-    size_t n_given; /* the first ones came from --controllers; the others are ZooKeeper's */
-    char why[API_WHY_MAX];
 };
 
 /* A body that grows up to a limit. */
@@ -42,8 +29,7 @@ const char *api_why(const struct api *api)
     return api->why;
 }
 
-/* Appends one more reason: all controllers that were asked are named. */
-static void MR_PRINTF(2, 3) api_blame(struct api *api, const char *fmt, ...)
+void api_blame(struct api *api, const char *fmt, ...)
 {
     size_t len = strlen(api->why);
     if (len > 0 && len + 3 < sizeof api->why) {
@@ -121,8 +107,7 @@ static void api_on_controller(void *ctx, const char *name, const char *data, siz
     (void)api_add_url(api, url, strlen(url));
 }
 
-/* Asks ZooKeeper who the controllers are now; false when it can't say or names nobody. */
-static bool api_discover(struct api *api)
+bool api_discover(struct api *api)
 {
     char why[256];
     if (api->config.zk == NULL)
@@ -158,7 +143,7 @@ static size_t api_on_data(char *data, size_t size, size_t n, void *ctx)
     return len;
 }
 
-static void api_prepare(struct api *api, CURL *curl, size_t url, const char *path)
+void api_prepare(struct api *api, CURL *curl, size_t url, const char *path)
 {
     char whole[2 * API_URL_MAX];
     int n = snprintf(whole, sizeof whole, "%s%s", api->urls[url], path);
@@ -179,7 +164,7 @@ static void api_prepare(struct api *api, CURL *curl, size_t url, const char *pat
     (void)curl_easy_setopt(curl, CURLOPT_UNRESTRICTED_AUTH, 1L);
 }
 
-static void api_blame_curl(struct api *api, CURL *curl, CURLcode code)
+void api_blame_curl(struct api *api, CURL *curl, CURLcode code)
 {
     char *url = NULL;
     (void)curl_easy_getinfo(curl, CURLINFO_EFFECTIVE_URL, &url);
@@ -200,24 +185,35 @@ static bool api_was_not_sent(CURL *curl, CURLcode code)
     return sent == 0;
 }
 
+struct api_request {
+    const char *method, *path, *body;
+    int timeout_ms;
+};
+
+static bool api_is_read(const struct api_request *q)
+{
+    return strcmp(q->method, "GET") == 0;
+}
+
 /* Asks one controller. 0: an answer, which takes the place of an earlier one; ERR_UNREACHABLE: ask the next
  * one; else as api_call(). */
-static int api_ask(struct api *api, size_t url, const char *path, const char *body, int timeout_ms,
-                   struct api_answer *answer)
+static int api_ask(struct api *api, size_t url, const struct api_request *q, struct api_answer *answer)
 {
     CURL *curl = api->calls;
     struct api_text text = {0};
-    api_prepare(api, curl, url, path);
-    (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+    api_prepare(api, curl, url, q->path);
+    (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)q->timeout_ms);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, api_on_data);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, &text);
-    if (body != NULL)
-        (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+    if (q->body != NULL)
+        (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, q->body);
+    if (strcmp(q->method, q->body != NULL ? "POST" : "GET") != 0)
+        (void)curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, q->method);
     CURLcode code = curl_easy_perform(curl);
     if (code != CURLE_OK) {
         free(text.data);
         api_blame_curl(api, curl, code);
-        if (body == NULL || api_was_not_sent(curl, code))
+        if (api_is_read(q) || api_was_not_sent(curl, code))
             return ERR_UNREACHABLE;
         return code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_CONNECTION;
     }
@@ -238,37 +234,51 @@ static int api_ask(struct api *api, size_t url, const char *path, const char *bo
     return 0;
 }
 
+/* It has no leader to send us to (yet): another one may know better. Of a command it must be certain that it
+ * was not begun: it would be done twice. */
+static bool api_is_not_the_last_word(const struct api_request *q, const struct api_answer *answer)
+{
+    const char *code = json_get_word(json_object_get(answer->json, "error"), "code");
+    return answer->status == 503 &&
+           (api_is_read(q) || strcmp(code, "no_leader") == 0 || strcmp(code, "starting") == 0);
+}
+
 /* Asks those that are known, from the one that answered last. */
-static int api_ask_known(struct api *api, size_t from, const char *path, const char *body, int timeout_ms,
-                         struct api_answer *answer)
+static int api_ask_known(struct api *api, size_t from, const struct api_request *q, struct api_answer *answer)
 {
     size_t n = api->n_urls - from;
     size_t first = api->current >= from ? api->current - from : 0;
     int err = ERR_UNREACHABLE;
     for (size_t k = 0; k < n && err == ERR_UNREACHABLE; k++) {
         size_t url = from + (first + k) % n;
-        err = api_ask(api, url, path, body, timeout_ms, answer);
+        err = api_ask(api, url, q, answer);
         if (err != 0)
             continue;
         api->current = url;
-        /* 503: it has no leader to send us to (yet); another one may know better. */
-        if (answer->status == 503 && k + 1 < n)
+        if (api_is_not_the_last_word(q, answer) && k + 1 < n)
             err = ERR_UNREACHABLE;
     }
     return err;
 }
 
-int api_call(struct api *api, const char *path, const char *body, int timeout_ms, struct api_answer *answer)
+int api_send(struct api *api, const char *method, const char *path, const char *body, int timeout_ms,
+             struct api_answer *answer)
 {
     assert(path[0] == '/' && timeout_ms > 0);
+    const struct api_request q = {.method = method, .path = path, .body = body, .timeout_ms = timeout_ms};
     *answer = (struct api_answer){0};
     api->why[0] = '\0';
-    int err = api_ask_known(api, 0, path, body, timeout_ms, answer);
+    int err = api_ask_known(api, 0, &q, answer);
     if (err == ERR_UNREACHABLE && answer->json == NULL && api_discover(api))
-        err = api_ask_known(api, api->n_given, path, body, timeout_ms, answer);
+        err = api_ask_known(api, api->n_given, &q, answer);
     if (err == ERR_UNREACHABLE && answer->json != NULL)
         return 0; /* all that answered said 503: that is the answer */
     return err;
+}
+
+int api_call(struct api *api, const char *path, const char *body, int timeout_ms, struct api_answer *answer)
+{
+    return api_send(api, body != NULL ? "POST" : "GET", path, body, timeout_ms, answer);
 }
 
 void api_prefer_leader(struct api *api)
@@ -306,91 +316,6 @@ const char *api_answer_error(const struct api_answer *answer)
     const json_t *error = json_object_get(answer->json, "error");
     const char *message = json_string_value(json_object_get(error, "message"));
     return message != NULL ? message : "the controller did not say why";
-}
-
-/* ---- events -------------------------------------------------------------------------------------------- */
-
-struct api_events {
-    bool (*on_change)(void *ctx);
-    void *ctx;
-    CURL *curl;
-    struct timespec heard; /* monotonic: when the last byte came */
-    bool opened, stopped;
-};
-
-/* Ends the stream of a controller that has gone without a word. (curl's own speed limit counts bytes a
- * second, and a comment every few seconds is less than one.) */
-static int api_on_progress(void *ctx, curl_off_t dl_total, curl_off_t dl_now, curl_off_t ul_total,
-                           curl_off_t ul_now)
-{
-    (void)dl_total;
-    (void)dl_now;
-    (void)ul_total;
-    (void)ul_now;
-    const struct api_events *events = ctx;
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec - events->heard.tv_sec > API_SILENCE_S;
-}
-
-/* What changed doesn't matter, the caller reads it anew: a burst in one piece is one call. Comments (lines
- * that start with a colon) keep the stream alive and mean nothing, but for the first, which says that it is
- * open. */
-static size_t api_on_events(char *data, size_t size, size_t n, void *ctx)
-{
-    struct api_events *events = ctx;
-    size_t len = size * n;
-    long status = 0;
-    (void)clock_gettime(CLOCK_MONOTONIC, &events->heard);
-    (void)curl_easy_getinfo(events->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (status != 200)
-        return len;
-    bool is_comment = len > 0 && data[0] == ':' && memmem(data, len, "\nevent:", 7) == NULL &&
-                      memmem(data, len, "\ndata:", 6) == NULL;
-    if (events->opened && (is_comment || len == 0 || (len == 1 && data[0] == '\n')))
-        return len;
-    events->opened = true;
-    if (events->on_change(events->ctx))
-        return len;
-    events->stopped = true;
-    return 0;
-}
-
-/* Follows the first of the known ones that has events, from the one that answered last. */
-static int api_follow_known(struct api *api, const char *path, struct api_events *events)
-{
-    for (size_t k = 0; k < api->n_urls; k++) {
-        size_t url = (api->current + k) % api->n_urls;
-        api_prepare(api, api->stream, url, path);
-        (void)curl_easy_setopt(api->stream, CURLOPT_WRITEFUNCTION, api_on_events);
-        (void)curl_easy_setopt(api->stream, CURLOPT_WRITEDATA, events);
-        (void)curl_easy_setopt(api->stream, CURLOPT_NOPROGRESS, 0L);
-        (void)curl_easy_setopt(api->stream, CURLOPT_XFERINFOFUNCTION, api_on_progress);
-        (void)curl_easy_setopt(api->stream, CURLOPT_XFERINFODATA, events);
-        (void)clock_gettime(CLOCK_MONOTONIC, &events->heard);
-        CURLcode code = curl_easy_perform(api->stream);
-        if (events->stopped)
-            return 0;
-        if (events->opened)
-            return ERR_CLOSED;
-        if (code != CURLE_OK)
-            api_blame_curl(api, api->stream, code);
-        else
-            api_blame(api, "%s: has no events to follow", api->urls[url]);
-    }
-    return ERR_UNREACHABLE;
-}
-
-int api_follow(struct api *api, const char *path, bool (*on_change)(void *ctx), void *ctx)
-{
-    assert(path[0] == '/' && on_change != NULL);
-    struct api_events events = {.on_change = on_change, .ctx = ctx, .curl = api->stream};
-    api->why[0] = '\0';
-    int err = api_follow_known(api, path, &events);
-    /* A restarted controller may have other ports: ZooKeeper knows them. */
-    if (err == ERR_UNREACHABLE && api_discover(api))
-        err = api_follow_known(api, path, &events);
-    return err;
 }
 
 /* ---- open and close ------------------------------------------------------------------------------------ */

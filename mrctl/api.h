@@ -40,6 +40,9 @@ void api_close(struct api *api); /* NULL allowed */
  * outcome is unknown. body NULL: a GET, else a POST. timeout_ms: for each controller asked. */
 int api_call(struct api *api, const char *path, const char *body, int timeout_ms,
              struct api_answer *answer) MR_MUST_CHECK;
+/* The same with any method; body NULL: none. Anything but GET is a command. */
+int api_send(struct api *api, const char *method, const char *path, const char *body, int timeout_ms,
+             struct api_answer *answer) MR_MUST_CHECK;
 /* From now on the leader is asked first, when a controller can say who leads: what the others know of members
  * and proxies may be a second old. */
 void api_prefer_leader(struct api *api);
@@ -51,6 +54,11 @@ const char *api_answer_error(const struct api_answer *answer);
  * ERR_UNREACHABLE when nobody could be asked). on_change runs when the stream is open and after each burst of
  * events; it may use api_call(). */
 int api_follow(struct api *api, const char *path, bool (*on_change)(void *ctx), void *ctx) MR_MUST_CHECK;
+
+/* Reads the events themselves: on_event gets each one's name and data (NULL: it was no JSON object;
+ * borrowed), and first "open" with NULL. It ends as api_follow() does. */
+typedef bool (*api_event_fn)(void *ctx, const char *name, const json_t *data);
+int api_events(struct api *api, const char *path, api_event_fn on_event, void *ctx) MR_MUST_CHECK;
 
 /* One sentence about the last failure: whom it asked, what happened. */
 const char *api_why(const struct api *api);

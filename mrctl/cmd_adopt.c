@@ -1,57 +1,17 @@
 /* adopt: takes over an existing master; its replicas are discovered by the controllers. */
 #include "common/core/topology.h"
+#include "mrctl/address.h"
 #include "mrctl/json_get.h"
 #include "mrctl/mrctl.h"
 #include "mrctl/render.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { ADOPT_HOST_MAX = 255, ADOPT_PAUSE_MS = 50 };
-
-/* ---- the address: controllers and proxies know IP addresses only ----------------------------------------
- */
-
-/* Resolves the host with its port; prefers IPv4 where a name has both. */
-static int adopt_lookup(const char *what, const char *host, uint16_t port, struct topology_address *out)
-{
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct addrinfo *list = NULL, *best = NULL;
-    int gai = getaddrinfo(host, NULL, &hints, &list);
-    if (gai != 0)
-        return mrctl_fail(MRCTL_FAILED, "%s: the host %s is not known here: %s", what, host,
-                          gai_strerror(gai));
-    for (struct addrinfo *a = list; a != NULL; a = a->ai_next)
-        if ((a->ai_family == AF_INET && (best == NULL || best->ai_family != AF_INET)) ||
-            (a->ai_family == AF_INET6 && best == NULL))
-            best = a;
-    *out = (struct topology_address){.port = port};
-    int err = best == NULL ? EAI_FAMILY
-                           : getnameinfo(best->ai_addr, best->ai_addrlen, out->host, sizeof out->host, NULL,
-                                         0, NI_NUMERICHOST);
-    freeaddrinfo(list);
-    char text[TOPOLOGY_ADDRESS_MAX + 1];
-    if (err != 0 || topology_address_parse(topology_address_format(out, text), out) != 0)
-        return mrctl_fail(MRCTL_FAILED, "%s: the host %s has no usable IP address", what, host);
-    return 0;
-}
-
-static int adopt_resolve(const struct mrctl *m, const char *what, const char *text,
-                         struct topology_address *out)
-{
-    char host[ADOPT_HOST_MAX + 1];
-    uint16_t port = 0;
-    if (topology_address_parse(text, out) == 0)
-        return 0;
-    if (options_parse_endpoint(text, "", host, sizeof host, &port) != 0 || host[0] == '\0' || port == 0)
-        options_fail(m->spec, "'%s' is not an address: HOST:PORT is needed, as in 10.0.0.1:6379", text);
-    return adopt_lookup(what, host, port, out);
-}
+enum { ADOPT_PAUSE_MS = 50 };
 
 /* ---- the request ----------------------------------------------------------------------------------------
  */
@@ -173,7 +133,7 @@ int cmd_adopt(struct mrctl *m, int argc, char **argv)
     char what[MRCTL_PATH_MAX];
     (void)snprintf(what, sizeof what, "adopt %s", name);
     struct topology_address address;
-    int code = adopt_resolve(m, what, argv[1], &address);
+    int code = address_resolve(m, what, argv[1], &address);
     if (code != 0)
         return code;
     char *body = adopt_body(m, what, name, &address, &code);

@@ -36,13 +36,9 @@ void line_begin(struct line *l, FILE *out, const char *head, const char *indent)
     (void)fputs(head, out);
 }
 
-void line_add(struct line *l, const char *fmt, ...)
+/* gap: blanks between the piece and the one before it. text is disarmed and cut at its last blank here. */
+static void line_put(struct line *l, char *text, int gap)
 {
-    char text[LINE_TEXT_MAX];
-    va_list args;
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
     line_disarm(text);
     size_t len = strlen(text);
     int padding = 0;
@@ -51,7 +47,7 @@ void line_add(struct line *l, const char *fmt, ...)
     int columns = line_columns(text);
     if (columns == 0)
         return;
-    int gap = l->has_pieces ? 2 + l->padding : 0;
+    gap = l->has_pieces ? gap + l->padding : 0;
     if (l->has_pieces && l->column + gap + columns > LINE_COLUMNS) {
         (void)fprintf(l->out, "\n%s", l->indent);
         l->column = line_columns(l->indent);
@@ -61,6 +57,31 @@ void line_add(struct line *l, const char *fmt, ...)
     l->column += gap + columns;
     l->padding = padding;
     l->has_pieces = true;
+}
+
+void line_add(struct line *l, const char *fmt, ...)
+{
+    char text[LINE_TEXT_MAX];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    line_put(l, text, 2);
+}
+
+void line_add_words(struct line *l, const char *fmt, ...)
+{
+    char text[LINE_TEXT_MAX], *rest = text, *word;
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (line_columns(l->indent) + line_columns(text) <= LINE_COLUMNS) {
+        line_put(l, text, 2); /* stays together */
+        return;
+    }
+    for (int gap = 2; (word = strsep(&rest, " ")) != NULL; gap = 1)
+        line_put(l, word, gap);
 }
 
 void line_end(struct line *l)

@@ -24,6 +24,8 @@ void line_begin(struct line *l, FILE *out, const char *head, const char *indent)
 /* Adds a piece, two blanks after the one before it, on the next line when it would not fit. An empty piece is
  * skipped. */
 void line_add(struct line *l, const char *fmt, ...) MR_PRINTF(2, 3);
+/* Adds a sentence: a piece, but one that is longer than a line is wrapped between its words. */
+void line_add_words(struct line *l, const char *fmt, ...) MR_PRINTF(2, 3);
 void line_end(struct line *l);
 
 /* Columns that UTF-8 text takes (one a character). */

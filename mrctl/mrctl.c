@@ -1,9 +1,15 @@
 #include "mrctl/mrctl.h"
 
 #include "common/core/topology.h"
+#include "mrctl/json_get.h"
+#include "mrctl/render.h"
 
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 int mrctl_fail(enum mrctl_exit code, const char *fmt, ...)
 {
@@ -77,4 +83,60 @@ void mrctl_print(const struct mrctl *m, const struct api_answer *answer,
         (void)printf("%s\n", answer->text);
     else
         render(stdout, answer->json);
+}
+
+/* ---- commands ------------------------------------------------------------------------------------------ */
+
+json_t *mrctl_body(void)
+{
+    char host[256] = "", by[512];
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): there are no threads here
+    const char *user = getenv("USER");
+    if (user == NULL || user[0] == '\0') {
+        const struct passwd *entry = getpwuid(getuid()); // NOLINT(concurrency-mt-unsafe)
+        user = entry != NULL ? entry->pw_name : "unknown";
+    }
+    (void)gethostname(host, sizeof host - 1);
+    (void)snprintf(by, sizeof by, "%.200s@%s", user, host);
+    by[TOPOLOGY_NAME_MAX] = '\0'; /* as much as is recorded */
+    for (char *c = by; *c != '\0'; c++)
+        if ((unsigned char)*c <= 0x20 || (unsigned char)*c >= 0x7f)
+            *c = '?';
+    return json_pack("{s:s}", "by", by);
+}
+
+static void mrctl_show_order(const struct mrctl *m, const struct api_answer *answer, const json_t *plan)
+{
+    if (m->json)
+        (void)printf("%s\n", answer->text);
+    else if (json_is_string(json_object_get(plan, "verdict")))
+        render_plan(stdout, plan);
+    else if (answer->status < 300)
+        render_done(stdout, answer->json);
+    (void)fflush(stdout);
+}
+
+int mrctl_order(struct mrctl *m, const char *what, const char *method, const char *path, json_t *body,
+                int timeout_ms)
+{
+    char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
+    bool is_lost = body != NULL && text == NULL;
+    json_decref(body);
+    if (is_lost)
+        return mrctl_fail(MRCTL_FAILED, "%s: %s", what, err_text(ERR_NOMEM));
+    struct api_answer answer;
+    int err = api_send(m->api, method, path, text, timeout_ms, &answer);
+    free(text);
+    int code = MRCTL_DONE;
+    if (err == 0 && answer.status < 300) {
+        mrctl_show_order(m, &answer, answer.json);
+    } else {
+        /* A dry run that was refused has its arithmetic with it. */
+        const json_t *plan = json_object_get(answer.json, "plan");
+        if (err == 0 && json_is_object(plan))
+            mrctl_show_order(m, &answer, plan);
+        code = mrctl_refused(m, what, err, &answer);
+    }
+    api_answer_free(&answer);
+    return code;
 }

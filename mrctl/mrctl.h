@@ -14,9 +14,9 @@ struct mrctl {
     const struct options_spec *spec;
     struct api *api;
     const char *zk; /* NULL: not given */
-    bool json, wait, watch;
-    const char *user, *password_file;
-    int wait_ms;
+    bool json, wait, watch, follow, dry_run, allow_data_loss;
+    const char *user, *password_file, *to, *reason, *duration; /* NULL: not given */
+    int wait_ms, limit_ms;
 };
 
 /* A command gets its operands (argv[0] is the first one after its name) and returns an exit code. */
@@ -28,6 +28,15 @@ int cmd_topology(struct mrctl *m, int argc, char **argv);
 int cmd_history(struct mrctl *m, int argc, char **argv);
 int cmd_controllers(struct mrctl *m, int argc, char **argv);
 int cmd_proxies(struct mrctl *m, int argc, char **argv);
+int cmd_switchover(struct mrctl *m, int argc, char **argv);
+int cmd_failover(struct mrctl *m, int argc, char **argv);
+int cmd_pause(struct mrctl *m, int argc, char **argv);
+int cmd_resume(struct mrctl *m, int argc, char **argv);
+int cmd_ack(struct mrctl *m, int argc, char **argv);
+int cmd_explain(struct mrctl *m, int argc, char **argv);
+int cmd_set(struct mrctl *m, int argc, char **argv);
+int cmd_delete(struct mrctl *m, int argc, char **argv);
+int cmd_events(struct mrctl *m, int argc, char **argv);
 
 /* "mrctl: <text>" on stderr; returns code. */
 int mrctl_fail(enum mrctl_exit code, const char *fmt, ...) MR_PRINTF(2, 3);
@@ -37,6 +46,12 @@ const char *mrctl_name(const struct mrctl *m, int argc, char **argv, int k);
 /* GET path for `what` ("show cart"). 0: *answer is the caller's; else it was said why, and this is the exit
  * code. */
 int mrctl_get(struct mrctl *m, const char *what, const char *path, struct api_answer *answer) MR_MUST_CHECK;
+/* Sends a command for `what` and prints what the leader answers: its plan or its message. Takes `body` (NULL:
+ * none). Returns an exit code. */
+int mrctl_order(struct mrctl *m, const char *what, const char *method, const char *path, json_t *body,
+                int timeout_ms);
+/* A command's body with "by", who orders: $USER@host. NULL: out of memory. The caller's. */
+json_t *mrctl_body(void);
 /* Says on stderr why a call failed (err of api_call()) or was refused (err 0, a status of 400 or more). */
 int mrctl_refused(struct mrctl *m, const char *what, int err, const struct api_answer *answer);
 /* Prints the answer as the API gave it (--json), or with render. */

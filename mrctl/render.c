@@ -38,41 +38,96 @@ static void render_member(FILE *out, const json_t *instance, const json_t *membe
     if (json_get_word(member, "zone")[0] != '\0')
         line_add(&l, "zone %s", json_get_word(member, "zone"));
     if (json_get_word(member, "note")[0] != '\0')
-        line_add(&l, "(%s)", json_get_word(member, "note"));
+        line_add_words(&l, "(%s)", json_get_word(member, "note"));
     line_end(&l);
 }
 
 /* ---- one instance -------------------------------------------------------------------------------------- */
 
-static void render_proxies_line(FILE *out, const json_t *instance, bool is_last)
+/* Begins a row below the members; the last one of a tree closes it. */
+static void render_row(struct line *l, FILE *out, int *rows_left)
+{
+    bool is_last = --*rows_left == 0;
+    line_begin(l, out, is_last ? "└─ " : "├─ ", is_last ? "   " : "│  ");
+}
+
+static void render_proxies_line(FILE *out, const json_t *instance, int *rows_left)
 {
     int64_t proxies = json_get_int(instance, "proxies"), acked = json_get_int(instance, "acked");
+    const json_t *slowest_ms = json_object_get(instance, "slowest_ms");
+    char slowest[48] = "";
+    struct line l;
     if (proxies < 0)
         return;
-    struct line l;
-    line_begin(&l, out, is_last ? "└─ " : "├─ ", is_last ? "   " : "│  ");
-    if (acked >= 0)
-        line_add(&l, "proxies: %" PRId64 " of %" PRId64 " switched to epoch %" PRId64, acked, proxies,
-                 json_get_int(instance, "epoch"));
-    else
-        line_add(&l, "proxies: %" PRId64, proxies);
-    const json_t *slowest_ms = json_object_get(instance, "slowest_ms");
     if (json_is_number(slowest_ms))
-        line_add(&l, "slowest %.1f ms", json_number_value(slowest_ms));
+        (void)snprintf(slowest, sizeof slowest, ", slowest %.1f ms", json_number_value(slowest_ms));
+    render_row(&l, out, rows_left);
+    if (acked >= 0)
+        line_add(&l, "proxies on the epoch: %" PRId64 " of %" PRId64 " hosts%s", acked, proxies, slowest);
+    else
+        line_add(&l, "proxies: %" PRId64 " hosts", proxies);
+    if (acked >= 0 && json_get_word(instance, "proxies_missing")[0] != '\0')
+        line_add_words(&l, "missing: %s", json_get_word(instance, "proxies_missing"));
     line_end(&l);
 }
 
-static void render_failover(FILE *out, const char *title, const json_t *failover)
+static void render_readiness(FILE *out, const json_t *readiness, int *rows_left)
+{
+    int64_t candidates = json_get_int(readiness, "candidates");
+    struct line l;
+    render_row(&l, out, rows_left);
+    if (json_is_true(json_object_get(readiness, "ready")))
+        line_add(&l, "failover: READY (%" PRId64 " candidate%s)", candidates, candidates == 1 ? "" : "s");
+    else
+        line_add_words(&l, "failover: %s", json_get_text(readiness, "verdict"));
+    if (json_is_false(json_object_get(readiness, "auto")))
+        line_add(&l, "auto_failover is off: by order only");
+    line_end(&l);
+}
+
+/* Maintenance, of one instance or of all. */
+static void render_pause(struct line *l, const json_t *pause)
+{
+    char when[RENDER_TIME_MAX];
+    int64_t until_ms = json_get_int(pause, "until");
+    line_add(l, "paused by %s", json_get_text(pause, "owner"));
+    line_add(l, "since %s", render_time(json_get_int(pause, "since"), when));
+    if (until_ms >= 0)
+        line_add(l, "until %s", render_time(until_ms, when));
+    else
+        line_add(l, "until resumed");
+    if (json_get_word(pause, "reason")[0] != '\0')
+        line_add_words(l, "(%s)", json_get_word(pause, "reason"));
+    line_end(l);
+}
+
+static void render_cooldown(FILE *out, const json_t *instance, const json_t *cooldown, int *rows_left)
+{
+    char when[RENDER_TIME_MAX];
+    int64_t strikes = json_get_int(cooldown, "strikes");
+    struct line l;
+    render_row(&l, out, rows_left);
+    line_add(&l, "cooldown until %s", render_time(json_get_int(cooldown, "until"), when));
+    if (strikes > 1)
+        line_add(&l, "%" PRId64 " failovers in a row", strikes);
+    if (json_is_true(json_object_get(cooldown, "bypassed")))
+        line_add(&l, "bypassed once");
+    line_add(&l, "'mrctl ack %s' ends it", json_get_text(instance, "name"));
+    line_end(&l);
+}
+
+static void render_failover(FILE *out, const char *title, const json_t *failover, int *rows_left)
 {
     struct line l;
     char when[RENDER_TIME_MAX];
-    line_begin(&l, out, "└─ ", "   ");
+    render_row(&l, out, rows_left);
     line_add(&l, "%s %s", title, render_time(json_get_int(failover, "at"), when));
     line_add(&l, "%s", json_get_text(failover, "verdict"));
     line_add(&l, "epoch %" PRId64, json_get_int(failover, "epoch"));
     if (json_get_word(failover, "old_master")[0] != '\0')
         line_add(&l, "from %s", json_get_word(failover, "old_master"));
     render_timeline(&l, json_object_get(failover, "timeline_ms"));
+    line_add_words(&l, "%s", json_get_word(failover, "evidence"));
     line_end(&l);
 }
 
@@ -89,13 +144,44 @@ static int render_address_width(const json_t *members)
     return width;
 }
 
+/* What is told below the members, and in which order. */
+static void render_rows(FILE *out, const json_t *instance, int rows_left)
+{
+    const json_t *readiness = json_object_get(instance, "readiness");
+    const json_t *pause = json_object_get(instance, "pause");
+    const json_t *cooldown = json_object_get(instance, "cooldown");
+    const json_t *under_way = json_object_get(instance, "failover");
+    const json_t *last = json_object_get(instance, "last_failover");
+    if (json_is_object(readiness))
+        render_readiness(out, readiness, &rows_left);
+    if (json_is_object(pause)) {
+        struct line l;
+        render_row(&l, out, &rows_left);
+        render_pause(&l, pause);
+    }
+    if (json_is_object(cooldown))
+        render_cooldown(out, instance, cooldown, &rows_left);
+    render_proxies_line(out, instance, &rows_left);
+    if (json_is_object(under_way))
+        render_failover(out, "failover since", under_way, &rows_left);
+    else if (json_is_object(last))
+        render_failover(out, "last failover", last, &rows_left);
+}
+
+static int render_count_rows(const json_t *instance)
+{
+    static const char *const keys[] = {"readiness", "pause", "cooldown"};
+    int rows = json_get_int(instance, "proxies") >= 0;
+    for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++)
+        rows += json_is_object(json_object_get(instance, keys[k]));
+    return rows + (json_is_object(json_object_get(instance, "failover")) ||
+                   json_is_object(json_object_get(instance, "last_failover")));
+}
+
 static void render_tree(FILE *out, const json_t *instance)
 {
     const json_t *members = json_object_get(instance, "members");
-    const json_t *under_way = json_object_get(instance, "failover");
-    const json_t *last = json_object_get(instance, "last_failover");
-    bool has_failover = json_is_object(under_way) || json_is_object(last);
-    bool has_proxies = json_get_int(instance, "proxies") >= 0;
+    int rows = render_count_rows(instance);
     struct line l;
     line_begin(&l, out, "", "   ");
     line_add(&l, "%s", json_get_text(instance, "name"));
@@ -104,20 +190,16 @@ static void render_tree(FILE *out, const json_t *instance)
     line_add(&l, "%s", json_get_text(instance, "state"));
     line_add(&l, "%s", json_get_text(instance, "durability"));
     if (json_get_word(instance, "waiting")[0] != '\0')
-        line_add(&l, "waiting: %s", json_get_word(instance, "waiting"));
+        line_add_words(&l, "waiting: %s", json_get_word(instance, "waiting"));
     line_end(&l);
     int width = render_address_width(members);
     size_t k, n = json_array_size(members);
     json_t *member;
     json_array_foreach(members, k, member)
     {
-        render_member(out, instance, member, width, k + 1 == n && !has_proxies && !has_failover);
+        render_member(out, instance, member, width, k + 1 == n && rows == 0);
     }
-    render_proxies_line(out, instance, !has_failover);
-    if (json_is_object(under_way))
-        render_failover(out, "failover since", under_way);
-    else if (json_is_object(last))
-        render_failover(out, "last failover", last);
+    render_rows(out, instance, rows);
 }
 
 void render_topology(FILE *out, const json_t *topology)
@@ -132,6 +214,13 @@ void render_topology(FILE *out, const json_t *topology)
     if (json_is_null(json_object_get(topology, "leader")) &&
         strcmp(json_get_word(topology, "source"), "zookeeper") != 0)
         (void)fputs("No controller leads now: no failover is possible until one does.\n", out);
+    if (json_is_object(json_object_get(topology, "pause"))) {
+        struct line l;
+        line_begin(&l, out, "", "   ");
+        line_add(&l, "All instances:");
+        render_pause(&l, json_object_get(topology, "pause"));
+        (void)fputc('\n', out);
+    }
     json_array_foreach(instances, k, item)
     {
         if (k > 0)
@@ -177,13 +266,6 @@ void render_instance(FILE *out, const json_t *instance)
     size_t k;
     json_t *item;
     render_tree(out, instance);
-    const json_t *last = json_object_get(instance, "last_failover");
-    if (json_get_word(last, "evidence")[0] != '\0') {
-        struct line l;
-        line_begin(&l, out, "\nevidence  ", "            ");
-        line_add(&l, "%s", json_get_word(last, "evidence"));
-        line_end(&l);
-    }
     if (json_is_object(json_object_get(record, "policy")))
         render_fields(out, "\npolicy    ", json_object_get(record, "policy"));
     if (json_is_object(json_object_get(record, "auth")))

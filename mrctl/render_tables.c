@@ -133,23 +133,34 @@ void render_proxies(FILE *out, const json_t *root)
         render_table(out, items, titles, render_proxy_row);
 }
 
+/* What a history entry is called: the planned ones have a word of their own. */
+static const char *render_kind(const json_t *item)
+{
+    const char *kind = json_get_text(item, "kind");
+    bool is_planned = strcmp(json_get_word(item, "verdict"), "PLANNED") == 0;
+    if (strcmp(kind, "failover") == 0 && is_planned)
+        return "switchover";
+    return strcmp(kind, "rollback") == 0 ? "switchover rolled back" : kind;
+}
+
 static void render_history_entry(FILE *out, const json_t *item)
 {
     char when[RENDER_TIME_MAX], size[RENDER_SIZE_MAX];
     const char *from = json_get_word(item, "from"), *to = json_get_word(item, "to");
+    const char *verdict = json_get_word(item, "verdict");
     struct line l;
     line_begin(&l, out, "", "    ");
     line_add(&l, "%s", render_time(json_get_int(item, "at"), when));
     line_add(&l, "%s", json_get_text(item, "instance"));
     line_add(&l, "epoch %" PRId64, json_get_int(item, "epoch"));
-    line_add(&l, "%s", json_get_text(item, "kind"));
-    line_add(&l, "%s", json_get_word(item, "verdict"));
+    line_add(&l, "%s", render_kind(item));
+    line_add(&l, "%s", strcmp(verdict, "PLANNED") == 0 ? "" : verdict);
     line_add(&l, "%s%s%s", from, from[0] != '\0' && to[0] != '\0' ? " → " : "", to);
     render_timeline(&l, json_object_get(item, "timeline_ms"));
     int64_t lost_bytes = json_get_int(item, "lost_bytes");
     if (lost_bytes > 0)
         line_add(&l, "%s that the new history lacks", render_size(lost_bytes, size));
-    line_add(&l, "%s", json_get_word(item, "evidence"));
+    line_add_words(&l, "%s", json_get_word(item, "evidence"));
     line_end(&l);
 }
 

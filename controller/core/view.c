@@ -2,14 +2,17 @@
 
 #include "common/core/json_write.h"
 #include "controller/core/failover.h"
-#include "controller/core/select.h"
+#include "controller/core/view_restraint.h"
 #include "controller/core/view_timeline.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { NOTE_MAX = 200 };
+
+static_assert((int)VIEW_VERDICT_MAX == (int)FAILOVER_TEXT_MAX, "a plan's verdict fits");
 
 /* ---- one member ---------------------------------------------------------------------------------------- */
 
@@ -54,6 +57,8 @@ static const char *view_member_state(const struct view_instance *v, int member)
         return "unknown";
     switch (v->failover->health[member].link) {
     case HEALTH_LINK_UP:
+        if (v->failover->health[member].mute_us != 0)
+            return "suspect";
         return v->failover->phase == FAILOVER_CONFIRM && view_is_master(v->record, member) ? "suspect" : "up";
     case HEALTH_LINK_UNKNOWN:
     case HEALTH_LINK_CLOSED:
@@ -65,6 +70,45 @@ static const char *view_member_state(const struct view_instance *v, int member)
     }
     assert(!"a link state outside its enum");
     return "unknown";
+}
+
+/* In an operator's words, what an error reply means; NULL when it needs none. */
+static const char *view_said_words(enum health_said said)
+{
+    switch (said) {
+    case HEALTH_SAID_BUSY:
+        return "a script runs for long: BUSY";
+    case HEALTH_SAID_MISCONF:
+        return "can't save its data and refuses writes: MISCONF";
+    case HEALTH_SAID_NOAUTH:
+        return "refuses our login: check user and password";
+    case HEALTH_SAID_MAXCLIENTS:
+        return "takes no further connections: maxclients";
+    case HEALTH_SAID_OOM:
+        return "is at maxmemory and refuses writes: OOM";
+    case HEALTH_SAID_MASTERDOWN:
+        return "has lost its master: MASTERDOWN";
+    case HEALTH_SAID_OTHER:
+        return "answers with an error";
+    case HEALTH_SAID_OK:
+    case HEALTH_SAID_LOADING: /* its INFO tells */
+        break;
+    }
+    return NULL;
+}
+
+/* It was asked and does not answer. */
+static void view_mute_note(const struct view_instance *v, const struct health_member *h, char note[NOTE_MAX])
+{
+    static const char *const knocks[] = {
+        [HEALTH_KNOCK_UNKNOWN] = "",
+        [HEALTH_KNOCK_ACCEPTED] = ", its host takes connections",
+        [HEALTH_KNOCK_REFUSED] = ", its port is closed",
+        [HEALTH_KNOCK_NO_ANSWER] = ", its host does not answer",
+    };
+    int64_t mute_ms = v->now_us > h->mute_us ? (v->now_us - h->mute_us) / 1000 : 0;
+    (void)snprintf(note, NOTE_MAX, "silent for %" PRId64 ".%" PRId64 " s%s", mute_ms / 1000,
+                   mute_ms / 100 % 10, knocks[h->knock]);
 }
 
 /* What is worth an operator's look, "" when nothing is. */
@@ -80,6 +124,10 @@ static void view_member_note(const struct view_instance *v, int member, char not
         (void)snprintf(note, NOTE_MAX, "refuses our login or is no Redis: check user and password");
     else if (h->link != HEALTH_LINK_UP)
         (void)snprintf(note, NOTE_MAX, "link %s", health_link_name(h->link));
+    else if (h->mute_us != 0)
+        view_mute_note(v, h, note);
+    else if (view_said_words(h->said) != NULL)
+        (void)snprintf(note, NOTE_MAX, "%s", view_said_words(h->said));
     else if (!h->info_known)
         (void)snprintf(note, NOTE_MAX, "waiting for its INFO");
     else if (info->loading)
@@ -148,6 +196,11 @@ static json_t *view_member(struct json_write *w, const struct view_instance *v, 
     if (m->zone[0] != '\0')
         json_write_text(w, object, "zone", m->zone);
     if (h != NULL) {
+        if (h->said != HEALTH_SAID_OK)
+            json_write_text(w, object, "said", health_said_name(h->said));
+        if (h->mute_us != 0)
+            json_write_int(w, object, "mute_ms",
+                           v->now_us > h->mute_us ? (v->now_us - h->mute_us) / 1000 : 0);
         char note[NOTE_MAX];
         view_member_note(v, member, note);
         if (note[0] != '\0')
@@ -168,23 +221,6 @@ static json_t *view_failover(struct json_write *w, const struct topology_failove
     json_write_note(w, object, "evidence", f->evidence);
     view_timeline_write(w, object, &f->timeline);
     return object;
-}
-
-/* Who would be promoted if the master died now; -1: nobody. */
-static int view_next(const struct view_instance *v)
-{
-    const struct topology_instance *i = v->record;
-    if (v->failover == NULL || i->state != TOPOLOGY_STABLE)
-        return -1;
-    struct select_member members[TOPOLOGY_MEMBERS_MAX] = {0};
-    for (uint32_t k = 0; k < i->n_members; k++) {
-        const struct health_member *h = &v->failover->health[k];
-        members[k].info = h->info;
-        members[k].sealed = !view_is_master(i, (int)k) && h->link == HEALTH_LINK_UP && h->info_known;
-    }
-    struct select_result result;
-    select_choose(i, members, NULL, &result);
-    return result.chosen;
 }
 
 static void view_put_failovers(struct json_write *w, json_t *object, const struct topology_instance *i)
@@ -223,10 +259,10 @@ static json_t *view_instance_object(struct json_write *w, const struct view_inst
         json_write_text(w, object, "phase", failover_phase_name(v->failover->phase));
         if (v->failover->waiting[0] != '\0')
             json_write_note(w, object, "waiting", v->failover->waiting);
-        int next = view_next(v);
-        if (next >= 0)
-            json_write_address(w, object, "next", &i->members[next].address);
+        if (v->readiness != VIEW_READINESS_UNKNOWN && v->next >= 0 && v->next < (int)i->n_members)
+            json_write_address(w, object, "next", &i->members[v->next].address);
     }
+    view_restraint_write(w, object, v);
     json_t *members = json_write_array(w);
     for (uint32_t k = 0; k < i->n_members; k++)
         json_write_append(w, members, view_member(w, v, (int)k));
@@ -236,6 +272,8 @@ static json_t *view_instance_object(struct json_write *w, const struct view_inst
     if (v->acked != VIEW_UNKNOWN)
         json_write_int(w, object, "acked", v->acked);
     json_write_ms(w, object, "slowest_ms", v->slowest_us);
+    if (v->missing != NULL && v->missing[0] != '\0')
+        json_write_note(w, object, "proxies_missing", v->missing);
     view_put_failovers(w, object, i);
     return object;
 }
@@ -249,6 +287,8 @@ char *view_topology(const struct view_topology *t, size_t *len)
     json_write_set(&w, root, "leader", t->leader != NULL ? json_string(t->leader) : json_null());
     json_write_text(&w, root, "source", t->source);
     json_write_text(&w, root, "zookeeper", t->zookeeper_is_up ? "up" : "down");
+    if (t->pause != NULL)
+        view_pause_write(&w, root, t->pause, t->wall_ms);
     if (t->proxies != VIEW_UNKNOWN)
         json_write_int(&w, root, "proxies", t->proxies);
     json_t *instances = json_write_array(&w);
@@ -279,7 +319,7 @@ char *view_instances(const struct view_topology *t, size_t *len)
         json_write_int(&w, object, "members", v->record->n_members);
         int up = 0;
         for (uint32_t m = 0; v->failover != NULL && m < v->record->n_members; m++)
-            up += v->failover->health[m].link == HEALTH_LINK_UP;
+            up += health_is_reachable(&v->failover->health[m]);
         if (v->failover != NULL)
             json_write_int(&w, object, "members_up", up);
         json_write_append(&w, instances, object);

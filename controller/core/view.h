@@ -14,8 +14,12 @@
 #include "common/core/topology_codec.h"
 
 struct failover;
+struct failover_plan;
 
-enum { VIEW_UNKNOWN = -1 };
+enum { VIEW_UNKNOWN = -1, VIEW_VERDICT_MAX = 480 };
+
+/* Would a failover that nobody ordered work now? From failover_explain(). */
+enum view_readiness { VIEW_READINESS_UNKNOWN, VIEW_READY, VIEW_NOT_READY };
 
 struct view_instance {
     const struct topology_instance *record;
@@ -23,6 +27,12 @@ struct view_instance {
     int64_t revision;                /* mzxid of its znode */
     int32_t acked;                   /* proxies that said they switched to record->epoch; VIEW_UNKNOWN */
     int64_t slowest_us;              /* the slowest of them; VIEW_UNKNOWN */
+    const char *missing; /* who of them has not: "host-7 and 3 more"; "" or NULL: nobody is known */
+    int64_t now_us;      /* monotonic, of the clock in `failover` */
+    int64_t wall_ms;     /* Unix; 0: unknown, then nothing in the record counts as over */
+    enum view_readiness readiness;
+    int next;                           /* member that would become master; -1: nobody, or not known */
+    char verdict[VIEW_VERDICT_MAX + 1]; /* "READY: …" or "NOT READY: …" */
 };
 
 /* An instance whose znode can't be read: named, and left alone. */
@@ -31,11 +41,13 @@ struct view_set_aside {
 };
 
 struct view_topology {
-    int64_t revision;     /* of the newest change known */
-    const char *leader;   /* the leader's id; NULL: nobody leads, as far as is known */
-    const char *source;   /* who says so: a controller's id, or "zookeeper" */
-    bool zookeeper_is_up; /* false: what is shown may be old, and nothing can be changed */
-    int32_t proxies;      /* registered; VIEW_UNKNOWN */
+    int64_t revision;                   /* of the newest change known */
+    const char *leader;                 /* the leader's id; NULL: nobody leads, as far as is known */
+    const char *source;                 /* who says so: a controller's id, or "zookeeper" */
+    bool zookeeper_is_up;               /* false: what is shown may be old, and nothing can be changed */
+    const struct topology_pause *pause; /* of all instances; NULL: none */
+    int64_t wall_ms;                    /* as in view_instance */
+    int32_t proxies;                    /* registered; VIEW_UNKNOWN */
     const struct view_instance *instances;
     size_t n_instances;
     const struct view_set_aside *set_aside;
@@ -48,6 +60,12 @@ char *view_topology(const struct view_topology *t, size_t *len) MR_MUST_CHECK;
 char *view_instances(const struct view_topology *t, size_t *len) MR_MUST_CHECK;
 /* GET /v1/instances/NAME: everything; a password is shown as "***". */
 char *view_instance(const struct view_instance *i, int32_t proxies, size_t *len) MR_MUST_CHECK;
+
+/* What failover_explain() found out. code NULL: {"instance":…,"ready":…,"verdict":…,"lines":[…],…}, the
+ * answer to GET …/explain and to a dry run. Else the refusal of one:
+ * {"error":{"code":…,"message":…},"plan":{…}}. */
+char *view_plan(const struct topology_instance *record, const struct failover_plan *plan, const char *code,
+                size_t *len) MR_MUST_CHECK;
 
 struct view_history {
     const char *instance;

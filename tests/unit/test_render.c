@@ -1,3 +1,4 @@
+#include "mrctl/duration.h"
 #include "mrctl/line.h"
 #include "mrctl/render.h"
 #include "mrctl/render_text.h"
@@ -61,6 +62,8 @@ static void test_what_the_controllers_show(void **state)
     check(render_topology, "view_topology.json", "mrctl_topology.txt");
     check(render_topology, "view_topology_promoting.json", "mrctl_topology_promoting.txt");
     check(render_topology, "view_topology_zookeeper.json", "mrctl_topology_zookeeper.txt");
+    check(render_topology, "view_topology_restrained.json", "mrctl_topology_restrained.txt");
+    check(render_plan, "view_plan.json", "mrctl_explain.txt");
     check(render_instances, "view_instances.json", "mrctl_list.txt");
     check(render_instance, "view_instance.json", "mrctl_show.txt");
     check(render_history, "view_history.json", "mrctl_history.txt");
@@ -94,7 +97,8 @@ static void test_odd_answers_are_shown_as_far_as_they_go(void **state)
 {
     (void)state;
     static const render_fn renders[] = {render_topology, render_instance,    render_instances,
-                                        render_history,  render_controllers, render_proxies};
+                                        render_history,  render_controllers, render_proxies,
+                                        render_plan,     render_done,        render_event};
     static const char *const texts[] = {
         "{}",
         "{\"instances\":7,\"history\":\"x\",\"controllers\":{},\"proxies\":null}",
@@ -104,6 +108,8 @@ static void test_odd_answers_are_shown_as_far_as_they_go(void **state)
         "],"
         "\"history\":[{\"timeline_ms\":{\"total\":\"x\",\"y\":null},\"at\":-5}],\"set_aside\":[{}]}",
         "{\"history\":[{\"at\":9223372036854775807}],\"proxies\":[{\"behind\":9223372036854775807}]}",
+        "{\"lines\":[1,[],{}],\"verdict\":7,\"message\":[],\"text\":{},\"at\":\"x\"}",
+        "{\"instances\":[{\"pause\":{},\"cooldown\":{},\"readiness\":{}}],\"pause\":{\"until\":\"x\"}}",
         "{\"record\":[],\"observed\":{},\"members\":{},\"policy\":1}",
     };
     for (size_t k = 0; k < sizeof renders / sizeof renders[0]; k++) {
@@ -150,6 +156,63 @@ static void test_long_words_wrap(void **state)
     free(text);
 }
 
+static void test_sentences_wrap_between_words(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    struct line l;
+    line_begin(&l, out, "└─ ", "   ");
+    line_add(&l, "cart");
+    line_add_words(&l, "%s", "");
+    line_add_words(&l, "one %s three", "two\033[2J");
+    line_add_words(&l, "%s", "stays together although it does not fit here any more, yes");
+    line_add_words(
+        &l, "%s",
+        "is longer than a line of eighty columns and so it is wrapped between the words it has, yes");
+    line_end(&l);
+    assert_int_equal(fclose(out), 0);
+    assert_string_equal(text,
+                        "└─ cart  one two?[2J three\n"
+                        "   stays together although it does not fit here any more, yes  is longer than a\n"
+                        "   line of eighty columns and so it is wrapped between the words it has, yes\n");
+    free(text);
+}
+
+static void test_an_event_is_one_line(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{\"at\":1795384683412,\"instance\":\"cart\",\"level\":\"warn\",\"text\":\"event=failover.begin "
+        "instance=cart verdict=DEAD evidence=\\\"connection closed, reconnect refused\\\" row=31\\nx\"}";
+    char *text = rendered(render_event, json, strlen(json));
+    assert_string_equal(text, "2026-11-22 21:58:03Z  warn   cart  event=failover.begin instance=cart "
+                              "verdict=DEAD evidence=\"connection closed, reconnect refused\" row=31?x\n");
+    free(text);
+}
+
+static void test_durations(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } good[] = {{"90s", 90000}, {"15m", 900000}, {"2h", 7200000}, {"1d", 86400000}, {"366d", 31622400000}};
+    static const char *const bad[] = {"",    "s",   "0s",   "5",    "-1s",         "1w",
+                                      "1 h", "1hh", "367d", "1.5h", "9999999999s", "999999999d"};
+    int64_t ms = -1;
+    for (size_t k = 0; k < sizeof good / sizeof good[0]; k++) {
+        assert_int_equal(duration_parse(good[k].text, &ms), 0);
+        assert_int_equal(ms, good[k].ms);
+    }
+    ms = -1;
+    for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++)
+        if (duration_parse(bad[k], &ms) != ERR_INVALID || ms != -1)
+            fail_msg("\"%s\" was taken", bad[k]);
+}
+
 static void test_sizes_and_times(void **state)
 {
     (void)state;
@@ -172,6 +235,9 @@ int main(void)
         cmocka_unit_test(test_odd_answers_are_shown_as_far_as_they_go),
         cmocka_unit_test(test_control_characters_are_disarmed),
         cmocka_unit_test(test_long_words_wrap),
+        cmocka_unit_test(test_sentences_wrap_between_words),
+        cmocka_unit_test(test_an_event_is_one_line),
+        cmocka_unit_test(test_durations),
         cmocka_unit_test(test_sizes_and_times),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,8 @@ static struct topology_address address(const char *words)
     return a;
 }
 
+static const int64_t now_us = 900000000, wall_ms = 1795384700000;
+
 /* A failover core's memory of three members: after a failover to .1, with .2 not yet back and .3 following.
  */
 static void observe(struct failover *f)
@@ -76,7 +78,13 @@ static struct view_instance view_of(const struct failover *f)
                                   .failover = f,
                                   .revision = f->revision,
                                   .acked = VIEW_UNKNOWN,
-                                  .slowest_us = VIEW_UNKNOWN};
+                                  .slowest_us = VIEW_UNKNOWN,
+                                  .now_us = now_us,
+                                  .wall_ms = wall_ms,
+                                  .readiness =
+                                      f->record.state == TOPOLOGY_STABLE ? VIEW_READY : VIEW_NOT_READY,
+                                  .next = f->record.state == TOPOLOGY_STABLE ? 2 : -1,
+                                  .verdict = "NOT READY: a failover is under way"};
 }
 
 static struct view_topology topology_of(const struct view_instance *v)
@@ -134,6 +142,7 @@ static void test_topology(void **state)
     struct view_instance v = view_of(&f);
     v.acked = 47;
     v.slowest_us = 11204;
+    v.missing = "host-7";
     struct view_topology t = topology_of(&v);
     const struct view_set_aside broken = {.name = "basket", .why = "members: has 17 elements"};
     t.set_aside = &broken;
@@ -169,6 +178,7 @@ static void test_record_alone(void **state)
     observe(&f);
     struct view_instance v = view_of(&f);
     v.failover = NULL;
+    v.readiness = VIEW_READINESS_UNKNOWN;
     struct view_topology t = topology_of(&v);
     t.source = "zookeeper";
     size_t len;
@@ -245,6 +255,172 @@ static void test_members_are_named_for_what_they_are(void **state)
     expect_member(&f, 2, "replica", "up", "follows 10.0.0.2:6379");
 }
 
+/* What a member answers, or that it does not, is seen and said. */
+static void test_what_members_say(void **state)
+{
+    (void)state;
+    static struct failover f;
+    static const struct {
+        enum health_said said;
+        const char *note;
+    } cases[] = {
+        {HEALTH_SAID_BUSY, "BUSY"},       {HEALTH_SAID_MISCONF, "MISCONF"},
+        {HEALTH_SAID_OOM, "OOM"},         {HEALTH_SAID_MAXCLIENTS, "maxclients"},
+        {HEALTH_SAID_NOAUTH, "password"}, {HEALTH_SAID_MASTERDOWN, "MASTERDOWN"},
+        {HEALTH_SAID_OTHER, "error"},
+    };
+    json_t *root;
+    observe(&f);
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        f.health[0].said = cases[k].said;
+        expect_member(&f, 0, "master", "up", cases[k].note);
+        const json_t *member = json_array_get(members_of(&f, &root), 0);
+        assert_string_equal(json_string_value(json_object_get(member, "said")),
+                            health_said_name(cases[k].said));
+        json_decref(root);
+    }
+    f.health[0].said = HEALTH_SAID_OK;
+    f.health[0].mute_us = now_us - 2340000;
+    expect_member(&f, 0, "master", "suspect", "silent for 2.3 s");
+    f.health[0].knock = HEALTH_KNOCK_ACCEPTED;
+    expect_member(&f, 0, "master", "suspect", "takes connections");
+    f.health[0].knock = HEALTH_KNOCK_NO_ANSWER;
+    expect_member(&f, 0, "master", "suspect", "does not answer");
+    const json_t *member = json_array_get(members_of(&f, &root), 0);
+    assert_int_equal(json_integer_value(json_object_get(member, "mute_ms")), 2340);
+    json_decref(root);
+}
+
+/* The field of the only instance of a topology; *root is to be freed. */
+static json_t *field_of(struct view_instance *v, const char *key, json_t **root)
+{
+    struct view_topology t = topology_of(v);
+    size_t len;
+    char *text = view_topology(&t, &len);
+    assert_non_null(text);
+    *root = json_loadb(text, len, 0, NULL);
+    assert_non_null(*root);
+    free(text);
+    return json_object_get(json_array_get(json_object_get(*root, "instances"), 0), key);
+}
+
+static void expect_int(struct view_instance *v, const char *key, const char *inner, int64_t wanted)
+{
+    json_t *root;
+    const json_t *value = json_object_get(field_of(v, key, &root), inner);
+    assert_true(json_is_integer(value));
+    assert_int_equal(json_integer_value(value), wanted);
+    json_decref(root);
+}
+
+static void expect_none(struct view_instance *v, const char *key)
+{
+    json_t *root;
+    assert_null(field_of(v, key, &root));
+    json_decref(root);
+}
+
+static void test_pause_and_cooldown_are_shown_while_they_last(void **state)
+{
+    (void)state;
+    static struct failover f;
+    observe(&f);
+    struct view_instance v = view_of(&f);
+    expect_none(&v, "pause");
+    expect_none(&v, "cooldown");
+    f.record.pause = (struct topology_pause){
+        .owner = "ann@ops", .reason = "new kernel", .since_ms = wall_ms - 1000, .until_ms = wall_ms + 1};
+    expect_int(&v, "pause", "until", wall_ms + 1);
+    f.record.pause.until_ms = wall_ms;
+    expect_none(&v, "pause");
+    v.wall_ms = 0; /* no clock: nothing is over */
+    expect_int(&v, "pause", "until", wall_ms);
+    v.wall_ms = wall_ms;
+    f.record.pause.until_ms = 0;
+    expect_int(&v, "pause", "since", wall_ms - 1000);
+
+    f.record.failover.at_ms = wall_ms - 60000;
+    f.record.cooldown.strikes = 1;
+    expect_none(&v, "cooldown");
+    f.record.cooldown.strikes = 2;
+    expect_int(&v, "cooldown", "until", wall_ms + 60000);
+    expect_int(&v, "cooldown", "strikes", 2);
+    f.record.cooldown.strikes = UINT32_MAX;
+    expect_int(&v, "cooldown", "until", wall_ms - 60000 + TOPOLOGY_COOLDOWN_MAX_MS);
+    f.record.policy.cooldown_ms = 0;
+    expect_none(&v, "cooldown");
+}
+
+static void test_candidates_are_counted(void **state)
+{
+    (void)state;
+    static struct failover f;
+    observe(&f);
+    struct view_instance v = view_of(&f);
+    expect_int(&v, "readiness", "candidates", 1);
+    f.health[2].mute_us = 1;
+    expect_int(&v, "readiness", "candidates", 0);
+    f.health[2].mute_us = 0;
+    f.record.members[2].priority = TOPOLOGY_MUST_NOT;
+    expect_int(&v, "readiness", "candidates", 0);
+}
+
+/* Paused, cooling down, all instances in maintenance, and a failover that would not work. */
+static void test_restrained(void **state)
+{
+    (void)state;
+    static struct failover f;
+    observe(&f);
+    f.health[2].mute_us = now_us - 1700000;
+    f.health[2].knock = HEALTH_KNOCK_ACCEPTED;
+    f.health[0].said = HEALTH_SAID_MISCONF;
+    f.record.cooldown.strikes = 2;
+    f.record.cooldown.bypassed = true;
+    f.record.policy.auto_failover = false;
+    f.record.pause = (struct topology_pause){
+        .owner = "ann@ops-1", .reason = "kernel upgrade of rack 4", .since_ms = wall_ms - 9000};
+    struct view_instance v = view_of(&f);
+    v.readiness = VIEW_NOT_READY;
+    v.next = -1;
+    strcpy(v.verdict, "NOT READY: it is paused by ann@ops-1 and no replica answers; start 10.0.0.2:6379");
+    v.acked = 48;
+    v.slowest_us = 2041;
+    struct view_topology t = topology_of(&v);
+    const struct topology_pause all = {
+        .owner = "joe@ops-2", .reason = "network", .since_ms = wall_ms - 1000, .until_ms = wall_ms + 7200000};
+    t.pause = &all;
+    t.wall_ms = wall_ms;
+    size_t len;
+    char *text = view_topology(&t, &len);
+    compare("view_topology_restrained.json", text, len);
+}
+
+static void test_plan(void **state)
+{
+    (void)state;
+    static struct failover f;
+    static struct failover_plan plan;
+    observe(&f);
+    plan = (struct failover_plan){.ready = true,
+                                  .target = 2,
+                                  .n_members = 3,
+                                  .n_reachable = 2,
+                                  .n_countable = 2,
+                                  .n_needed = 1,
+                                  .n_lines = 2};
+    strcpy(plan.verdict, "READY: 10.0.0.3:6379 would become master");
+    strcpy(plan.lines[0], "10.0.0.3:6379 has epoch 3 up to 4800, 200 bytes behind the master");
+    strcpy(plan.lines[1], "10.0.0.2:6379 said \xff and does not count: link refused");
+    size_t len;
+    char *text = view_plan(&f.record, &plan, NULL, &len);
+    compare("view_plan.json", text, len);
+    plan.ready = false;
+    plan.target = -1;
+    strcpy(plan.verdict, "NOT READY: 10.0.0.2:6379 may hold newer data; start it, or --allow-data-loss");
+    text = view_plan(&f.record, &plan, "refused", &len);
+    compare("view_plan_refused.json", text, len);
+}
+
 static void test_a_replica_is_never_ahead(void **state)
 {
     (void)state;
@@ -280,7 +456,7 @@ static void test_hostile_words_are_shown_as_text(void **state)
     free(text);
 }
 
-static void test_lists(void **state)
+static void test_history(void **state)
 {
     (void)state;
     const struct topology_history failover = {
@@ -303,11 +479,44 @@ static void test_lists(void **state)
                                               .from = failover.from,
                                               .to = failover.to,
                                               .lost_bytes = 214};
-    const struct view_history entries[] = {{"cart", &failover}, {"cart", &rejoined}};
+    struct topology_history switchover = failover, forced = failover;
+    switchover.verdict = TOPOLOGY_VERDICT_PLANNED;
+    strcpy(switchover.evidence, "mrctl switchover by ann@ops-1");
+    forced.verdict = TOPOLOGY_VERDICT_MANUAL;
+    strcpy(forced.evidence, "mrctl failover by ann@ops-1");
+    const struct topology_history rollback = {.kind = TOPOLOGY_HISTORY_ROLLBACK,
+                                              .at_ms = 1795384700000,
+                                              .epoch = 3,
+                                              .term = 77,
+                                              .row = 96,
+                                              .from = failover.from,
+                                              .to = failover.to,
+                                              .evidence = "host-7 did not say that it holds"};
+    const struct topology_history policy = {.kind = TOPOLOGY_HISTORY_POLICY,
+                                            .at_ms = 1795384701000,
+                                            .epoch = 3,
+                                            .term = 77,
+                                            .row = 97,
+                                            .evidence = "cooldown_ms 60000 → 5000 by ann@ops-1"};
+    const struct topology_history degraded = {.kind = TOPOLOGY_HISTORY_DEGRADED,
+                                              .at_ms = 1795384702000,
+                                              .epoch = 3,
+                                              .term = 77,
+                                              .row = 98,
+                                              .from = failover.to,
+                                              .evidence = "MISCONF: it can't save and refuses writes"};
+    const struct view_history entries[] = {{"cart", &failover}, {"cart", &rejoined}, {"cart", &switchover},
+                                           {"cart", &forced},   {"cart", &rollback}, {"cart", &policy},
+                                           {"cart", &degraded}};
     size_t len;
-    char *text = view_history(entries, 2, &len);
+    char *text = view_history(entries, sizeof entries / sizeof entries[0], &len);
     compare("view_history.json", text, len);
+}
 
+static void test_lists(void **state)
+{
+    (void)state;
+    size_t len;
     const struct topology_controller c1 = {.id = "ctl-1",
                                            .host = "10.0.0.7",
                                            .pub_port = 7701,
@@ -320,7 +529,7 @@ static void test_lists(void **state)
     strcpy(c2.id, "ctl-2");
     strcpy(c2.host, "fd00::8");
     const struct view_controller controllers[] = {{&c1, true}, {&c2, false}};
-    text = view_controllers(controllers, 2, &len);
+    char *text = view_controllers(controllers, 2, &len);
     compare("view_controllers.json", text, len);
 
     const struct topology_proxy p = {
@@ -343,8 +552,14 @@ int main(void)
         cmocka_unit_test(test_record_alone),
         cmocka_unit_test(test_promoting),
         cmocka_unit_test(test_members_are_named_for_what_they_are),
+        cmocka_unit_test(test_what_members_say),
+        cmocka_unit_test(test_pause_and_cooldown_are_shown_while_they_last),
+        cmocka_unit_test(test_candidates_are_counted),
+        cmocka_unit_test(test_restrained),
+        cmocka_unit_test(test_plan),
         cmocka_unit_test(test_a_replica_is_never_ahead),
         cmocka_unit_test(test_hostile_words_are_shown_as_text),
+        cmocka_unit_test(test_history),
         cmocka_unit_test(test_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

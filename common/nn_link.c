@@ -342,8 +342,8 @@ int nn_link_bind_any(struct nn_link *link, const char *host, uint16_t port, uint
 
 /* ---- sending ------------------------------------------------------------------------------------------- */
 
-/* What a SURVEYOR that isn't raw would put there: a number with the highest bit set, which tells the responder
- * where the way back ends. Nobody looks at it here: our messages carry numbers of their own. */
+/* What a SURVEYOR that isn't raw would put there: a number with the highest bit set, which tells the
+ * responder where the way back ends. Nobody looks at it here: our messages carry numbers of their own. */
 static void put_survey_id(struct nn_link *link)
 {
     uint32_t id = htonl(0x80000000U | (++link->survey_ids & 0x7fffffffU));

@@ -26,7 +26,10 @@ static void test_the_znode(void **state)
     assert_true(len > 0);
     golden_compare("pause.json", text, (size_t)len);
     assert_int_equal(topology_decode_pause(text, (size_t)len, &back, why, sizeof why), 0);
-    assert_memory_equal(&back, &sample, sizeof back);
+    assert_string_equal(back.owner, sample.owner);
+    assert_string_equal(back.reason, sample.reason);
+    assert_int_equal(back.since_ms, sample.since_ms);
+    assert_int_equal(back.until_ms, sample.until_ms);
     assert_int_equal(topology_encode_pause(&sample, text, 20), ERR_TOO_LARGE);
 }
 
@@ -38,7 +41,9 @@ static void test_until_resumed(void **state)
     (void)state;
     assert_string_equal(text, "{\"v\":1,\"pause\":{\"owner\":\"anna\",\"reason\":\"\",\"since_ms\":1}}");
     assert_int_equal(topology_decode_pause(text, (size_t)len, &back, why, sizeof why), 0);
-    assert_memory_equal(&back, &p, sizeof back);
+    assert_string_equal(back.owner, "anna");
+    assert_int_equal(back.since_ms, 1);
+    assert_int_equal(back.until_ms, 0);
 }
 
 static void test_nobody_pauses(void **state)
@@ -49,7 +54,8 @@ static void test_nobody_pauses(void **state)
     (void)state;
     assert_string_equal(text, "{\"v\":1}");
     assert_int_equal(topology_decode_pause(text, (size_t)len, &back, why, sizeof why), 0);
-    assert_memory_equal(&back, &nobody, sizeof back);
+    assert_string_equal(back.owner, "");
+    assert_int_equal(back.since_ms, 0);
 }
 
 #define PAUSE(fields) "{\"v\":1,\"pause\":{" fields "}}"

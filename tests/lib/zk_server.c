@@ -208,6 +208,18 @@ void zk_server_kill(struct zk_server *s)
     s->pid = 0;
 }
 
+void zk_server_suspend(struct zk_server *s)
+{
+    assert_true(s->pid > 0);
+    assert_int_equal(kill(s->pid, SIGSTOP), 0);
+}
+
+void zk_server_resume(struct zk_server *s)
+{
+    assert_true(s->pid > 0);
+    assert_int_equal(kill(s->pid, SIGCONT), 0);
+}
+
 void zk_server_relaunch(struct zk_server *s)
 {
     assert_int_equal(s->pid, 0);

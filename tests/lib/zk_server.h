@@ -15,6 +15,9 @@ enum { ZK_SERVER_ENSEMBLE = 3 };
 void zk_server_start_ensemble(struct zk_server *servers[ZK_SERVER_ENSEMBLE]);
 /* kill -9. */
 void zk_server_kill(struct zk_server *server);
+/* SIGSTOP, SIGCONT. */
+void zk_server_suspend(struct zk_server *server);
+void zk_server_resume(struct zk_server *server);
 /* Starts a killed one again, same port and data. */
 void zk_server_restart(struct zk_server *server);
 /* The same, without waiting until it serves, which it can't before there is a quorum again. */

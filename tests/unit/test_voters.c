@@ -423,16 +423,11 @@ static void test_signatures(void **state)
     close_three();
 }
 
+static const char stray_vote[] = "{\"v\":1,\"type\":\"vote\",\"term\":0,\"seq\":9,\"id\":\"b\",\"instance\":"
+                                 "\"cart\",\"master\":\"10.0.0.1:1\","
+                                 "\"view\":\"answers\",\"silent_us\":0}";
 static const char *const garbage[] = {
-    "",
-    "\n\n\n",
-    "{",
-    "null",
-    "{\"v\":9}",
-    "{\"v\":1,\"type\":\"beat\",\"term\":1,\"seq\":1,\"revision\":1,\"id\":\"c\"}",
-    "{\"v\":1,\"type\":\"vote\",\"term\":0,\"seq\":9,\"id\":\"b\",\"instance\":\"cart\",\"master\":\"10.0.0."
-    "1:1\","
-    "\"view\":\"answers\",\"silent_us\":0}",
+    "", "\n\n\n", "{", "null", "{\"v\":9}", "{\"v\":1,\"type\":\"beat\",\"term\":1,\"seq\":1}", stray_vote,
 };
 enum { GARBAGE = sizeof(garbage) / sizeof(garbage[0]) };
 

@@ -1,7 +1,8 @@
 /* How do the other controllers see a member? Surveys over nanomsg, with a short deadline.
  *
  *   engine ─ SURVEY ─► voters ─ SURVEYOR ─► every other controller's RESPONDENT ─► its engine_view() ─► VOTE
- *                         └─ a majority has answered, or the deadline is over ─► on_votes ─► engine
+ *                         └─ all have answered, a majority is sure, or the deadline is over ─► on_votes ─►
+ * engine
  *
  * One RESPONDENT socket listens (vote port); one raw SURVEYOR socket is connected to all others and carries
  * the surveys of all instances: several can be under way, told apart by the number in `seq`. Those of one

@@ -1,8 +1,7 @@
 /* How do the other controllers see a member? Surveys over nanomsg, with a short deadline.
  *
  *   engine ─ SURVEY ─► voters ─ SURVEYOR ─► every other controller's RESPONDENT ─► its engine_view() ─► VOTE
- *                         └─ all have answered, a majority is sure, or the deadline is over ─► on_votes ─►
- * engine
+ *                         └─ all have answered, a majority is sure, or time is up ─► on_votes ─► engine
  *
  * One RESPONDENT socket listens (vote port); one raw SURVEYOR socket is connected to all others and carries
  * the surveys of all instances: several can be under way, told apart by the number in `seq`. Those of one

@@ -13,6 +13,7 @@
 #include <nanomsg/nn.h>
 #include <nanomsg/pipeline.h>
 #include <nanomsg/pubsub.h>
+#include <nanomsg/survey.h>
 #include <nanomsg/tcp.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -25,6 +26,7 @@
 
 enum {
     SIGNATURE_BYTES = 32,
+    SURVEY_ID_BYTES = 4, /* in front of a raw survey */
     RECONNECT_MS = 10,
     RECEIVE_MAX_BYTES = 1024 * 1024,
     MESSAGES_PER_TURN = 512, /* fairness: a flood must not starve the loop */
@@ -36,6 +38,8 @@ struct nn_link {
     struct loop *loop;
     int socket;
     bool closed;
+    bool raw;            /* each message starts with a survey id */
+    uint32_t survey_ids; /* given so far */
     nn_message_fn on_message;
     void *ctx;
     ev_io readable;
@@ -43,7 +47,7 @@ struct nn_link {
     uint64_t dropped, dropped_logged;
     int64_t logged_at_us;
     char in[NN_LINK_MESSAGE_MAX + SIGNATURE_BYTES + 1];
-    char out[NN_LINK_MESSAGE_MAX + SIGNATURE_BYTES];
+    char out[SURVEY_ID_BYTES + NN_LINK_MESSAGE_MAX + SIGNATURE_BYTES];
 };
 
 /* ---- signing ------------------------------------------------------------------------------------------- */
@@ -197,7 +201,10 @@ int nn_link_open(struct nn_link **out, struct loop *loop, int protocol, const st
     link->ctx = ctx;
     ev_init(&link->readable, nn_link_on_readable);
     link->readable.data = link;
-    link->socket = nn_socket(AF_SP, protocol);
+    link->raw = (protocol & NN_LINK_RAW) != 0;
+    protocol &= ~NN_LINK_RAW;
+    assert(!link->raw || protocol == NN_SURVEYOR);
+    link->socket = nn_socket(link->raw ? AF_SP_RAW : AF_SP, protocol);
     err = link->socket < 0 ? (nn_errno() == EINVAL ? ERR_INVALID : ERR_IO) : configure(link, protocol);
     if (err == 0 && key && key->len > 0 && !(link->mac = mac_create(key)))
         err = ERR_NOMEM;
@@ -335,20 +342,31 @@ int nn_link_bind_any(struct nn_link *link, const char *host, uint16_t port, uint
 
 /* ---- sending ------------------------------------------------------------------------------------------- */
 
+/* What a SURVEYOR that isn't raw would put there: a number with the highest bit set, which tells the
+ * responder where the way back ends. Nobody looks at it here: our messages carry numbers of their own. */
+static void put_survey_id(struct nn_link *link)
+{
+    uint32_t id = htonl(0x80000000U | (++link->survey_ids & 0x7fffffffU));
+
+    memcpy(link->out, &id, SURVEY_ID_BYTES);
+}
+
 int nn_link_send(struct nn_link *link, const char *data, size_t len)
 {
     const char *bytes = data;
-    size_t n = len;
+    size_t head = link->raw ? SURVEY_ID_BYTES : 0, n = len;
 
     assert(!link->closed);
     if (len > NN_LINK_MESSAGE_MAX)
         return ERR_TOO_LARGE;
-    if (link->mac) {
-        memcpy(link->out, data, len);
-        if (!sign(link, data, len, (unsigned char *)link->out + len))
+    if (link->mac || link->raw) {
+        memcpy(link->out + head, data, len);
+        if (link->mac && !sign(link, data, len, (unsigned char *)link->out + head + len))
             return ERR_IO;
+        if (link->raw)
+            put_survey_id(link);
         bytes = link->out;
-        n += SIGNATURE_BYTES;
+        n += head + (link->mac ? SIGNATURE_BYTES : 0);
     }
     if (nn_send(link->socket, bytes, n, NN_DONTWAIT) >= 0)
         return 0;

@@ -16,6 +16,10 @@ struct loop;
 struct nn_link;
 
 enum { NN_LINK_MESSAGE_MAX = 64 * 1024 }; /* bytes, without the signature */
+/* NN_SURVEYOR | NN_LINK_RAW: any number of surveys at once. nanomsg's own SURVEYOR forgets the present one
+ * when the next is sent; here answers of all come in, and telling them apart and ending them is the caller's.
+ */
+enum { NN_LINK_RAW = 1 << 16 };
 
 struct nn_link_key {
     size_t len; /* 0: unsigned */

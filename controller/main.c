@@ -85,11 +85,13 @@ static const struct option_row rows[] = {
     {"ingest-port", 0, OPTION_INT, &options.ingest_port, "PORT", 0, 65535,
      "acknowledgements and hints from the proxies (nanomsg PULL); 0: choose one"},
     {"vote-port", 0, OPTION_INT, &options.vote_port, "PORT", 0, 65535,
-     "reserved for the controllers' survey of each other's view; nothing listens on it yet"},
+     "the other controllers ask here how this one sees a member (nanomsg RESPONDENT); 0: choose one"},
     {"port-range", 0, OPTION_TEXT, &options.port_range, "LOW-HIGH", 0, 0,
      "ports that instances are given on every host"},
     {"session-timeout-ms", 0, OPTION_INT, &options.session_timeout_ms, "MS", 100, 60000,
-     "ZooKeeper session timeout, milliseconds: how long a dead leader goes unnoticed"},
+     "ZooKeeper session timeout, milliseconds: how long a leader's silence goes unnoticed; a process that "
+     "ends "
+     "is seen at once"},
     {"launcher", 0, OPTION_TEXT, &options.launcher, "exec|none", 0, 0,
      "reserved: how members are launched; this version only adopts running ones"},
     {"data-dir", 0, OPTION_TEXT, &options.data_dir, "DIR", 0, 0,

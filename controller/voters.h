@@ -1,11 +1,13 @@
 /* How do the other controllers see a member? Surveys over nanomsg, with a short deadline.
  *
  *   engine ─ SURVEY ─► voters ─ SURVEYOR ─► every other controller's RESPONDENT ─► its engine_view() ─► VOTE
- *                         └─ a majority has answered, or the deadline is over ─► on_votes ─► engine
+ *                         └─ all have answered, a majority is sure, or time is up ─► on_votes ─► engine
  *
- * One RESPONDENT socket listens (vote port); one SURVEYOR socket is connected to all others and carries the
- * surveys of all instances: several can be under way, told apart by the number in `seq`. A garbled, unsigned
- * or late message is a counter and a rate-limited log line, nothing else. */
+ * One RESPONDENT socket listens (vote port); one raw SURVEYOR socket is connected to all others and carries
+ * the surveys of all instances: several can be under way, told apart by the number in `seq`. Those of one
+ * turn travel as lines of one frame, and are asked again while an answer is missing. A garbled or unsigned
+ * message, or one from a controller that is not registered, is a counter and a rate-limited log line, nothing
+ * else; a late answer is nothing at all. */
 #ifndef MR_CONTROLLER_VOTERS_H
 #define MR_CONTROLLER_VOTERS_H
 
@@ -35,6 +37,7 @@ struct voters_config {
 int voters_open(struct voters **out, struct loop *loop, const struct voters_config *config) MR_MUST_CHECK;
 void voters_close(struct voters *v); /* no callback after this */
 uint16_t voters_port(const struct voters *v);
+uint64_t voters_ignored(const struct voters *v); /* lines of messages that were none of ours, so far */
 
 /* The registered controllers (this one is recognised by its id and left out): connects and disconnects. */
 void voters_set_peers(struct voters *v, const struct topology_controller *list, size_t n);

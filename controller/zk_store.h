@@ -1,12 +1,13 @@
-/* ZooKeeper as the controllers use it: election, instance records, history, who is there.
+/* ZooKeeper as the controllers use it: election, instance records, history, who is there, maintenance.
  *
  *   zk_session ─► election core ─► on_role           /instances (each watched) ─► on_record, on_corrupt,
  * on_removed engine ─ commit ─► multi{ check own election znode, set record at its version[, create history
  * entry] }
  *
  * It executes and decides nothing; leadership is the election core's. When we become leader the store syncs
- * and re-reads every record first and reports on_role(LEADER) after the last of them, so that the engine acts
- * on fresh records. Callbacks run on the loop, never inside a call of this module. */
+ * and re-reads every record and the maintenance pause first and reports on_role(LEADER) after the last of
+ * them, so that the engine acts on fresh records. Callbacks run on the loop, never inside a call of this
+ * module. */
 #ifndef MR_CONTROLLER_ZK_STORE_H
 #define MR_CONTROLLER_ZK_STORE_H
 
@@ -22,14 +23,22 @@ struct zk_store_config {
     const struct topology_controller *self; /* registered in /controllers/<id>; copied */
     uint16_t port_low, port_high;           /* for new instances */
     void *ctx;
-    /* Every change of role or term. LEADER only after the re-read; OUT and STANDBY at once. leader: id of the
-     * present leader, "" while nobody is known. */
+    /* Every change of role, term or leader. LEADER only after the re-read; OUT and STANDBY at once. leader:
+     * id of the present leader, "" while nobody is known. */
     void (*on_role)(void *ctx, enum election_role role, uint64_t term, const char *leader);
     void (*on_record)(void *ctx, const struct topology_instance *record, int32_t version, int64_t revision);
     void (*on_corrupt)(void *ctx, const char *name, const char *why);
     void (*on_removed)(void *ctx, const char *name);
     /* ZooKeeper is (not) heard from. */
     void (*on_connected)(void *ctx, bool connected);
+    /* The registered controllers, this one included: at first and whenever they change. Borrowed, sorted by
+     * id; one whose znode can't be read is left out. May be NULL, as the next two. */
+    void (*on_controllers)(void *ctx, const struct topology_controller *list, size_t n);
+    /* The same for the ids of the registered proxies. */
+    void (*on_proxies)(void *ctx, const char *const *ids, size_t n);
+    /* Maintenance of all instances, at first and whenever it changes; an owner of "" when there is none.
+     * Borrowed. One that can't be read is logged, and what was told before stays. */
+    void (*on_maintenance)(void *ctx, const struct topology_pause *pause);
 };
 
 int zk_store_open(struct zk_store **out, struct loop *loop,
@@ -40,6 +49,14 @@ void zk_store_close(struct zk_store *s, int wait_ms);
 int zk_store_set_self(struct zk_store *s, const struct topology_controller *self) MR_MUST_CHECK;
 bool zk_store_is_connected(const struct zk_store *s);
 const char *zk_store_leader(const struct zk_store *s); /* "" while nobody is known */
+/* The leader's term, also to standbys: what leader_watch.h ties a connection to. 0 while nobody is known. */
+uint64_t zk_store_leader_term(const struct zk_store *s);
+/* Not fit: gives up leadership and stands aside as long as somebody else stands (election.h); fit at first.
+ */
+void zk_store_set_fit(struct zk_store *s, bool fit);
+/* The leader of that term has died (leader_watch.h): removes its election znode, if we are a standby and it
+ * still is the leader. Who takes over is told by on_role. */
+void zk_store_leader_gone(struct zk_store *s, uint64_t term);
 
 /* err: 0; ERR_DEPOSED: our election znode is gone; ERR_BAD_VERSION: the record changed meanwhile;
  * ERR_NOT_FOUND: it was deleted; ERR_CONNECTION: the outcome is unknown. version, revision: the record's new

@@ -99,11 +99,11 @@ static void zk_store_records_nomem(struct zk_store *s)
 /* ---- one record ------------------------------------------------------------------------------------------
  */
 
-static void zk_store_records_pass_ended(struct zk_store *s)
+void zk_store_records_pass_ended(struct zk_store *s)
 {
     struct zk_store_pass *pass = &s->pass;
 
-    if (!pass->running || !pass->listed || pass->pending > 0)
+    if (!pass->running || !pass->listed || pass->pending > 0 || s->pause.in_pass)
         return;
     pass->running = false;
     if (s->election.role == ELECTION_LEADER) {
@@ -352,8 +352,10 @@ static void zk_store_records_on_pass_sync(void *ctx, int err)
         zk_store_retry_later(s);
         return;
     }
-    if (s->pass.syncs == 0)
-        zk_store_records_list(s);
+    if (s->pass.syncs > 0)
+        return;
+    zk_store_watches_pass(s);
+    zk_store_records_list(s);
 }
 
 void zk_store_records_pass(struct zk_store *s)

@@ -1,3 +1,4 @@
+#include "common/core/pause_codec.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "controller/zk_store_private.h"
@@ -11,10 +12,18 @@
  *   append ─┼─► multi { check /election/<own>, … } ─► done, or once more in another form ─► done
  *   delete ─┘          ▲
  *   create ─► children of /ports ─► lowest free port (the next one when somebody was faster)
+ *   maintenance ─► multi { check, set /pause }, or create it
  *
  * The check comes first in every multi: when it fails we are deposed, whatever we believe. */
 
-enum zk_store_job_kind { ZK_STORE_COMMIT, ZK_STORE_APPEND, ZK_STORE_CREATE, ZK_STORE_DELETE, ZK_STORE_TRIM };
+enum zk_store_job_kind {
+    ZK_STORE_COMMIT,
+    ZK_STORE_APPEND,
+    ZK_STORE_CREATE,
+    ZK_STORE_DELETE,
+    ZK_STORE_TRIM,
+    ZK_STORE_PAUSE
+};
 
 enum { ZK_STORE_OPS_MAX = 5 };
 
@@ -37,6 +46,7 @@ struct zk_store_job {
     size_t keep;        /* TRIM: newest entries; 0: the folder goes too */
     bool makes_folder;  /* CREATE: with the history's folder, which may be left from an earlier instance */
     bool frees_port;    /* DELETE */
+    bool creates;       /* PAUSE: the znode is not there yet */
     bool folder_missed; /* the folder was missing once, and was made */
     char *record;       /* encoded; NULL: none */
     size_t record_len;
@@ -221,6 +231,9 @@ static void zk_store_finish(struct zk_store_job *job, int err, const struct zk_s
             zk_store_trim(s, ended.name, 0);
         ended.on_done(ended.ctx, err);
         break;
+    case ZK_STORE_PAUSE:
+        ended.on_done(ended.ctx, err);
+        break;
     case ZK_STORE_APPEND:
         if (err != 0)
             log_warn("event=history.append_failed instance=%s err=%s say=\"one entry of its history is lost "
@@ -256,7 +269,8 @@ struct zk_store_paths {
 static void zk_store_fill_paths(const struct zk_store_job *job, struct zk_store_paths *p)
 {
     (void)zk_store_own_path(job->store, p->own);
-    (void)snprintf(p->record, sizeof(p->record), "/instances/%s", job->name);
+    (void)snprintf(p->record, sizeof(p->record), job->kind == ZK_STORE_PAUSE ? "/%s" : "/instances/%s",
+                   job->name);
     (void)snprintf(p->port, sizeof(p->port), "/ports/%u", job->port);
     (void)snprintf(p->folder, sizeof(p->folder), "/history/%s", job->name);
     (void)snprintf(p->entry, sizeof(p->entry), "/history/%s/e_", job->name);
@@ -275,12 +289,14 @@ static size_t zk_store_fill_ops(struct zk_store_job *job, const struct zk_store_
     size_t n = 0;
 
     zk_store_add(job, ops, &n, ZK_STORE_PART_LEADS, check);
-    if (job->kind == ZK_STORE_COMMIT)
+    if (job->kind == ZK_STORE_COMMIT || (job->kind == ZK_STORE_PAUSE && !job->creates))
         zk_store_add(job, ops, &n, ZK_STORE_PART_RECORD, set);
     if (job->kind == ZK_STORE_CREATE) {
         zk_store_add(job, ops, &n, ZK_STORE_PART_PORT, claim);
         zk_store_add(job, ops, &n, ZK_STORE_PART_RECORD, create);
     }
+    if (job->kind == ZK_STORE_PAUSE && job->creates)
+        zk_store_add(job, ops, &n, ZK_STORE_PART_RECORD, create);
     if (job->kind == ZK_STORE_DELETE)
         zk_store_add(job, ops, &n, ZK_STORE_PART_RECORD, erase);
     if (job->kind == ZK_STORE_DELETE && job->frees_port)
@@ -353,6 +369,10 @@ static int zk_store_amend(struct zk_store_job *job, enum zk_store_part part, int
         return zk_store_make_folder(job);
     if (part == ZK_STORE_PART_FOLDER && err == ERR_EXISTS) {
         job->makes_folder = false;
+        return zk_store_send(job);
+    }
+    if (job->kind == ZK_STORE_PAUSE && err == (job->creates ? ERR_EXISTS : ERR_NOT_FOUND)) {
+        job->creates = !job->creates;
         return zk_store_send(job);
     }
     if (part == ZK_STORE_PART_PORT && err == ERR_EXISTS) {
@@ -488,4 +508,22 @@ int zk_store_delete(struct zk_store *s, const char *name, uint16_t port, int32_t
     job->on_done = done;
     job->ctx = ctx;
     return zk_store_begin(job, 0);
+}
+
+int zk_store_set_maintenance(struct zk_store *s, const struct topology_pause *pause, zk_store_done_fn done,
+                             void *ctx)
+{
+    const struct topology_pause none = {.owner = ""};
+    struct zk_store_job *job;
+    char text[TOPOLOGY_TEXT_MAX];
+    int err = zk_store_job_new(s, ZK_STORE_PAUSE, "pause", &job);
+
+    if (err != 0)
+        return err;
+    job->version = -1;
+    job->on_done = done;
+    job->ctx = ctx;
+    return zk_store_begin(
+        job, zk_store_keep(&job->record, &job->record_len, text,
+                           topology_encode_pause(pause != NULL ? pause : &none, text, sizeof(text))));
 }

@@ -16,7 +16,8 @@ enum message_field {
     HAS_MASTER = 1 << 5,
     HAS_ROUTE = 1 << 6, /* replicas, durability, acks, hold_ms */
     HAS_TOOK = 1 << 7,
-    HAS_LIMIT = 1 << 8,
+    HAS_LIMIT = 1 << 8, /* limit_ms, left out when 0 */
+    HAS_VIEW = 1 << 9,  /* view, silent_us, distrusted */
 };
 
 static const struct {
@@ -30,6 +31,8 @@ static const struct {
     [MESSAGE_ACK] = {"ack", HAS_ID | HAS_INSTANCE | HAS_EPOCH | HAS_TOOK},
     [MESSAGE_HINT] = {"hint", HAS_ID | HAS_INSTANCE | HAS_EPOCH | HAS_MASTER},
     [MESSAGE_HELD] = {"held", HAS_ID | HAS_INSTANCE | HAS_EPOCH},
+    [MESSAGE_SURVEY] = {"survey", HAS_ID | HAS_INSTANCE | HAS_MASTER},
+    [MESSAGE_VOTE] = {"vote", HAS_ID | HAS_INSTANCE | HAS_MASTER | HAS_VIEW},
 };
 enum { MESSAGE_TYPES = sizeof message_types / sizeof message_types[0] };
 
@@ -53,6 +56,13 @@ static void message_write_route(struct json_write *w, json_t *root, const struct
     json_write_text(w, root, "durability", topology_durability_name(m->durability));
     json_write_int(w, root, "acks", m->acks);
     json_write_int(w, root, "hold_ms", m->hold_ms);
+}
+
+static void message_write_view(struct json_write *w, json_t *root, const struct message *m)
+{
+    json_write_text(w, root, "view", m->view);
+    json_write_int(w, root, "silent_us", m->silent_us);
+    json_write_bool(w, root, "distrusted", m->distrusted);
 }
 
 ssize_t message_encode(const struct message *m, char *text, size_t size)
@@ -83,8 +93,10 @@ ssize_t message_encode(const struct message *m, char *text, size_t size)
         message_write_route(&w, root, m);
     if (fields & HAS_TOOK)
         json_write_int(&w, root, "took_us", m->took_us);
-    if ((fields & HAS_LIMIT) && m->limit_ms > 0)
+    if ((fields & HAS_LIMIT) && m->limit_ms != 0)
         json_write_int(&w, root, "limit_ms", m->limit_ms);
+    if (fields & HAS_VIEW)
+        message_write_view(&w, root, m);
     return json_write_finish(&w, root, text, size);
 }
 
@@ -112,6 +124,14 @@ static void message_read_route(struct json_read *r, const json_t *root, struct m
         json_read_fail(r, ERR_INVALID, "durability", "must be async or strict");
     json_read_u32(r, root, "acks", JSON_READ_OPTIONAL, &out->acks);
     json_read_u32(r, root, "hold_ms", JSON_READ_OPTIONAL, &out->hold_ms);
+}
+
+/* Which words there are is health.h's matter: a newer controller may have more of them. */
+static void message_read_view(struct json_read *r, const json_t *root, struct message *out)
+{
+    json_read_text(r, root, "view", JSON_READ_REQUIRED, out->view, sizeof out->view);
+    json_read_int(r, root, "silent_us", JSON_READ_REQUIRED, 0, INT64_MAX, &out->silent_us);
+    json_read_bool(r, root, "distrusted", &out->distrusted);
 }
 
 static void message_read_type(struct json_read *r, const json_t *root, enum message_type *out)
@@ -151,6 +171,8 @@ static void message_read_fields(struct json_read *r, const json_t *root, struct 
         json_read_int(r, root, "took_us", JSON_READ_REQUIRED, 0, INT64_MAX, &out->took_us);
     if (fields & HAS_LIMIT)
         json_read_u32(r, root, "limit_ms", JSON_READ_OPTIONAL, &out->limit_ms);
+    if (fields & HAS_VIEW)
+        message_read_view(r, root, out);
 }
 
 int message_decode(const char *text, size_t len, struct message *out)

@@ -4,6 +4,9 @@
  *                                                   └──► another is lower ─► WATCH it ─► CHANGED ─► LIST
  *   SUSPENDED or EXPIRED at any time ─► out; the next SESSION starts over (and finds our node if it
  * survived).
+ *
+ *   YIELD ─► others stand? ─► DELETE, aside: WATCH the first ─► nobody is left, or FIT ─► CREATE at the tail
+ *                 └─► no: reluctant, goes aside at the first LIST that has somebody else
  */
 #include "controller/core/election.h"
 
@@ -21,6 +24,14 @@ static void election_leave(struct election *e)
     e->role = ELECTION_OUT;
     e->term = 0;
     e->watched[0] = '\0';
+}
+
+static void election_lose_touch(struct election *e)
+{
+    election_leave(e);
+    e->session = 0;
+    e->n_others = 0;
+    memset(&e->first, 0, sizeof(e->first));
 }
 
 /* Sequence numbers are zero-padded to ten digits and may become negative after 2^31: compare the creation
@@ -57,49 +68,117 @@ static void election_set(char to[ELECTION_NODE_MAX], const char *from)
     to[len] = '\0';
 }
 
+static void election_watch(struct election *e, const char *node, struct election_update *out)
+{
+    election_set(e->watched, node);
+    out->action = ELECTION_DO_WATCH;
+    election_set(out->node, node);
+}
+
+static void election_delete_own(struct election *e, struct election_update *out)
+{
+    out->action = ELECTION_DO_DELETE;
+    election_set(out->node, e->own);
+}
+
+static void election_note(struct election *e, const struct election_event *event)
+{
+    const struct election_entry *first = election_lowest(event, 0);
+    e->n_others = 0;
+    for (size_t i = 0; i < event->n; i++)
+        e->n_others += event->entries[i].owner != e->session;
+    memset(&e->first, 0, sizeof(e->first));
+    if (first)
+        e->first = *first;
+}
+
+/* Without a znode while somebody else has one; back in the queue when nobody has. */
+static void election_stand_aside(struct election *e, const struct election_entry *own,
+                                 struct election_update *out)
+{
+    assert(e->n_others > 0);
+    e->will = ELECTION_ASIDE;
+    election_leave(e);
+    e->role = ELECTION_STANDBY;
+    if (own) {
+        election_delete_own(e, out); /* the list after it, without our node, gives us somebody to watch */
+        return;
+    }
+    election_watch(e, e->first.node, out);
+}
+
 static void election_on_list(struct election *e, const struct election_event *event,
                              struct election_update *out)
 {
     if (e->session == 0)
         return; /* the answer of a connection that is gone */
     const struct election_entry *own = election_lowest(event, e->session);
-    if (!own) {
-        e->own[0] = '\0';
+    e->own[0] = '\0';
+    if (own)
+        election_set(e->own, own->node);
+    election_note(e, event);
+    /* Until the next YIELD: two such must not go on making way for each other. */
+    if (e->will == ELECTION_ASIDE && e->n_others == 0)
+        e->will = ELECTION_WILLING;
+    if (e->resigning) {
         election_leave(e);
-        if (!e->resigning)
-            out->action = ELECTION_DO_CREATE;
+        if (own)
+            election_delete_own(e, out);
         return;
     }
-    election_set(e->own, own->node);
-    if (e->resigning) {
-        out->action = ELECTION_DO_DELETE;
-        election_set(out->node, e->own);
+    if (e->will != ELECTION_WILLING && e->n_others > 0) {
+        election_stand_aside(e, own, out);
+        return;
+    }
+    if (!own) {
+        election_leave(e);
+        out->action = ELECTION_DO_CREATE;
         return;
     }
     const struct election_entry *before = election_predecessor(event, own);
-    if (!before) {
-        e->role = ELECTION_LEADER;
-        e->term = own->czxid;
-        election_set(e->watched, own->node); /* somebody may delete it while our session lives */
-        out->action = ELECTION_DO_WATCH;
-        election_set(out->node, own->node);
-        return;
-    }
-    e->role = ELECTION_STANDBY;
-    e->term = 0;
-    election_set(e->watched, before->node);
-    out->action = ELECTION_DO_WATCH;
-    election_set(out->node, before->node);
+    e->role = before ? ELECTION_STANDBY : ELECTION_LEADER;
+    e->term = before ? 0 : own->czxid;
+    /* The leader its own: somebody may delete it while our session lives. */
+    election_watch(e, before ? before->node : own->node, out);
 }
 
 static void election_on_resign(struct election *e, struct election_update *out)
 {
     election_leave(e);
     e->resigning = true;
-    if (e->session != 0 && e->own[0] != '\0') {
-        out->action = ELECTION_DO_DELETE;
-        election_set(out->node, e->own);
-    }
+    if (e->session != 0 && e->own[0] != '\0')
+        election_delete_own(e, out);
+}
+
+static void election_on_yield(struct election *e, struct election_update *out)
+{
+    if (e->will == ELECTION_ASIDE)
+        return;
+    e->will = ELECTION_RELUCTANT;
+    if (e->resigning || e->session == 0 || e->own[0] == '\0' || e->n_others == 0)
+        return; /* the next list goes on */
+    e->will = ELECTION_ASIDE;
+    election_leave(e);
+    e->role = ELECTION_STANDBY;
+    election_delete_own(e, out);
+}
+
+static void election_on_fit(struct election *e, struct election_update *out)
+{
+    bool was_aside = e->will == ELECTION_ASIDE;
+    e->will = ELECTION_WILLING;
+    if (was_aside && e->session != 0)
+        out->action = ELECTION_DO_LIST;
+}
+
+static void election_on_leader_gone(const struct election *e, uint64_t czxid, struct election_update *out)
+{
+    if (e->role != ELECTION_STANDBY || e->first.node[0] == '\0' || e->first.czxid != czxid ||
+        strcmp(e->first.node, e->own) == 0)
+        return;
+    out->action = ELECTION_DO_REMOVE;
+    out->czxid = czxid;
+    election_set(out->node, e->first.node);
 }
 
 void election_step(struct election *e, const struct election_event *event, struct election_update *out)
@@ -116,8 +195,7 @@ void election_step(struct election *e, const struct election_event *event, struc
         break;
     case ELECTION_ON_SUSPENDED:
     case ELECTION_ON_EXPIRED:
-        election_leave(e);
-        e->session = 0;
+        election_lose_touch(e);
         break;
     case ELECTION_ON_LIST:
         election_on_list(e, event, out);
@@ -130,6 +208,15 @@ void election_step(struct election *e, const struct election_event *event, struc
         break;
     case ELECTION_ON_RESIGN:
         election_on_resign(e, out);
+        break;
+    case ELECTION_ON_YIELD:
+        election_on_yield(e, out);
+        break;
+    case ELECTION_ON_FIT:
+        election_on_fit(e, out);
+        break;
+    case ELECTION_ON_LEADER_GONE:
+        election_on_leader_gone(e, event->czxid, out);
         break;
     }
     assert((e->role == ELECTION_LEADER) == (e->term != 0));

@@ -1,5 +1,6 @@
-/* Every decoder of topology_codec.h on arbitrary bytes: no crash, and what is accepted is written and read
- * back as the same text. */
+/* Every decoder of topology_codec.h and pause_codec.h on arbitrary bytes: no crash, and what is accepted is
+ * written and read back as the same text. */
+#include "common/core/pause_codec.h"
 #include "common/core/topology_codec.h"
 
 #include <stdlib.h>
@@ -35,6 +36,7 @@ ROUND_TRIP(instance)
 ROUND_TRIP(history)
 ROUND_TRIP(controller)
 ROUND_TRIP(proxy)
+ROUND_TRIP(pause)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -43,5 +45,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     round_trip_history(text, size);
     round_trip_controller(text, size);
     round_trip_proxy(text, size);
+    round_trip_pause(text, size);
     return 0;
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +25,8 @@ enum { ZK_SERVER_START_MS = 60000, ZK_SERVER_ATTEMPTS = 5 };
 struct zk_server {
     pid_t pid; /* 0: not running */
     uint16_t port;
+    int id;             /* in its ensemble, from 1; 0: it stands alone */
+    char ensemble[256]; /* configuration lines */
     char dir[64];
     char hosts[32];
 };
@@ -60,8 +63,8 @@ static void zk_server_configure(const struct zk_server *s)
     (void)fprintf(f,
                   "tickTime=100\ndataDir=%s/data\nclientPort=%u\nclientPortAddress=127.0.0.1\n"
                   "maxClientCnxns=0\nmaxSessionTimeout=60000\nadmin.enableServer=false\n"
-                  "4lw.commands.whitelist=*\n",
-                  s->dir, s->port);
+                  "4lw.commands.whitelist=*\n%s",
+                  s->dir, s->port, s->ensemble);
     assert_int_equal(fclose(f), 0);
 }
 
@@ -103,17 +106,21 @@ static bool zk_server_answers(const struct zk_server *s)
     return strstr(text, "Mode:") != NULL;
 }
 
-/* False when the process ended by itself: somebody else got the port first. */
-static bool zk_server_launch(struct zk_server *s)
+static void zk_server_fork(struct zk_server *s)
 {
-    int waited_ms = 0;
-
     zk_server_configure(s);
     (void)fflush(NULL);
     s->pid = fork();
     assert_true(s->pid >= 0);
     if (s->pid == 0)
         zk_server_exec(s);
+}
+
+/* False when the process ended by itself: somebody else got the port first. */
+static bool zk_server_serves(struct zk_server *s)
+{
+    int waited_ms = 0;
+
     while (!zk_server_answers(s)) {
         if (waitpid(s->pid, NULL, WNOHANG) == s->pid) {
             s->pid = 0;
@@ -126,7 +133,13 @@ static bool zk_server_launch(struct zk_server *s)
     return true;
 }
 
-struct zk_server *zk_server_start(void)
+static bool zk_server_launch(struct zk_server *s)
+{
+    zk_server_fork(s);
+    return zk_server_serves(s);
+}
+
+static struct zk_server *zk_server_make(void)
 {
     struct zk_server *s = calloc(1, sizeof(*s));
 
@@ -134,6 +147,13 @@ struct zk_server *zk_server_start(void)
     (void)snprintf(s->dir, sizeof(s->dir), "%s/mr-test-zk-XXXXXX",
                    access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(s->dir));
+    return s;
+}
+
+struct zk_server *zk_server_start(void)
+{
+    struct zk_server *s = zk_server_make();
+
     for (int i = 0;; i++) {
         s->port = zk_server_free_port();
         if (zk_server_launch(s))
@@ -144,12 +164,66 @@ struct zk_server *zk_server_start(void)
     return s;
 }
 
+static void zk_server_write_id(const struct zk_server *s)
+{
+    char path[128];
+    FILE *f;
+
+    (void)snprintf(path, sizeof(path), "%s/data", s->dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    (void)snprintf(path, sizeof(path), "%s/data/myid", s->dir);
+    f = fopen(path, "we");
+    assert_non_null(f);
+    (void)fprintf(f, "%d\n", s->id);
+    assert_int_equal(fclose(f), 0);
+}
+
+void zk_server_start_ensemble(struct zk_server *servers[ZK_SERVER_ENSEMBLE])
+{
+    char lines[256];
+    int len = snprintf(lines, sizeof(lines), "initLimit=50\nsyncLimit=10\n");
+
+    for (int i = 0; i < ZK_SERVER_ENSEMBLE; i++)
+        len += snprintf(lines + len, sizeof(lines) - (size_t)len, "server.%d=127.0.0.1:%u:%u\n", i + 1,
+                        zk_server_free_port(), zk_server_free_port());
+    for (int i = 0; i < ZK_SERVER_ENSEMBLE; i++) {
+        struct zk_server *s = servers[i] = zk_server_make();
+
+        s->id = i + 1;
+        s->port = zk_server_free_port();
+        (void)snprintf(s->hosts, sizeof(s->hosts), "127.0.0.1:%u", s->port);
+        memcpy(s->ensemble, lines, sizeof(lines));
+        zk_server_write_id(s);
+        zk_server_fork(s);
+    }
+    for (int i = 0; i < ZK_SERVER_ENSEMBLE; i++)
+        assert_true(zk_server_serves(servers[i])); /* each needs the others to serve */
+}
+
 void zk_server_kill(struct zk_server *s)
 {
     assert_true(s->pid > 0);
     assert_int_equal(kill(s->pid, SIGKILL), 0);
     assert_int_equal(waitpid(s->pid, NULL, 0), s->pid);
     s->pid = 0;
+}
+
+void zk_server_suspend(struct zk_server *s)
+{
+    assert_true(s->pid > 0);
+    assert_int_equal(kill(s->pid, SIGSTOP), 0);
+}
+
+void zk_server_resume(struct zk_server *s)
+{
+    assert_true(s->pid > 0);
+    assert_int_equal(kill(s->pid, SIGCONT), 0);
+}
+
+void zk_server_relaunch(struct zk_server *s)
+{
+    assert_int_equal(s->pid, 0);
+    zk_server_fork(s);
 }
 
 void zk_server_restart(struct zk_server *s)

@@ -140,6 +140,102 @@ static void test_wrapped_sequence_numbers_keep_their_order(void **state)
     assert_string_equal(out.node, "c_2147483647");
 }
 
+static struct election_update say(struct election *e, enum election_event_type type)
+{
+    return step(e, (struct election_event){.type = type});
+}
+
+static void test_an_unfit_leader_yields_and_queues_at_the_tail(void **state)
+{
+    struct election e = joined(11);
+    (void)state;
+    const struct election_entry both[] = {first, second}, tail[] = {second, {"c_0000000009", 11, 900}};
+    list(&e, both, 2);
+    assert_int_equal(e.role, ELECTION_LEADER);
+    struct election_update out = say(&e, ELECTION_ON_YIELD);
+    assert_int_equal(out.action, ELECTION_DO_DELETE);
+    assert_string_equal(out.node, "c_0000000001");
+    assert_int_equal(e.role, ELECTION_STANDBY);
+    assert_int_equal(e.term, 0);
+    assert_int_equal(say(&e, ELECTION_ON_YIELD).action, ELECTION_DO_NOTHING);
+    out = list(&e, both, 2); /* the delete was lost */
+    assert_int_equal(out.action, ELECTION_DO_DELETE);
+    out = list(&e, &second, 1);
+    assert_int_equal(out.action, ELECTION_DO_WATCH); /* it does not stand; it sees who leads */
+    assert_string_equal(out.node, "c_0000000002");
+    assert_int_equal(e.role, ELECTION_STANDBY);
+    assert_int_equal(say(&e, ELECTION_ON_FIT).action, ELECTION_DO_LIST);
+    assert_int_equal(list(&e, &second, 1).action, ELECTION_DO_CREATE);
+    out = list(&e, tail, 2);
+    assert_string_equal(out.node, "c_0000000002");
+    assert_int_equal(e.role, ELECTION_STANDBY);
+    assert_int_equal(say(&e, ELECTION_ON_FIT).action, ELECTION_DO_NOTHING);
+}
+
+static void test_a_bad_leader_is_better_than_none(void **state)
+{
+    struct election e = joined(11);
+    (void)state;
+    const struct election_entry both[] = {first, second};
+    list(&e, &first, 1);
+    assert_int_equal(say(&e, ELECTION_ON_YIELD).action, ELECTION_DO_NOTHING);
+    assert_int_equal(e.role, ELECTION_LEADER);
+    list(&e, &first, 1);
+    assert_int_equal(e.role, ELECTION_LEADER);
+    assert_int_equal(list(&e, both, 2).action, ELECTION_DO_DELETE); /* now somebody else stands */
+    assert_int_equal(e.role, ELECTION_STANDBY);
+    assert_int_equal(list(&e, &second, 1).action, ELECTION_DO_WATCH);
+    assert_int_equal(list(&e, NULL, 0).action, ELECTION_DO_CREATE); /* and is gone again */
+    assert_int_equal(list(&e, both, 2).action, ELECTION_DO_WATCH);  /* once: it makes way no more */
+    assert_int_equal(e.role, ELECTION_LEADER);
+    assert_int_equal(say(&e, ELECTION_ON_YIELD).action, ELECTION_DO_DELETE); /* until it is told again */
+}
+
+static void test_who_is_unfit_stays_aside_over_a_new_session(void **state)
+{
+    struct election e = joined(11);
+    (void)state;
+    const struct election_entry both[] = {first, second};
+    list(&e, both, 2);
+    say(&e, ELECTION_ON_YIELD);
+    say(&e, ELECTION_ON_EXPIRED);
+    assert_int_equal(e.role, ELECTION_OUT);
+    assert_int_equal(say(&e, ELECTION_ON_FIT).action, ELECTION_DO_NOTHING);
+    say(&e, ELECTION_ON_YIELD); /* out of touch */
+    step(&e, (struct election_event){.type = ELECTION_ON_SESSION, .session = 44});
+    assert_int_equal(list(&e, &second, 1).action, ELECTION_DO_WATCH);
+    assert_int_equal(e.role, ELECTION_STANDBY);
+    assert_int_equal(say(&e, ELECTION_ON_RESIGN).action, ELECTION_DO_NOTHING);
+    assert_int_equal(list(&e, NULL, 0).action, ELECTION_DO_NOTHING); /* who stops never comes back */
+}
+
+static struct election_update gone(struct election *e, uint64_t czxid)
+{
+    return step(e, (struct election_event){.type = ELECTION_ON_LEADER_GONE, .czxid = czxid});
+}
+
+static void test_a_standby_removes_the_dead_leaders_node(void **state)
+{
+    struct election e = joined(33);
+    (void)state;
+    assert_int_equal(gone(&e, 100).action, ELECTION_DO_NOTHING); /* it has seen no list yet */
+    const struct election_entry entries[] = {third, first, second}, left[] = {third, second};
+    list(&e, entries, 3);
+    struct election_update out = gone(&e, 100);
+    assert_int_equal(out.action, ELECTION_DO_REMOVE); /* the last in the queue may, too */
+    assert_string_equal(out.node, "c_0000000001");
+    assert_int_equal(out.czxid, 100);
+    assert_int_equal(e.role, ELECTION_STANDBY);
+    list(&e, left, 2);
+    assert_int_equal(gone(&e, 100).action, ELECTION_DO_NOTHING); /* another leads by now */
+    assert_int_equal(gone(&e, 200).action, ELECTION_DO_REMOVE);
+    list(&e, &third, 1);
+    assert_int_equal(e.role, ELECTION_LEADER);
+    assert_int_equal(gone(&e, 300).action, ELECTION_DO_NOTHING); /* never its own */
+    say(&e, ELECTION_ON_SUSPENDED);
+    assert_int_equal(gone(&e, 300).action, ELECTION_DO_NOTHING); /* out of touch: what it knows is old */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +247,10 @@ int main(void)
         cmocka_unit_test(test_expired_session_starts_over),
         cmocka_unit_test(test_resigning_deletes_and_never_joins_again),
         cmocka_unit_test(test_wrapped_sequence_numbers_keep_their_order),
+        cmocka_unit_test(test_an_unfit_leader_yields_and_queues_at_the_tail),
+        cmocka_unit_test(test_a_bad_leader_is_better_than_none),
+        cmocka_unit_test(test_who_is_unfit_stays_aside_over_a_new_session),
+        cmocka_unit_test(test_a_standby_removes_the_dead_leaders_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

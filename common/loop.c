@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* One turn:  poll ─► on_check (reads the clock) ─► watchers' callbacks ─► on_prepare (runs what was
- * deferred) ─► poll. libev's check and prepare watchers mark those two places; priorities make them first
- * and last. */
+/* One turn:  poll ─► on_check (reads the clock; were we late?) ─► watchers' callbacks ─► on_prepare (runs
+ * what was deferred) ─► poll. libev's check and prepare watchers mark those two places; priorities make them
+ * first and last. */
 
 enum { LOOP_SIGNALS_MAX = 8 };
 
@@ -39,6 +39,11 @@ struct loop {
     ev_check check;
     ev_prepare prepare;
     ev_async async;
+
+    ev_timer pulse; /* a turn at least every lag_period_us: what took longer was lateness */
+    int64_t lag_period_us, lag_threshold_us;
+    void (*on_lag)(void *ctx, int64_t lag_us);
+    void *lag_ctx;
 
     struct loop_call *deferred;
     size_t n_deferred, deferred_size;
@@ -104,10 +109,25 @@ static void loop_run_wakeups(struct loop *loop)
 static void loop_on_check(struct ev_loop *ev, ev_check *w, int revents)
 {
     struct loop *loop = w->data;
+    int64_t before_us = loop->now_us;
 
     (void)ev;
     (void)revents;
     loop->now_us = loop_clock_us();
+    if (loop->on_lag == NULL)
+        return;
+    /* The turn before and the wait together; libev calls its highest priority first, so nobody has looked at
+     * this turn's events or timers yet. */
+    int64_t lag_us = loop->now_us - before_us - loop->lag_period_us;
+    if (lag_us >= loop->lag_threshold_us)
+        loop->on_lag(loop->lag_ctx, lag_us);
+}
+
+static void loop_on_pulse(struct ev_loop *ev, ev_timer *w, int revents)
+{
+    (void)ev; /* that it ends the wait is all that it is for */
+    (void)w;
+    (void)revents;
 }
 
 static void loop_on_prepare(struct ev_loop *ev, ev_prepare *w, int revents)
@@ -153,6 +173,7 @@ struct loop *loop_create(bool is_main)
     ev_async_init(&loop->async, loop_on_async);
     loop->async.data = loop;
     ev_async_start(loop->ev, &loop->async);
+    ev_init(&loop->pulse, loop_on_pulse);
 
     /* A peer that went away is an error of write(2), not the end of the program. */
     if (is_main)
@@ -172,6 +193,7 @@ void loop_destroy(struct loop *loop)
 
     for (size_t i = 0; i < loop->n_signals; i++)
         ev_signal_stop(loop->ev, &loop->signals[i].watcher);
+    ev_timer_stop(loop->ev, &loop->pulse);
     ev_async_stop(loop->ev, &loop->async);
     ev_prepare_stop(loop->ev, &loop->prepare);
     ev_check_stop(loop->ev, &loop->check);
@@ -265,8 +287,21 @@ int loop_wake(struct loop *loop, void (*fn)(void *ctx), void *ctx)
     return 0;
 }
 
+void loop_on_lag(struct loop *loop, int64_t threshold_us, void (*fn)(void *ctx, int64_t lag_us), void *ctx)
+{
+    assert(threshold_us >= 8000 && fn != NULL);
+    assert(loop->on_lag == NULL);
+    loop->on_lag = fn;
+    loop->lag_ctx = ctx;
+    loop->lag_threshold_us = threshold_us;
+    loop->lag_period_us = threshold_us / 8;
+    loop->pulse.repeat = (double)loop->lag_period_us / 1e6;
+    ev_timer_again(loop->ev, &loop->pulse);
+}
+
 void loop_run(struct loop *loop)
 {
+    /* Not having run is no lag. */
     loop->now_us = loop_clock_us();
     while (!loop->stopping)
         ev_run(loop->ev, 0);

@@ -39,6 +39,12 @@ int loop_on_signal(struct loop *loop, int signum, void (*fn)(void *ctx), void *c
  * Takes no ownership. ERR_NOMEM, or ERR_CANCELLED once the loop is being destroyed. */
 int loop_wake(struct loop *loop, void (*fn)(void *ctx), void *ctx) MR_MUST_CHECK;
 
+/* fn(ctx, lag_us) runs first in every turn that began at least threshold_us later than it should have, before
+ * anything else of that turn is handled: the process was stopped (SIGSTOP, a frozen machine), got no CPU, or
+ * the turn before took that long. lag_us: how long it was deaf, give or take an eighth of the threshold
+ * (a timer of that period bounds what a turn may wait). One for each loop; not from inside fn. */
+void loop_on_lag(struct loop *loop, int64_t threshold_us, void (*fn)(void *ctx, int64_t lag_us), void *ctx);
+
 void loop_run(struct loop *loop);  /* until loop_stop() */
 void loop_stop(struct loop *loop); /* at the end of this turn */
 

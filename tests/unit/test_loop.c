@@ -1,6 +1,8 @@
 /* The loop: order of what is deferred and handed over, signals, the clock. */
 #include "common/loop.h"
 
+#include "tests/lib/wait.h"
+
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -8,6 +10,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -180,6 +183,148 @@ static void test_now_is_read_once_a_turn(void **state)
     loop_destroy(s.loop);
 }
 
+/* ---- lateness --------------------------------------------------------------------------------------------
+ */
+
+enum { LATE_US = 80000, STALL_MS = 200 };
+
+static void on_lag(void *ctx, int64_t lag_us)
+{
+    struct scene *s = ctx;
+
+    note(s, 'L');
+    s->seen_us = lag_us;
+}
+
+static void on_due(struct ev_loop *ev, ev_timer *w, int revents)
+{
+    struct scene *s = w->data;
+
+    (void)ev;
+    (void)revents;
+    note(s, 't');
+    loop_stop(s->loop);
+}
+
+static void on_slow(void *ctx)
+{
+    struct scene *s = ctx;
+    int64_t until_us = loop_clock_us() + STALL_MS * 1000;
+
+    note(s, 'w');
+    while (loop_clock_us() < until_us)
+        ; /* a callback that takes long */
+}
+
+static void test_a_slow_turn_is_told_before_anything_of_the_next(void **state)
+{
+    struct scene s = {.loop = loop_create(false)};
+    ev_timer due;
+
+    (void)state;
+    loop_on_lag(s.loop, LATE_US, on_lag, &s);
+    ev_timer_init(&due, on_due, STALL_MS / 2000.0, 0.);
+    due.data = &s;
+    ev_set_priority(&due, EV_MAXPRI);
+    ev_timer_start(loop_ev(s.loop), &due);
+    assert_int_equal(loop_wake(s.loop, on_slow, &s), 0);
+    loop_run(s.loop);
+    assert_string_equal(s.trail, "wLt");
+    assert_in_range(s.seen_us, STALL_MS * 1000 - LATE_US / 8, 60 * 1000 * 1000);
+    loop_destroy(s.loop);
+}
+
+static void test_waiting_is_not_lateness(void **state)
+{
+    struct scene s = {.loop = loop_create(false)};
+    ev_timer due;
+
+    (void)state;
+    loop_on_lag(s.loop, (int64_t)5000 * 1000, on_lag, &s); /* no machine is that slow */
+    ev_timer_init(&due, on_due, STALL_MS / 1000.0, 0.);
+    due.data = &s;
+    ev_timer_start(loop_ev(s.loop), &due);
+    loop_run(s.loop);
+    assert_string_equal(s.trail, "t");
+    loop_destroy(s.loop);
+}
+
+struct watched_pipe {
+    ev_io io;
+    struct scene *scene;
+};
+
+static void on_readable(struct ev_loop *ev, ev_io *w, int revents)
+{
+    struct watched_pipe *p = w->data;
+    char c;
+
+    (void)ev;
+    (void)revents;
+    if (read(w->fd, &c, 1) == 1)
+        note(p->scene, c);
+    loop_stop(p->scene->loop);
+}
+
+static void on_first_turn(void *ctx)
+{
+    const int *out = ctx;
+
+    if (write(*out, "r", 1) != 1)
+        _exit(1);
+}
+
+/* The child of the next test: says 'r' when its loop turns, then what happened, in order, until the pipe
+ * spoke. */
+static void run_watcher(int in, int out)
+{
+    struct scene s = {.loop = loop_create(false)};
+    struct watched_pipe p = {.scene = &s};
+
+    loop_on_lag(s.loop, LATE_US, on_lag, &s);
+    ev_io_init(&p.io, on_readable, in, EV_READ);
+    p.io.data = &p;
+    ev_io_start(loop_ev(s.loop), &p.io);
+    if (loop_wake(s.loop, on_first_turn, &out) != 0)
+        _exit(1);
+    loop_run(s.loop);
+    _exit(write(out, s.trail, strlen(s.trail) + 1) > 0 ? 0 : 1);
+}
+
+static void test_having_been_stopped_is_told_before_what_came_meanwhile(void **state)
+{
+    struct loop *loop = loop_create(false);
+    int in[2], out[2], status;
+    char ready, trail[64] = "";
+
+    (void)state;
+    assert_int_equal(pipe(in), 0);
+    assert_int_equal(pipe(out), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        run_watcher(in[0], out[1]);
+    assert_int_equal(read(out[0], &ready, 1), 1);
+    assert_int_equal(kill(child, SIGSTOP), 0);
+    assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+    assert_true(WIFSTOPPED(status));
+    assert_int_equal(write(in[1], "p", 1), 1);
+    wait_for(loop, STALL_MS);
+    assert_int_equal(kill(child, SIGCONT), 0);
+    assert_true(read(out[0], trail, sizeof(trail) - 1) > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    /* A busy machine may have made it late before it was stopped, too. */
+    size_t len = strlen(trail);
+    assert_true(len >= 2);
+    assert_string_equal(trail + len - 2, "Lp");
+    for (int i = 0; i < 2; i++) {
+        (void)close(in[i]);
+        (void)close(out[i]);
+    }
+    loop_destroy(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +335,9 @@ int main(void)
         cmocka_unit_test(test_signals_belong_to_the_main_loop),
         cmocka_unit_test(test_writing_to_a_gone_peer_is_an_error_not_a_signal),
         cmocka_unit_test(test_now_is_read_once_a_turn),
+        cmocka_unit_test(test_a_slow_turn_is_told_before_anything_of_the_next),
+        cmocka_unit_test(test_waiting_is_not_lateness),
+        cmocka_unit_test(test_having_been_stopped_is_told_before_what_came_meanwhile),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

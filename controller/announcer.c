@@ -1,5 +1,5 @@
-/* engine ─ publish/drop ─► number it ─► publisher (child process) ─► proxies
- *                    beat timer ─┘ */
+/* engine ─ publish/hold/drop ─► number it ─► publisher (child process) ─► proxies
+ *                         beat timer ─┘ */
 #include "controller/announcer.h"
 
 #include "common/core/message.h"
@@ -157,6 +157,24 @@ void announcer_publish(struct announcer *a, const struct topology_instance *i, i
     memset(&m, 0, sizeof(m));
     message_from_instance(i, &m);
     m.revision = (uint64_t)revision;
+    announcer_number(a, revision);
+    announcer_send(a, &m);
+}
+
+void announcer_hold(struct announcer *a, const struct topology_instance *i, int64_t revision,
+                    int64_t limit_ms)
+{
+    struct message m;
+    assert(limit_ms > 0 && limit_ms <= UINT32_MAX); /* 0 would say that a promotion is under way */
+    if (a->term == 0)
+        return;
+    memset(&m, 0, sizeof(m));
+    m.type = MESSAGE_HOLD;
+    memcpy(m.instance, i->name, sizeof(m.instance));
+    m.port = i->port;
+    m.epoch = i->epoch;
+    m.revision = (uint64_t)revision;
+    m.limit_ms = (uint32_t)limit_ms;
     announcer_number(a, revision);
     announcer_send(a, &m);
 }

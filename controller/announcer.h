@@ -29,6 +29,10 @@ uint16_t announcer_port(const struct announcer *a);
 void announcer_lead(struct announcer *a, uint64_t term);
 /* The route of an instance, or a hold while nobody may serve. revision: mzxid of the record it comes from. */
 void announcer_publish(struct announcer *a, const struct topology_instance *i, int64_t revision);
+/* A switchover begins: hold what clients send, for limit_ms at most, and say so (MESSAGE_HELD). The present
+ * master goes on serving what is in flight. Repeat it freely: a proxy that holds already answers again. */
+void announcer_hold(struct announcer *a, const struct topology_instance *i, int64_t revision,
+                    int64_t limit_ms);
 void announcer_drop(struct announcer *a, const char *instance, uint16_t port, int64_t revision);
 
 uint64_t announcer_seq(const struct announcer *a);      /* newest one sent in this term */

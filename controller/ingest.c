@@ -1,4 +1,4 @@
-/* proxies ─ PUSH ─► PULL ─► decode ─► engine_on_ack / engine_on_hint */
+/* proxies ─ PUSH ─► PULL ─► decode ─► engine_on_ack / engine_on_hint / engine_on_held */
 #include "controller/ingest.h"
 
 #include "common/core/message.h"
@@ -43,6 +43,8 @@ static void ingest_on_message(void *ctx, const char *data, size_t len)
         engine_on_ack(in->engine, m.id, m.instance, m.epoch, m.took_us);
     else if (m.type == MESSAGE_HINT)
         engine_on_hint(in->engine, m.instance, m.epoch);
+    else if (m.type == MESSAGE_HELD)
+        engine_on_held(in->engine, m.id, m.instance, m.epoch);
     else
         ingest_note_garbled(in, len, ERR_INVALID);
 }

@@ -1,5 +1,5 @@
-/* What proxies send to the leader: acks ("switched, took 3 ms") and hints ("my connection to that master
- * broke").
+/* What proxies send to the leader: acks ("switched, took 3 ms"), hints ("my connection to that master
+ * broke") and, in a switchover, that they hold.
  *
  * A PULL socket; a garbled or unsigned message is one log line (rate-limited) and nothing else. */
 #ifndef MR_CONTROLLER_INGEST_H

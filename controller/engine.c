@@ -1,4 +1,4 @@
-/* Registry of instances, and the way of every event into its core. engine_actions.c is the way out. */
+/* Registry of instances, records, leadership, life. engine_instance.h says what is in which file. */
 #include "controller/engine.h"
 
 #include "common/log.h"
@@ -9,9 +9,12 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <search.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { ENGINE_LINE_MAX = 1024 }; /* bytes of a line for on_event; what is longer is cut off */
 
 static int engine_compare(const void *a, const void *b)
 {
@@ -19,65 +22,54 @@ static int engine_compare(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static struct engine_instance *engine_lookup(const struct engine *e, const char *name)
+struct engine_instance *engine_lookup(const struct engine *e, const char *name)
 {
     struct engine_instance key;
     if (strlen(name) > TOPOLOGY_NAME_MAX)
         return NULL;
     memcpy(key.name, name, strlen(name) + 1);
-    struct engine_instance **found = tfind(&key, &e->by_name, engine_compare);
+    struct engine_instance *const *found = tfind(&key, &e->by_name, engine_compare);
     return found ? *found : NULL;
 }
 
-/* ---- events in ------------------------------------------------------------------------------------------
+void engine_say(const struct engine *e, const char *instance, enum failover_level level, const char *fmt, ...)
+{
+    static const enum log_level levels[] = {[FAILOVER_INFO] = LOG_LEVEL_INFO,
+                                            [FAILOVER_WARN] = LOG_LEVEL_WARN,
+                                            [FAILOVER_ERROR] = LOG_LEVEL_ERROR};
+    char line[ENGINE_LINE_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    log_line(levels[level], "%s", line);
+    if (e->config.on_event)
+        e->config.on_event(e->config.ctx, instance, level, line);
+}
+
+void engine_later(struct engine *e, void (*fn)(void *ctx), void *ctx)
+{
+    if (loop_wake(e->loop, fn, ctx) == 0)
+        return;
+    log_error("event=engine.no_memory next=\"this controller ends; another one takes over\"");
+    abort();
+}
+
+/* ---- one step -------------------------------------------------------------------------------------------
  */
 
-static struct failover_event engine_event(const struct engine_instance *i, enum failover_event_type type)
+struct failover_event engine_event(const struct engine_instance *i, enum failover_event_type type)
 {
+    const struct engine *e = i->engine;
     struct failover_event event;
     memset(&event, 0, sizeof(event));
     event.type = type;
-    event.now_us = loop_now_us(i->engine->loop);
+    event.now_us = loop_now_us(e->loop);
     event.wall_ms = loop_wall_ms();
     event.member = -1;
+    event.trust = &e->outlook.trust;
+    event.maintenance = e->maintenance.owner[0] != '\0' ? &e->maintenance : NULL;
     return event;
-}
-
-static void engine_on_link_up(void *owner)
-{
-    struct engine_member *m = owner;
-    struct failover_event event = engine_event(m->instance, FAILOVER_ON_LINK_UP);
-    event.member = topology_member_find(&m->instance->failover.record, &m->address);
-    engine_step(m->instance, &event);
-}
-
-static void engine_on_link_down(void *owner, int err, const char *text)
-{
-    struct engine_member *m = owner;
-    char address[TOPOLOGY_ADDRESS_MAX + 1];
-    struct failover_event event = engine_event(m->instance, FAILOVER_ON_LINK_DOWN);
-    event.member = topology_member_find(&m->instance->failover.record, &m->address);
-    event.err = err;
-    enum health_link before = m->instance->failover.health[event.member].link;
-    engine_step(m->instance, &event);
-    if (before == m->instance->failover.health[event.member].link)
-        return; /* every attempt reports; say it once */
-    bool denied = err == ERR_AUTH || err == ERR_PROTOCOL;
-    log_line(denied ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN,
-             "event=member.link_down instance=%s member=%s reason=%s say=\"%s\"%s", m->instance->name,
-             topology_address_format(&m->address, address), err_name(err), text ? text : "",
-             err == ERR_AUTH       ? " next=\"check the instance's user and password\""
-             : err == ERR_PROTOCOL ? " next=\"is that port a redis-server?\""
-                                   : "");
-}
-
-static void engine_on_info(void *owner, const struct info *info)
-{
-    struct engine_member *m = owner;
-    struct failover_event event = engine_event(m->instance, FAILOVER_ON_INFO);
-    event.member = topology_member_find(&m->instance->failover.record, &m->address);
-    event.info = info;
-    engine_step(m->instance, &event);
 }
 
 static void engine_on_deadline(struct ev_loop *ev, ev_timer *timer, int revents)
@@ -89,56 +81,7 @@ static void engine_on_deadline(struct ev_loop *ev, ev_timer *timer, int revents)
     engine_step(i, &event);
 }
 
-/* ---- members follow the record --------------------------------------------------------------------------
- */
-
-static void engine_drop_member(struct engine_instance *i, uint32_t k)
-{
-    struct engine_member *m = i->members[k];
-    engine_orders_forget(i, m);
-    monitor_unwatch(m->monitor);
-    free(m);
-    i->members[k] = i->members[--i->n_members];
-}
-
-static void engine_add_member(struct engine_instance *i, const struct topology_address *address)
-{
-    char label[TOPOLOGY_NAME_MAX + TOPOLOGY_ADDRESS_MAX + 2], text[TOPOLOGY_ADDRESS_MAX + 1];
-    struct engine_member *m = calloc(1, sizeof(*m));
-    snprintf(label, sizeof(label), "%s %s", i->name, topology_address_format(address, text));
-    int err = ERR_NOMEM;
-    if (m) {
-        m->instance = i;
-        m->address = *address;
-        err = monitor_watch(i->engine->monitor, label, address, &i->failover.record.auth, m, &m->monitor);
-    }
-    if (err != 0) {
-        log_error("event=member.unwatched instance=%s member=%s reason=\"%s\" next=\"free memory or "
-                  "descriptors and "
-                  "restart this controller\"",
-                  i->name, text, err_text(err));
-        free(m);
-        return;
-    }
-    i->members[i->n_members++] = m;
-}
-
-static void engine_sync_members(struct engine_instance *i)
-{
-    const struct topology_instance *record = &i->failover.record;
-    for (uint32_t k = i->n_members; k-- > 0;)
-        if (topology_member_find(record, &i->members[k]->address) < 0)
-            engine_drop_member(i, k);
-    for (uint32_t k = 0; k < record->n_members; k++) {
-        bool known = false;
-        for (uint32_t j = 0; j < i->n_members && !known; j++)
-            known = topology_address_equal(&i->members[j]->address, &record->members[k].address);
-        if (!known)
-            engine_add_member(i, &record->members[k].address);
-    }
-}
-
-static void engine_note_change(struct engine_instance *i)
+void engine_note_change(struct engine_instance *i)
 {
     struct engine *e = i->engine;
     if (i->failover.revision > e->revision)
@@ -147,30 +90,38 @@ static void engine_note_change(struct engine_instance *i)
         e->config.on_change(e->config.ctx, i->name, i->failover.revision);
 }
 
+static void engine_arm(struct engine_instance *i)
+{
+    struct ev_loop *ev = loop_ev(i->engine->loop);
+    int64_t deadline_us = failover_deadline_us(&i->failover);
+    ev_timer_stop(ev, &i->deadline);
+    if (deadline_us == 0)
+        return;
+    int64_t left_us = deadline_us - loop_now_us(i->engine->loop);
+    ev_timer_set(&i->deadline, left_us > 500 ? (double)left_us / 1e6 : 0.0005, 0.);
+    ev_timer_start(ev, &i->deadline);
+}
+
 void engine_step(struct engine_instance *i, struct failover_event *event)
 {
     struct failover_update update;
-    struct engine *e = i->engine;
     int64_t revision = i->failover.revision;
     enum failover_phase phase = i->failover.phase;
     failover_step(&i->failover, event, &update);
     if (i->failover.revision != revision)
-        engine_sync_members(i);
+        engine_members_sync(i);
     engine_run(i, event, &update);
-    ev_timer_stop(loop_ev(e->loop), &i->deadline);
-    int64_t deadline_us = failover_deadline_us(&i->failover);
-    if (deadline_us != 0) {
-        int64_t left_us = deadline_us - loop_now_us(e->loop);
-        ev_timer_set(&i->deadline, left_us > 500 ? (double)left_us / 1e6 : 0.0005, 0.);
-        ev_timer_start(loop_ev(e->loop), &i->deadline);
-    }
-    bool shown = event->type == FAILOVER_ON_LINK_UP || event->type == FAILOVER_ON_LINK_DOWN;
-    if (shown || i->failover.revision != revision || i->failover.phase != phase)
+    if (i->failover.phase != FAILOVER_HOLD && i->failover.phase != FAILOVER_DRAIN)
+        engine_hold_end(i);
+    engine_arm(i);
+    if (i->failover.revision != revision || i->failover.phase != phase)
         engine_note_change(i);
 }
 
 /* ---- from the store -------------------------------------------------------------------------------------
  */
+
+static const char engine_deposed[] = "leadership has changed; ask the new leader what became of it";
 
 static struct engine_instance *engine_add(struct engine *e, const char *name)
 {
@@ -180,6 +131,8 @@ static struct engine_instance *engine_add(struct engine *e, const char *name)
     i->engine = e;
     memcpy(i->name, name, strlen(name) + 1);
     list_init(&i->orders);
+    list_init(&i->commands);
+    list_init(&i->hold.node);
     failover_init(&i->failover);
     ev_init(&i->deadline, engine_on_deadline);
     i->deadline.data = i;
@@ -188,8 +141,9 @@ static struct engine_instance *engine_add(struct engine *e, const char *name)
     e->count++;
     return i;
 fail:
-    log_error("event=instance.dropped instance=%s reason=\"out of memory\" next=\"restart this controller\"",
-              name);
+    engine_say(e, name, FAILOVER_ERROR,
+               "event=instance.dropped instance=%s reason=\"out of memory\" next=\"restart this controller\"",
+               name);
     free(i);
     return NULL;
 }
@@ -197,10 +151,21 @@ fail:
 static void engine_free(struct engine_instance *i)
 {
     ev_timer_stop(loop_ev(i->engine->loop), &i->deadline);
-    while (i->n_members > 0)
-        engine_drop_member(i, i->n_members - 1);
+    engine_hold_end(i);
+    engine_members_drop(i);
     engine_orders_forget(i, NULL);
+    engine_set_clear(&i->acked);
+    assert(list_empty(&i->commands));
     free(i);
+}
+
+/* A command belongs to the term in which it was given. */
+static void engine_lead_instance(struct engine_instance *i, uint64_t term, int err, const char *text)
+{
+    struct failover_event event = engine_event(i, FAILOVER_ON_LEAD);
+    event.term = term;
+    engine_step(i, &event);
+    engine_commands_end(i, err, text);
 }
 
 void engine_on_record(struct engine *e, const struct topology_instance *record, int32_t version,
@@ -215,17 +180,17 @@ void engine_on_record(struct engine *e, const struct topology_instance *record, 
     i->corrupt[0] = '\0';
     struct failover_event event = engine_event(i, FAILOVER_ON_RECORD);
     if (i->failover.term != e->term) { /* new here, or readable again */
-        event.type = FAILOVER_ON_LEAD;
-        event.term = e->term;
-        engine_step(i, &event);
-        event.type = FAILOVER_ON_RECORD;
+        engine_lead_instance(i, e->term, ERR_DEPOSED, engine_deposed);
     }
     event.record = record;
     event.version = version;
     event.revision = revision;
     engine_step(i, &event);
-    if (is_new && e->term != 0)
-        announcer_publish(e->config.announcer, record, revision);
+    if (!is_new || e->term == 0)
+        return;
+    if (topology_route(record))
+        engine_acks_begin(i, record->epoch);
+    announcer_publish(e->config.announcer, record, revision);
 }
 
 void engine_on_removed(struct engine *e, const char *name)
@@ -233,7 +198,8 @@ void engine_on_removed(struct engine *e, const char *name)
     struct engine_instance *i = engine_lookup(e, name);
     if (!i)
         return;
-    log_info("event=instance.removed instance=%s", name);
+    engine_say(e, name, FAILOVER_INFO, "event=instance.removed instance=%s", name);
+    engine_commands_end(i, ERR_NOT_FOUND, "the instance was deleted meanwhile");
     announcer_drop(e->config.announcer, name, i->failover.record.port, i->failover.revision);
     tdelete(i, &e->by_name, engine_compare);
     e->count--;
@@ -244,40 +210,35 @@ void engine_on_removed(struct engine *e, const char *name)
 void engine_on_corrupt(struct engine *e, const char *name, const char *why)
 {
     struct engine_instance *i = engine_lookup(e, name);
-    log_error("event=instance.corrupt instance=%s znode=/instances/%s reason=\"%s\" next=\"set aside, the "
-              "others go on; "
-              "repair or delete that znode\"",
-              name, name, why);
+    engine_say(e, name, FAILOVER_ERROR,
+               "event=instance.corrupt instance=%s znode=/instances/%s reason=\"%s\" next=\"set aside, the "
+               "others go on; repair or delete that znode\"",
+               name, name, why);
     if (!i)
         i = engine_add(e, name);
     if (!i)
         return;
-    snprintf(i->corrupt, sizeof(i->corrupt), "%s", why);
-    struct failover_event event = engine_event(i, FAILOVER_ON_LEAD); /* nobody acts on what can't be read */
-    engine_step(i, &event);
-    engine_note_change(i);
+    (void)snprintf(i->corrupt, sizeof(i->corrupt), "%s", why);
+    engine_lead_instance(i, 0, ERR_INVALID, "its record in ZooKeeper can't be read any more");
+    engine_note_change(i); /* nobody acts on what can't be read */
 }
 
-static void engine_lead_one(const void *node, VISIT visit, void *closure)
+static void engine_lead_one(void *ctx, struct engine_instance *i)
 {
-    struct engine_instance *i = *(struct engine_instance *const *)node;
-    const uint64_t *term = closure;
-    if (visit != postorder && visit != leaf)
-        return;
-    struct failover_event event = engine_event(i, FAILOVER_ON_LEAD);
-    event.term = i->corrupt[0] == '\0' ? *term : 0;
-    engine_step(i, &event);
+    const uint64_t *term = ctx;
+    engine_lead_instance(i, i->corrupt[0] == '\0' ? *term : 0, ERR_DEPOSED, engine_deposed);
 }
 
 void engine_on_lead(struct engine *e, uint64_t term)
 {
     if (term == e->term)
         return;
-    log_info("event=engine.%s term=%" PRIu64 " instances=%u", term ? "leading" : "following",
-             term ? term : e->term, e->count);
+    engine_say(e, "", FAILOVER_INFO, "event=engine.%s term=%" PRIu64 " instances=%u",
+               term ? "leading" : "following", term ? term : e->term, e->count);
     e->term = term;
     announcer_lead(e->config.announcer, term);
-    twalk_r(e->by_name, engine_lead_one, &term);
+    engine_each_instance(e, engine_lead_one, &term);
+    engine_trust_weigh(e);
 }
 
 /* ---- from the proxies -----------------------------------------------------------------------------------
@@ -293,29 +254,12 @@ void engine_on_hint(struct engine *e, const char *instance, uint64_t epoch)
     engine_step(i, &event);
 }
 
-void engine_on_ack(struct engine *e, const char *proxy, const char *instance, uint64_t epoch, int64_t took_us)
-{
-    struct engine_instance *i = engine_lookup(e, instance);
-    if (!i || epoch < i->acks.epoch)
-        return;
-    if (epoch > i->acks.epoch) {
-        memset(&i->acks, 0, sizeof(i->acks));
-        i->acks.epoch = epoch;
-    }
-    i->acks.n++;
-    if (took_us >= i->acks.slowest_us) {
-        i->acks.slowest_us = took_us;
-        snprintf(i->acks.slowest_id, sizeof(i->acks.slowest_id), "%s", proxy);
-    }
-    log_debug("event=proxy.switched instance=%s proxy=%s epoch=%" PRIu64 " took_us=%" PRId64, instance, proxy,
-              epoch, took_us);
-}
-
 /* ---- views ----------------------------------------------------------------------------------------------
  */
 
-static void engine_fill_view(const struct engine_instance *i, struct engine_view *out)
+static void engine_fill_view(struct engine_instance *i, struct engine_view *out)
 {
+    engine_acks_count(i);
     out->failover = &i->failover;
     out->acks = &i->acks;
     out->corrupt = i->corrupt[0] != '\0' ? i->corrupt : NULL;
@@ -339,31 +283,47 @@ int64_t engine_revision(const struct engine *e)
 
 bool engine_find(const struct engine *e, const char *name, struct engine_view *out)
 {
-    const struct engine_instance *i = engine_lookup(e, name);
+    struct engine_instance *i = engine_lookup(e, name);
     if (i)
         engine_fill_view(i, out);
     return i != NULL;
 }
 
 struct engine_walk {
-    void (*fn)(void *ctx, const struct engine_view *view);
+    void (*fn)(void *ctx, struct engine_instance *i);
     void *ctx;
 };
 
 static void engine_walk_one(const void *node, VISIT visit, void *closure)
 {
     const struct engine_walk *walk = closure;
+    if (visit == postorder || visit == leaf)
+        walk->fn(walk->ctx, *(struct engine_instance *const *)node);
+}
+
+void engine_each_instance(const struct engine *e, void (*fn)(void *ctx, struct engine_instance *i), void *ctx)
+{
+    struct engine_walk walk = {.fn = fn, .ctx = ctx};
+    twalk_r(e->by_name, engine_walk_one, &walk);
+}
+
+struct engine_viewer {
+    void (*fn)(void *ctx, const struct engine_view *view);
+    void *ctx;
+};
+
+static void engine_view_one(void *ctx, struct engine_instance *i)
+{
+    const struct engine_viewer *viewer = ctx;
     struct engine_view view;
-    if (visit != postorder && visit != leaf)
-        return;
-    engine_fill_view(*(struct engine_instance *const *)node, &view);
-    walk->fn(walk->ctx, &view);
+    engine_fill_view(i, &view);
+    viewer->fn(viewer->ctx, &view);
 }
 
 void engine_each(const struct engine *e, void (*fn)(void *ctx, const struct engine_view *view), void *ctx)
 {
-    struct engine_walk walk = {.fn = fn, .ctx = ctx};
-    twalk_r(e->by_name, engine_walk_one, &walk);
+    struct engine_viewer viewer = {.fn = fn, .ctx = ctx};
+    engine_each_instance(e, engine_view_one, &viewer);
 }
 
 /* ---- life -----------------------------------------------------------------------------------------------
@@ -377,14 +337,13 @@ int engine_open(struct engine **out, struct loop *loop, const struct engine_conf
         return ERR_NOMEM;
     e->loop = loop;
     e->config = *config;
-    struct monitor_config monitor = {
-        .client_name = config->client_name,
-        .on_link_up = engine_on_link_up,
-        .on_link_down = engine_on_link_down,
-        .on_info = engine_on_info,
-    };
-    int err = monitor_open(&e->monitor, loop, &monitor);
+    list_init(&e->holding);
+    list_init(&e->answered);
+    list_init(&e->orphans);
+    engine_trust_open(e);
+    int err = engine_members_open(e);
     if (err != 0) {
+        engine_trust_close(e);
         free(e);
         return err;
     }
@@ -397,6 +356,12 @@ void engine_set_store(struct engine *e, struct zk_store *store)
     e->store = store;
 }
 
+static void engine_end_commands(void *ctx, struct engine_instance *i)
+{
+    (void)ctx;
+    engine_commands_end(i, ERR_DEPOSED, "this controller is stopping; ask the next leader what became of it");
+}
+
 static void engine_free_node(void *node)
 {
     engine_free(node);
@@ -406,7 +371,15 @@ void engine_close(struct engine *e)
 {
     if (!e)
         return;
+    engine_each_instance(e, engine_end_commands, NULL);
+    engine_commands_flush(e);
+    memset(&e->config, 0, sizeof(e->config)); /* nobody is told of what follows */
     tdestroy(e->by_name, engine_free_node);
+    e->by_name = NULL;
+    while (!list_empty(&e->orphans))
+        engine_order_free(list_entry(list_first(&e->orphans), struct engine_order, node));
+    engine_proxies_close(e);
+    engine_trust_close(e);
     monitor_close(e->monitor);
     free(e);
 }

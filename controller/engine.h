@@ -1,8 +1,10 @@
 /* The executor of the failover cores: the only caller of failover_step().
  *
- *   zk_store ─ records, role ─┐                          ┌─► zk_store (commits, history)
- *   monitor ─ links, INFO ────┼─► failover_step ─► actions ─► monitor (seal, promote, replicate, probe)
- *   ingest ─ hints, acks ─────┘                          └─► announcer (routes, holds)
+ *   zk_store ─ records, role ───────┐                     ┌─► zk_store (commits, history)
+ *   monitor ─ links, INFO, silence ─┤                     ├─► monitor (seal, promote, pause, probe, …)
+ *   voters ─ votes ─────────────────┼─► failover_step ─► actions ─► voters (surveys)
+ *   ingest ─ hints, acks, held ─────┤                     ├─► announcer (routes, holds)
+ *   http_api ─ operators' orders ───┘                     └─► the operator's answer
  *
  * One struct failover per instance, found by name in O(log n); an event touches only its own instance. It
  * decides nothing: it runs an update's actions in their order and hands their outcomes back as events. */
@@ -16,6 +18,8 @@ struct engine;
 struct voters;
 struct loop;
 struct zk_store;
+
+enum { ENGINE_MISSING_MAX = 255 }; /* bytes */
 
 struct engine_config {
     const char *client_name; /* CLIENT SETNAME on the members: "mr-controller-<id>" */
@@ -33,6 +37,8 @@ int engine_open(struct engine **out, struct loop *loop, const struct engine_conf
 /* The store calls back into the engine and the engine commits through it: they are introduced to each other
  * here. */
 void engine_set_store(struct engine *e, struct zk_store *store);
+/* The store has been closed before. Waiting commands are answered first; no
+ * callback after this. */
 void engine_close(struct engine *e);
 
 /* From the store. */
@@ -45,9 +51,13 @@ void engine_on_lead(struct engine *e, uint64_t term);
 
 /* Surveys go through it; NULL: there are no others. */
 void engine_set_voters(struct engine *e, struct voters *voters);
-/* From voters: how we see that member; from ZooKeeper: who is registered, what maintenance is on for all. */
+/* From voters: how we see that member, and the answers to a survey of ours. */
 void engine_view(const struct engine *e, const char *instance, const struct topology_address *member,
                  struct health_view *out);
+void engine_on_votes(struct engine *e, const char *instance, const struct topology_address *member,
+                     const struct health_votes *votes);
+/* From ZooKeeper: who is registered (whole lists), and what maintenance is on for all (NULL or owner "":
+ * none). All copied. */
 void engine_on_controllers(struct engine *e, uint32_t n); /* this one included */
 void engine_on_proxies(struct engine *e, const char *const *ids, size_t n);
 void engine_on_maintenance(struct engine *e, const struct topology_pause *pause);
@@ -55,12 +65,14 @@ void engine_on_maintenance(struct engine *e, const struct topology_pause *pause)
 void engine_on_lag(struct engine *e, int64_t lag_us);
 
 /* An operator's order to the leader. done is called exactly once, never inside the call, perhaps seconds
- * later: err 0 or ERR_REJECTED (a rule refuses), ERR_TIMEOUT (rolled back), ERR_NOT_FOUND, ERR_DEPOSED,
- * ERR_BUSY, …; text: one sentence for the operator, borrowed. command->id is the engine's. */
+ * later: err 0 or ERR_REJECTED (a rule refuses), ERR_TIMEOUT (rolled back), ERR_NOT_FOUND, ERR_DEPOSED (also
+ * by engine_close()), ERR_INVALID (its record can't be read), ERR_BUSY, …; text: one sentence for the
+ * operator, borrowed. command is copied, its id is the engine's. */
 typedef void (*engine_command_fn)(void *ctx, int err, const char *text);
 void engine_command(struct engine *e, const char *instance, const struct failover_command *command,
                     engine_command_fn done, void *ctx);
-/* Would it work now? The plan, the arithmetic, the refusal; nothing is done. ERR_NOT_FOUND. */
+/* Would it work now (command NULL: an automatic failover)? The plan, the arithmetic, the refusal; nothing is
+ * done. ERR_NOT_FOUND; ERR_INVALID: its record can't be read. */
 int engine_explain(const struct engine *e, const char *instance, const struct failover_command *command,
                    struct failover_plan *out) MR_MUST_CHECK;
 
@@ -71,12 +83,15 @@ void engine_on_ack(struct engine *e, const char *proxy, const char *instance, ui
 /* It holds the instance for a switchover; nothing of it is in flight. */
 void engine_on_held(struct engine *e, const char *proxy, const char *instance, uint64_t epoch);
 
-/* What the proxies have reported about the newest epoch. */
+/* What the proxies have reported about the newest epoch that this controller published: epoch 0 when another
+ * one did, and the proxies told that one. */
 struct engine_acks {
     uint64_t epoch;
-    uint32_t n;         /* proxies that switched to it */
-    int64_t slowest_us; /* from the message's arrival to the last connection switched */
+    uint32_t n;            /* registered proxies that switched to it */
+    uint32_t n_registered; /* all that are there now */
+    int64_t slowest_us;    /* from the message's arrival to the last connection switched */
     char slowest_id[TOPOLOGY_NAME_MAX + 1];
+    char missing[ENGINE_MISSING_MAX + 1]; /* who has not: "host-7, host-9 and 3 more"; "": nobody */
 };
 
 /* One instance as the views need it; borrowed until the loop's turn ends. */

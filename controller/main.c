@@ -2,8 +2,8 @@
  * elsewhere.
  *
  *   zk_store ─► engine ─► announcer ─► publisher child ─► proxies
- *                 ▲ └──► monitor ─► members
- *   ingest ───────┘      http_api, adopter
+ *                 ▲ ├──► monitor ─► members
+ *   ingest ───────┘ └──► voters ─► other controllers      http_api, adopter
  */
 #include "common/log.h"
 #include "common/loop.h"
@@ -11,10 +11,12 @@
 #include "common/options.h"
 #include "controller/adopt.h"
 #include "controller/announcer.h"
+#include "controller/core/outlook.h"
 #include "controller/engine.h"
 #include "controller/http_api.h"
 #include "controller/ingest.h"
 #include "controller/publisher.h"
+#include "controller/voters.h"
 #include "controller/zk_store.h"
 
 #include <arpa/inet.h>
@@ -44,6 +46,7 @@ struct controller {
     struct announcer *announcer;
     struct engine *engine;
     struct ingest *ingest;
+    struct voters *voters;
     struct http_api *http;
     struct zk_store *store;
     struct adopter *adopter;
@@ -251,6 +254,23 @@ static void main_on_unreachable(struct ev_loop *ev, ev_timer *timer, int revents
     }
 }
 
+static void main_on_lag(void *ctx, int64_t lag_us)
+{
+    engine_on_lag(((struct controller *)ctx)->engine, lag_us);
+}
+
+static void main_on_view(void *ctx, const char *instance, const struct topology_address *member,
+                         struct health_view *out)
+{
+    engine_view(((struct controller *)ctx)->engine, instance, member, out);
+}
+
+static void main_on_votes(void *ctx, const char *instance, const struct topology_address *member,
+                          const struct health_votes *votes)
+{
+    engine_on_votes(((struct controller *)ctx)->engine, instance, member, votes);
+}
+
 static void main_on_change(void *ctx, const char *instance, int64_t revision)
 {
     struct controller *c = ctx;
@@ -282,6 +302,22 @@ static int main_say(int err, const char *what, const char *host, int port)
     return err;
 }
 
+static int main_open_voters(struct controller *c, const char *bind)
+{
+    const struct main_options *o = &c->options;
+    struct voters_config voters = {.id = o->id,
+                                   .host = bind,
+                                   .port = (uint16_t)o->vote_port,
+                                   .key = &c->key,
+                                   .view = main_on_view,
+                                   .on_votes = main_on_votes,
+                                   .ctx = c};
+    int err = main_say(voters_open(&c->voters, c->loop, &voters), "--vote-port", bind, o->vote_port);
+    if (err == 0)
+        engine_set_voters(c->engine, c->voters);
+    return err;
+}
+
 /* The announcer first: its child must be started before anything here has used nanomsg. */
 static int main_open_servers(struct controller *c)
 {
@@ -302,6 +338,8 @@ static int main_open_servers(struct controller *c)
     if (err == 0)
         err = main_say(ingest_open(&c->ingest, c->loop, bind, (uint16_t)o->ingest_port, &c->key, c->engine),
                        "--ingest-port", bind, o->ingest_port);
+    if (err == 0)
+        err = main_open_voters(c, bind);
     if (err != 0)
         return err;
     struct http_api_config http = {.id = o->id,
@@ -318,6 +356,7 @@ static int main_open_store(struct controller *c)
     snprintf(self->version, sizeof(self->version), "%s", MR_VERSION);
     self->pub_port = announcer_port(c->announcer);
     self->ingest_port = ingest_port(c->ingest);
+    self->vote_port = voters_port(c->voters);
     self->http_port = http_api_port(c->http);
     self->started_ms = loop_wall_ms();
     struct zk_store_config store = {
@@ -361,13 +400,14 @@ static int main_open(struct controller *c)
         err = loop_on_signal(c->loop, SIGINT, main_on_stop, c);
     if (err != 0)
         return err;
+    loop_on_lag(c->loop, OUTLOOK_LAG_US, main_on_lag, c);
     ev_init(&c->unreachable, main_on_unreachable);
     c->unreachable.data = c;
     c->unreachable.repeat = unreachable_s;
     ev_timer_again(loop_ev(c->loop), &c->unreachable);
-    log_info("event=controller.started version=%s advertise=%s pub=%u ingest=%u http=%s:%u zk=%s", MR_VERSION,
-             c->self.host, c->self.pub_port, c->self.ingest_port, c->http_host, c->self.http_port,
-             c->options.zk);
+    log_info("event=controller.started version=%s advertise=%s pub=%u ingest=%u vote=%u http=%s:%u zk=%s",
+             MR_VERSION, c->self.host, c->self.pub_port, c->self.ingest_port, c->self.vote_port, c->http_host,
+             c->self.http_port, c->options.zk);
     return 0;
 }
 
@@ -383,7 +423,12 @@ static void main_close(struct controller *c)
     if (c->loop)
         ev_timer_stop(loop_ev(c->loop), &c->unreachable);
     http_api_close(c->http);
+    c->http = NULL; /* what the engine still says reaches nobody */
     ingest_close(c->ingest);
+    if (c->engine)
+        engine_set_voters(c->engine, NULL);
+    if (c->voters)
+        voters_close(c->voters);
     engine_close(c->engine);
     announcer_close(c->announcer);
     if (c->loop)

@@ -63,6 +63,7 @@ static void http_api_view_of(struct http_api *a, const struct engine_view *v, st
     out->revision = v->failover->revision;
     out->acked = acked ? (int32_t)v->acks->n : VIEW_UNKNOWN; /* it switched before we led */
     out->slowest_us = acked && v->acks->n > 0 ? v->acks->slowest_us : VIEW_UNKNOWN;
+    out->missing = acked ? v->acks->missing : NULL;
     out->now_us = loop_now_us(a->loop);
     out->wall_ms = loop_wall_ms();
     out->next = -1;

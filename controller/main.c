@@ -15,6 +15,7 @@
 #include "controller/engine.h"
 #include "controller/http_api.h"
 #include "controller/ingest.h"
+#include "controller/leader_watch.h"
 #include "controller/publisher.h"
 #include "controller/voters.h"
 #include "controller/zk_store.h"
@@ -47,6 +48,7 @@ struct controller {
     struct engine *engine;
     struct ingest *ingest;
     struct voters *voters;
+    struct leader_watch *leader_watch;
     struct http_api *http;
     struct zk_store *store;
     struct adopter *adopter;
@@ -203,6 +205,9 @@ static void main_on_role(void *ctx, enum election_role role, uint64_t term, cons
     struct controller *c = ctx;
     log_info("event=election.%s term=%" PRIu64 " leader=%s", election_role_name(role), term,
              leader[0] != '\0' ? leader : "-");
+    bool stands_by = role == ELECTION_STANDBY;
+    leader_watch_set_leader(c->leader_watch, stands_by ? leader : "",
+                            stands_by ? zk_store_leader_term(c->store) : 0);
     engine_on_lead(c->engine, role == ELECTION_LEADER ? term : 0);
     if (c->http)
         http_api_on_leader(c->http, leader);
@@ -252,6 +257,42 @@ static void main_on_unreachable(struct ev_loop *ev, ev_timer *timer, int revents
         c->exit_code = EXIT_UNREACHABLE;
         loop_stop(c->loop);
     }
+}
+
+static void main_on_controllers(void *ctx, const struct topology_controller *list, size_t n)
+{
+    struct controller *c = ctx;
+    voters_set_peers(c->voters, list, n);
+    if (leader_watch_set_controllers(c->leader_watch, list, n) != 0)
+        log_warn("event=leader_watch.no_memory next=\"a dead leader is noticed by its session's end\"");
+    engine_on_controllers(c->engine, (uint32_t)n);
+}
+
+static void main_on_proxies(void *ctx, const char *const *ids, size_t n)
+{
+    engine_on_proxies(((struct controller *)ctx)->engine, ids, n);
+}
+
+static void main_on_maintenance(void *ctx, const struct topology_pause *pause)
+{
+    struct controller *c = ctx;
+    engine_on_maintenance(c->engine, pause);
+    http_api_on_maintenance(c->http, pause);
+}
+
+static void main_on_leader_gone(void *ctx, const char *id, uint64_t term)
+{
+    struct controller *c = ctx;
+    log_warn("event=leader.gone leader=%s term=%" PRIu64 " next=\"its election znode is removed\"", id, term);
+    zk_store_leader_gone(c->store, term);
+}
+
+/* Before the store is there nobody leads, and after it nobody does any more. */
+static void main_on_unfit(void *ctx, bool may_lead)
+{
+    struct controller *c = ctx;
+    if (c->store)
+        zk_store_set_fit(c->store, may_lead);
 }
 
 static void main_on_lag(void *ctx, int64_t lag_us)
@@ -313,9 +354,10 @@ static int main_open_voters(struct controller *c, const char *bind)
                                    .on_votes = main_on_votes,
                                    .ctx = c};
     int err = main_say(voters_open(&c->voters, c->loop, &voters), "--vote-port", bind, o->vote_port);
-    if (err == 0)
-        engine_set_voters(c->engine, c->voters);
-    return err;
+    if (err != 0)
+        return err;
+    engine_set_voters(c->engine, c->voters);
+    return leader_watch_open(&c->leader_watch, c->loop, main_on_leader_gone, c);
 }
 
 /* The announcer first: its child must be started before anything here has used nanomsg. */
@@ -333,6 +375,7 @@ static int main_open_servers(struct controller *c)
                                    .announcer = c->announcer,
                                    .on_change = main_on_change,
                                    .on_event = main_on_event,
+                                   .on_unfit = main_on_unfit,
                                    .ctx = c};
     err = main_say(engine_open(&c->engine, c->loop, &engine), "engine", "-", 0);
     if (err == 0)
@@ -371,6 +414,9 @@ static int main_open_store(struct controller *c)
         .on_corrupt = main_on_corrupt,
         .on_removed = main_on_removed,
         .on_connected = main_on_connected,
+        .on_controllers = main_on_controllers,
+        .on_proxies = main_on_proxies,
+        .on_maintenance = main_on_maintenance,
     };
     int err = zk_store_open(&c->store, c->loop, &store);
     if (err != 0) {
@@ -418,8 +464,11 @@ static void main_close(struct controller *c)
         engine_on_lead(c->engine, 0);
     if (c->adopter)
         adopter_close(c->adopter);
+    if (c->leader_watch)
+        leader_watch_close(c->leader_watch);
     if (c->store)
         zk_store_close(c->store, CLOSE_WAIT_MS);
+    c->store = NULL;
     if (c->loop)
         ev_timer_stop(loop_ev(c->loop), &c->unreachable);
     http_api_close(c->http);

@@ -140,6 +140,21 @@ static void test_wrapped_sequence_numbers_keep_their_order(void **state)
     assert_string_equal(out.node, "c_2147483647");
 }
 
+/* A znode that somebody made by hand never goes away: nobody may wait for it. */
+static void test_a_znode_without_a_session_is_no_candidate(void **state)
+{
+    struct election e = joined(11);
+    (void)state;
+    const struct election_entry entries[] = {{"c_000", 0, 5}, first, {"x", 0, 150}, second};
+    assert_int_equal(list(&e, entries, 1).action, ELECTION_DO_CREATE);
+    assert_int_equal(list(&e, entries, 4).action, ELECTION_DO_WATCH);
+    assert_int_equal(e.role, ELECTION_LEADER);
+    e = joined(22);
+    struct election_update out = list(&e, entries, 4);
+    assert_string_equal(out.node, "c_0000000001");
+    assert_int_equal(e.role, ELECTION_STANDBY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +166,7 @@ int main(void)
         cmocka_unit_test(test_expired_session_starts_over),
         cmocka_unit_test(test_resigning_deletes_and_never_joins_again),
         cmocka_unit_test(test_wrapped_sequence_numbers_keep_their_order),
+        cmocka_unit_test(test_a_znode_without_a_session_is_no_candidate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

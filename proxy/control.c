@@ -289,6 +289,7 @@ static int control_start_workers(struct control *c)
 {
     struct worker_config config = {.control = c->loop,
                                    .bind = c->config.bind,
+                                   .share_ports = c->config.threads > 1,
                                    .hold_ms = c->config.hold_ms,
                                    .on_broken = control_on_broken,
                                    .on_switched = control_on_switched,

@@ -145,6 +145,7 @@ static void instance_listen(struct instance *i)
 {
     struct listener_config config = {.host = i->shard->bind,
                                      .port = i->route.port,
+                                     .shared = i->shard->share_ports,
                                      .on_accept = instance_on_accept,
                                      .on_failed = instance_on_listen_failed,
                                      .ctx = i};

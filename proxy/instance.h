@@ -36,6 +36,7 @@ struct shard {
     char *buffer;     /* SHARD_BUFFER bytes */
     const char *bind; /* IP literal */
     int hold_ms;
+    bool share_ports; /* other threads listen on the same ports */
     uint32_t n_clients, last_client_id;
     bool draining;
     struct list dirty; /* clients to settle at the end of the turn */

@@ -269,6 +269,44 @@ static void test_waiting_ends_with_an_error_that_names_the_instance(void **state
     bench_free(&b);
 }
 
+static void test_a_half_closed_client_is_answered_while_a_master_can_be_reached(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    session_detached(&b.session, 0);
+    client_says(&b, "SET a 1\r\nGET a\r\n");
+    session_client_left(&b.session); /* its backend is still being connected */
+    assert_int_equal(session_take_actions(&b.session), 0);
+    assert_true(session_wants_backend(&b.session));
+    session_attached(&b.session, 0);
+    assert_string_equal(to_server(&b), "SET a 1\r\nGET a\r\n");
+    assert_false(session_is_over(&b.session));
+    server_says(&b, "+OK\r\n$1\r\n1\r\n");
+    assert_string_equal(to_client(&b), "+OK\r\n$1\r\n1\r\n");
+    assert_true(session_is_over(&b.session));
+    bench_free(&b);
+
+    /* Nobody is to wait for a new master on behalf of a client that is gone: not one that leaves then, */
+    bench_init(&b);
+    session_detached(&b.session, 0);
+    b.env.held = true;
+    client_says(&b, "SET a 1\r\n");
+    session_client_left(&b.session);
+    assert_int_equal(session_take_actions(&b.session), SESSION_CLOSE);
+    bench_free(&b);
+
+    /* nor one whose master is lost before it was connected. */
+    bench_init(&b);
+    session_detached(&b.session, 0);
+    client_says(&b, "SET a 1\r\n");
+    session_client_left(&b.session);
+    session_detached(&b.session, 0);
+    assert_int_equal(session_take_actions(&b.session), SESSION_CLOSE);
+    bench_free(&b);
+}
+
 static void test_the_connection_is_made_again_before_anything_else(void **state)
 {
     struct bench b;
@@ -424,6 +462,7 @@ int main(void)
         cmocka_unit_test(test_a_blocked_client_is_unblocked),
         cmocka_unit_test(test_a_refused_write_waits_for_another_master_and_order_is_kept),
         cmocka_unit_test(test_waiting_ends_with_an_error_that_names_the_instance),
+        cmocka_unit_test(test_a_half_closed_client_is_answered_while_a_master_can_be_reached),
         cmocka_unit_test(test_the_connection_is_made_again_before_anything_else),
         cmocka_unit_test(test_a_login_that_fails_on_the_new_master_closes_the_client),
         cmocka_unit_test(test_scripts_are_loaded_before_evalsha),

@@ -1,9 +1,9 @@
 /* A listening socket of one instance in one thread (SO_REUSEPORT: every thread has its own).
  *
- * SO_REUSEPORT only where threads share: with it, another mr-proxy of the same user on the same address (another
- * cluster's, say) would silently be given a part of the clients, instead of the error that the port is taken.
- * A port that can't be listened on is tried again with back-off; running out of descriptors pauses accepting
- * instead of spinning. */
+ * SO_REUSEPORT only where threads share: with it, another mr-proxy of the same user on the same address
+ * (another cluster's, say) would silently be given a part of the clients, instead of the error that the port
+ * is taken. A port that can't be listened on is tried again with back-off; running out of descriptors pauses
+ * accepting instead of spinning. */
 #ifndef MR_PROXY_LISTENER_H
 #define MR_PROXY_LISTENER_H
 

@@ -24,8 +24,8 @@ static void election_leave(struct election *e)
 }
 
 /* Sequence numbers are zero-padded to ten digits and may become negative after 2^31: compare the creation
- * order itself, which czxid gives without wrapping. A znode that no session owns is nobody's candidacy: waiting
- * for it would be waiting for ever. */
+ * order itself, which czxid gives without wrapping. A znode that no session owns is nobody's candidacy:
+ * waiting for it would be waiting for ever. */
 static const struct election_entry *election_lowest(const struct election_event *event, int64_t owner)
 {
     const struct election_entry *best = NULL;

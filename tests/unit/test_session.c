@@ -269,6 +269,28 @@ static void test_waiting_ends_with_an_error_that_names_the_instance(void **state
     bench_free(&b);
 }
 
+/* A master at its client limit, a replica that the route calls master: it is not tried for ever. */
+static void test_a_request_that_is_refused_again_and_again_waits_no_longer_than_others(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    client_says(&b, "SET a 1\r\n");
+    for (uint32_t now_ms = 5000; now_ms < 6000; now_ms += 100) {
+        assert_string_equal(to_server(&b), "SET a 1\r\n");
+        session_take_reply(&b.session, now_ms, "-ERR max number of clients reached\r\n", 36);
+        session_expire(&b.session, now_ms);
+        assert_string_equal(to_client(&b), "");
+        session_attached(&b.session, now_ms);
+    }
+    assert_string_equal(to_server(&b), "SET a 1\r\n");
+    session_take_reply(&b.session, 6000, "-ERR max number of clients reached\r\n", 36);
+    session_expire(&b.session, 6000);
+    assert_memory_equal(to_client(&b), "-MRHOLD held longer than 1000 ms", 32);
+    bench_free(&b);
+}
+
 static void test_a_half_closed_client_is_answered_while_a_master_can_be_reached(void **state)
 {
     struct bench b;
@@ -462,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_a_blocked_client_is_unblocked),
         cmocka_unit_test(test_a_refused_write_waits_for_another_master_and_order_is_kept),
         cmocka_unit_test(test_waiting_ends_with_an_error_that_names_the_instance),
+        cmocka_unit_test(test_a_request_that_is_refused_again_and_again_waits_no_longer_than_others),
         cmocka_unit_test(test_a_half_closed_client_is_answered_while_a_master_can_be_reached),
         cmocka_unit_test(test_the_connection_is_made_again_before_anything_else),
         cmocka_unit_test(test_a_login_that_fails_on_the_new_master_closes_the_client),

@@ -26,9 +26,8 @@ enum {
     BODY_MAX_BYTES = 64 * 1024,
     DRAIN_MAX_BYTES = 1024 * 1024, /* read of a body that is too large, so that the client reads its answer */
     CONNECTIONS_MAX = 256,
-    CONNECTIONS_OF_ONE_MAX =
-        64,      /* of one address: it can't keep the health check of all others from being heard */
-    IDLE_S = 30, /* libmicrohttpd closes a connection after that long without any progress */
+    CONNECTIONS_OF_ONE_MAX = 224, /* of one address: the health checks of all others are still heard */
+    IDLE_S = 30,                  /* libmicrohttpd closes a connection after that long without any progress */
     COMMENT_S = 5,
     BACKLOG = 128,
     CLOSE_RUNS = 16, /* turns of libmicrohttpd in which last answers may leave */

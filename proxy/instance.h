@@ -58,6 +58,7 @@ struct instance {
     uint32_t failures; /* in a row, of this route */
     int64_t retry_us;  /* no connection before; 0: now */
     uint64_t switched; /* newest epoch that on_switched() was called for */
+    int64_t told_us;   /* when a refusal was last logged; 0: never */
     bool doubt;
 };
 

@@ -32,7 +32,8 @@ struct session_counts {
 struct session_env {
     const struct route *route; /* the current one; never NULL */
     uint32_t hold_ms;
-    bool held; /* nobody may be connected to now: requests that come wait */
+    bool held;           /* nobody may be connected to now: requests that come wait */
+    const char *refusal; /* why the master last refused to serve (static text), until the shell has told it */
     struct scripts scripts;
     struct session_counts *counts;
 };

@@ -280,6 +280,7 @@ static void test_a_request_that_is_refused_again_and_again_waits_no_longer_than_
     for (uint32_t now_ms = 5000; now_ms < 6000; now_ms += 100) {
         assert_string_equal(to_server(&b), "SET a 1\r\n");
         session_take_reply(&b.session, now_ms, "-ERR max number of clients reached\r\n", 36);
+        assert_string_equal(b.env.refusal, "it has its maxclients");
         session_expire(&b.session, now_ms);
         assert_string_equal(to_client(&b), "");
         session_attached(&b.session, now_ms);

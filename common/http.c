@@ -26,7 +26,8 @@ enum {
     BODY_MAX_BYTES = 64 * 1024,
     DRAIN_MAX_BYTES = 1024 * 1024, /* read of a body that is too large, so that the client reads its answer */
     CONNECTIONS_MAX = 256,
-    IDLE_S = 30, /* libmicrohttpd closes a connection after that long without any progress */
+    CONNECTIONS_OF_ONE_MAX = 224, /* of one address: the health checks of all others are still heard */
+    IDLE_S = 30,                  /* libmicrohttpd closes a connection after that long without any progress */
     COMMENT_S = 5,
     BACKLOG = 128,
     CLOSE_RUNS = 16, /* turns of libmicrohttpd in which last answers may leave */
@@ -375,8 +376,9 @@ static int daemon_start(struct http_server *server, int listener)
     server->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, http_on_access, server,
         MHD_OPTION_EXTERNAL_LOGGER, http_on_log, NULL, MHD_OPTION_LISTEN_SOCKET, listener,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, NULL, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned)CONNECTIONS_OF_ONE_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
+        MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, NULL, MHD_OPTION_END);
     if (!server->daemon)
         return ERR_IO;
     info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);

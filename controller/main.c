@@ -31,7 +31,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { EXIT_UNREACHABLE = 3, TOKEN_MAX = 512, CLOSE_WAIT_MS = 1000 };
+enum { EXIT_USAGE = 2, EXIT_UNREACHABLE = 3, TOKEN_MAX = 512, CLOSE_WAIT_MS = 1000 };
 static const double unreachable_s = 10.0; /* between two lines about a ZooKeeper that can't be reached */
 
 struct main_options {
@@ -504,5 +504,7 @@ int main(int argc, char **argv)
     main_close(&c);
     if (err == 0)
         log_info("event=controller.stopped");
+    if (err == ERR_INVALID)
+        return EXIT_USAGE; /* an option that only its user could judge: --zk */
     return err != 0 ? 1 : c.exit_code;
 }

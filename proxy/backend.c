@@ -103,7 +103,8 @@ void backend_close(struct backend *b)
     if (!b)
         return;
     ev_io_stop(b->ev, &b->io);
-    /* RST instead of FIN: a stopped master that resumes must not execute what it never read. */
+    /* RST instead of FIN: what the server's kernel doesn't have yet is never sent, and nothing lingers here.
+     * What its kernel has, a stopped master still executes when it resumes: it counts as sent, -MRUNKNOWN. */
     (void)setsockopt(b->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     close(b->io.fd);
     free(b);

@@ -117,7 +117,8 @@ static void control_log_silence(const struct control *c, enum route_row row)
     if (row == ROUTE_ROW_SILENCE)
         log_warn(
             "event=control.silent leader=%s controllers=%zu store=%s row=%d say=\"no controller was heard "
-            "for %d ms: the last routes are kept; are the controllers running, and their ports open?\"",
+            "for %d ms: the last routes are kept; are the controllers running, their ports open, and "
+            "--key-file the same everywhere?\"",
             c->book.leader[0] ? c->book.leader : "-", control_controllers(c),
             c->book.store_up ? "connected" : "away", (int)row, (int)(ROUTE_SILENCE_US / 1000));
 }
@@ -326,6 +327,7 @@ static int control_start_workers(struct control *c)
 {
     struct worker_config config = {.control = c->loop,
                                    .bind = c->config.bind,
+                                   .share_ports = c->config.threads > 1,
                                    .hold_ms = c->config.hold_ms,
                                    .on_broken = control_on_broken,
                                    .on_switched = control_on_switched,

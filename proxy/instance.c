@@ -16,6 +16,7 @@
 #define INSTANCE_TICK_US      ((int64_t)20000)
 #define INSTANCE_RETRY_MIN_US ((int64_t)5000)
 #define INSTANCE_RETRY_MAX_US ((int64_t)200000)
+#define INSTANCE_TELL_US      ((int64_t)10000000)
 
 uint32_t shard_now_ms(const struct shard *shard)
 {
@@ -97,8 +98,28 @@ static void instance_hold(struct instance *i)
     i->env.held = i->doubt || i->route.state != ROUTE_SERVING;
 }
 
+/* Clients that wait would otherwise only learn that there is no master, and nobody why. */
+static void instance_tell_refusal(struct instance *i)
+{
+    int64_t now_us = loop_now_us(i->shard->loop);
+    char text[TOPOLOGY_ADDRESS_MAX + 1];
+
+    if (!i->env.refusal)
+        return;
+    if (i->told_us == 0 || now_us - i->told_us >= INSTANCE_TELL_US) {
+        log_warn(
+            "event=master.refuses instance=%s master=%s epoch=%llu reason=\"%s\" say=\"requests wait and are "
+            "tried again\"",
+            i->route.name, topology_address_format(&i->route.master, text),
+            (unsigned long long)i->route.epoch, i->env.refusal);
+        i->told_us = now_us;
+    }
+    i->env.refusal = NULL;
+}
+
 void instance_doubt(struct instance *i)
 {
+    instance_tell_refusal(i);
     if (i->doubt || i->route.state != ROUTE_SERVING)
         return;
     i->doubt = true;
@@ -146,6 +167,7 @@ static void instance_listen(struct instance *i)
 {
     struct listener_config config = {.host = i->shard->bind,
                                      .port = i->route.port,
+                                     .shared = i->shard->share_ports,
                                      .on_accept = instance_on_accept,
                                      .on_failed = instance_on_listen_failed,
                                      .ctx = i};

@@ -38,6 +38,7 @@ struct shard {
     char *buffer;     /* SHARD_BUFFER bytes */
     const char *bind; /* IP literal */
     int hold_ms;
+    bool share_ports; /* other threads listen on the same ports */
     uint32_t n_clients, last_client_id;
     bool draining;
     struct list dirty; /* clients to settle at the end of the turn */
@@ -61,6 +62,7 @@ struct instance {
     uint32_t failures; /* in a row, of this route */
     int64_t retry_us;  /* no connection before; 0: now */
     uint64_t switched; /* newest epoch that on_switched() was called for */
+    int64_t told_us;   /* when a refusal was last logged; 0: never */
     bool doubt;
     bool planned; /* a switchover was prepared, and the epoch is past the one that it was to end */
     struct switchover switchover;

@@ -36,7 +36,7 @@ static int listener_socket(const struct listener_config *c)
     if (fd < 0)
         return -1;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 &&
+        (!c->shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0) &&
         bind(fd, (const struct sockaddr *)&address, len) == 0 && listen(fd, LISTENER_BACKLOG) == 0)
         return fd;
     saved = errno;

@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { DRAIN_LIMIT_MS = 5000, UNREACHABLE_MS = 10000, EXIT_UNREACHABLE = 3 };
+enum { DRAIN_LIMIT_MS = 5000, UNREACHABLE_MS = 10000, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3 };
 
 static struct {
     const char *zk, *id, *bind, *http, *cache_file, *key_file, *log_level;
@@ -174,8 +174,10 @@ static int main_start(struct proxy *p)
     }
     err = status_open(&p->status, p->loop, p->http_host, p->http_port, p->control);
     if (err != 0) {
-        log_error("event=main.http_failed http=%s reason=%s say=\"can't listen there: %s\"", options.http,
-                  err_name(err), err_text(err));
+        log_error("event=main.http_failed http=%s reason=%s say=\"%s; free that address or choose "
+                  "another\"",
+                  options.http, err_name(err),
+                  err == ERR_EXISTS ? "another process listens there" : err_text(err));
         return err;
     }
     err = loop_on_signal(p->loop, SIGTERM, main_on_term, p);
@@ -209,7 +211,7 @@ int main(int argc, char **argv)
     control_close(p.control);
     loop_destroy(p.loop);
     if (err != 0)
-        return EXIT_FAILURE;
+        return err == ERR_INVALID ? EXIT_USAGE : EXIT_FAILURE;
     log_info("event=main.end exit_code=%d", p.exit_code);
     return p.exit_code;
 }

@@ -332,6 +332,7 @@ static int worker_prepare(struct worker *w)
     w->gate->worker = w;
     w->config.bind = w->shard.bind = w->bind;
     w->shard.hold_ms = w->config.hold_ms;
+    w->shard.share_ports = w->config.share_ports;
     w->shard.ev = loop_ev(w->shard.loop);
     list_init(&w->shard.dirty);
     w->shard.on_broken = worker_on_broken;

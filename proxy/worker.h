@@ -1,4 +1,4 @@
-/* One data-path thread: its own loop, its own SO_REUSEPORT listeners, clients and backends; nothing shared.
+/* One data-path thread: its own loop, its own listeners, clients and backends; nothing shared.
  *
  *   control thread (main loop)                         worker threads
  *   subscriber, routes ── worker_apply/worker_drop ──► listener ─ client ─ session ─ backend ──► Redis
@@ -27,6 +27,7 @@ struct worker_stats {
 struct worker_config {
     struct loop *control; /* the control thread's loop */
     const char *bind;     /* IP literal that the listeners bind */
+    bool share_ports;     /* other workers listen on the same ports */
     int hold_ms;          /* longest wait for a route, unless the route says otherwise */
     /* A connection to the route's master broke or could not be made, or it answered -READONLY. The worker
      * makes no new connection for that instance until the next worker_apply() of it, at the same epoch or a

@@ -35,13 +35,14 @@ static void election_lose_touch(struct election *e)
 }
 
 /* Sequence numbers are zero-padded to ten digits and may become negative after 2^31: compare the creation
- * order itself, which czxid gives without wrapping. */
+ * order itself, which czxid gives without wrapping. A znode that no session owns is nobody's candidacy:
+ * waiting for it would be waiting for ever. */
 static const struct election_entry *election_lowest(const struct election_event *event, int64_t owner)
 {
     const struct election_entry *best = NULL;
     for (size_t i = 0; i < event->n; i++) {
         const struct election_entry *c = &event->entries[i];
-        if (owner != 0 && c->owner != owner)
+        if (c->owner == 0 || (owner != 0 && c->owner != owner))
             continue;
         if (!best || c->czxid < best->czxid)
             best = c;
@@ -55,7 +56,7 @@ static const struct election_entry *election_predecessor(const struct election_e
     const struct election_entry *best = NULL;
     for (size_t i = 0; i < event->n; i++) {
         const struct election_entry *c = &event->entries[i];
-        if (c->czxid < own->czxid && (!best || c->czxid > best->czxid))
+        if (c->owner != 0 && c->czxid < own->czxid && (!best || c->czxid > best->czxid))
             best = c;
     }
     return best;

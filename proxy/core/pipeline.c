@@ -205,6 +205,15 @@ struct pipeline_entry *pipeline_next_reply(struct pipeline *p)
     return NULL;
 }
 
+/* Back among the unsent. */
+static void pipeline_wait_again(struct pipeline_entry *e, uint32_t now_ms)
+{
+    e->state = PIPELINE_HELD;
+    if (!e->again)
+        e->since_ms = now_ms;
+    e->again = true;
+}
+
 static void pipeline_unsend(struct pipeline *p, const struct pipeline_entry *e)
 {
     assert(e->state == PIPELINE_SENT);
@@ -216,8 +225,7 @@ static void pipeline_unsend(struct pipeline *p, const struct pipeline_entry *e)
 void pipeline_hold_again(struct pipeline *p, struct pipeline_entry *e, uint32_t now_ms)
 {
     pipeline_unsend(p, e);
-    e->state = PIPELINE_HELD;
-    e->since_ms = now_ms;
+    pipeline_wait_again(e, now_ms);
 }
 
 void pipeline_answer_locally(struct pipeline *p, struct pipeline_entry *e, uint8_t answer)
@@ -258,10 +266,8 @@ void pipeline_rewind(struct pipeline *p, uint32_t now_ms)
     p->unsent = p->tail;
     for (uint64_t seq = p->tail; seq > p->head; seq--) {
         struct pipeline_entry *e = pipeline_at(p, seq - 1);
-        if (e->state == PIPELINE_READY) {
-            e->state = PIPELINE_HELD;
-            e->since_ms = now_ms;
-        }
+        if (e->state == PIPELINE_READY)
+            pipeline_wait_again(e, now_ms);
         if (e->state == PIPELINE_HELD)
             p->unsent = seq - 1;
     }

@@ -46,10 +46,12 @@ enum pipeline_flag {
 struct pipeline_entry {
     uint64_t start;    /* offset of its first byte in the log */
     uint64_t len;      /* bytes so far */
-    uint32_t since_ms; /* when it arrived or became unsent again */
+    uint32_t since_ms; /* when it arrived or, if it was (nearly) sent once, became unsent again for the first
+                          time: a master that refuses it again and again must not keep it waiting for ever */
     uint32_t replies;  /* that Redis will send */
     uint32_t answered; /* of them, came */
     uint32_t swallow;  /* the first that many replies are repetitions: not for the client */
+    bool again;        /* became unsent again */
     uint8_t kind;      /* enum request_kind */
     uint8_t state;     /* enum pipeline_state */
     uint8_t answer;    /* LOCAL: enum hold_answer */

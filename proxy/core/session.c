@@ -217,7 +217,10 @@ void session_client_left(struct session *s)
 {
     s->eof = true;
     session_end_input(s);
-    bool waits = s->link != SESSION_READY || (s->memory && remember_is_pushed_to(s->memory));
+    /* Half-closed (printf … | nc) is how some clients say that they have asked everything: while a master can
+     * be reached they get their answers. */
+    bool waits =
+        (s->link != SESSION_READY && s->env->held) || (s->memory && remember_is_pushed_to(s->memory));
     for (uint64_t seq = s->work ? s->work->pipe.head : 0; s->work && seq < s->work->pipe.tail; seq++)
         waits = waits || (pipeline_at(&s->work->pipe, seq)->flags & PIPELINE_BLOCKING);
     /* A client that is gone must not go on waiting: its BLPOP would take somebody else's element. */
@@ -413,8 +416,11 @@ void session_detached(struct session *s, uint32_t now_ms)
 {
     struct session_work *w = s->work;
 
-    if (s->link == SESSION_DETACHED)
+    if (s->link == SESSION_DETACHED) {
+        if (s->eof)
+            session_fail(s, "the client left");
         return;
+    }
     if (s->link == SESSION_DRAINING)
         hold_forget_drained(s);
     s->link = SESSION_DETACHED;

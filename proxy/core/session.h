@@ -44,6 +44,7 @@ struct session_env {
     /* The master that is being left did nothing after it had been paused: a command that is blocked there has
      * taken nothing, and is sent to the next one. */
     bool planned;
+    const char *refusal; /* why the master last refused to serve (static text), until the shell has told it */
     struct scripts scripts;
     struct session_counts *counts;
 };

@@ -340,6 +340,7 @@ static void session_refused(struct session *s, uint32_t now_ms, struct pipeline_
         pipeline_pop(&s->work->pipe);
         return;
     }
+    s->env->refusal = "it is no master, or still loading";
     s->link = SESSION_DRAINING;
     s->since_ms = now_ms;
     session_hold_again(s, e, now_ms);
@@ -355,6 +356,7 @@ static void session_reply_done(struct session *s, uint32_t now_ms, const char *b
     if (w->is_push)
         return;
     if (reply_error_begins(&w->reply, "ERR max number of clients reached")) {
+        s->env->refusal = "it has its maxclients";
         s->actions |= SESSION_DOUBT;
         session_refused_all(s, now_ms);
         session_give_up(s, now_ms);

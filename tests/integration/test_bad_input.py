@@ -34,6 +34,13 @@ def test_a_number_that_is_none(program, option):
 
 
 @pytest.mark.parametrize("program", ["mr-controller", "mr-proxy"])
+def test_addresses_of_zookeeper_that_are_none(program):
+    for hosts in ("zk1", "127.0.0.1:99999", "127.0.0.1:1,", ":2181", "127.0.0.1:1/a//b"):
+        wrong = run(program, "--zk", hosts, "--id", "x", "--http", "127.0.0.1:0", "--exit-if-unreachable")
+        assert wrong.returncode == 2 and hosts in wrong.stderr, (hosts, wrong.returncode, wrong.stderr)
+
+
+@pytest.mark.parametrize("program", ["mr-controller", "mr-proxy"])
 def test_zookeeper_is_unreachable(sandbox, program):
     port = sandbox.ports.one()
     arguments = ["--zk", f"127.0.0.1:{port}", "--id", "x", "--http", "127.0.0.1:0"]

@@ -1,10 +1,12 @@
 """What an operator sees."""
 
+import contextlib
 import json
+import socket
 
 import pytest
 
-from cluster import binary
+from cluster import binary, http_get
 from wait import wait_until
 
 
@@ -77,6 +79,18 @@ def test_http_errors(cluster):
         got, value = leader.get(path)
         assert got in (status, 404), (path, got)
         assert set(value["error"]) == {"code", "message"}
+
+
+def test_one_address_can_not_use_up_the_connections(cluster):
+    """Half requests of one host must not make everybody else's health checks fail: Marathon would kill us."""
+    for port in (cluster.controllers[0].http_port, cluster.proxies[0].http_port):
+        abuser = [socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.7", 0)) for _ in range(300)]
+        for connection in abuser:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"GET /hea")
+        assert http_get(f"http://127.0.0.1:{port}/health")[0] == 200
+        for connection in abuser:
+            connection.close()
 
 
 def test_watch_follows_failovers_and_changes_of_leader(make_cluster, sandbox):

@@ -163,6 +163,29 @@ def test_a_corrupt_cache_file_is_only_a_warning(bed, sandbox):
     wait_until(lambda: bed.cache.read_bytes().startswith(b"mr-proxy routes"), "the cache to be written anew")
 
 
+def test_two_proxies_do_not_share_a_port(bed, sandbox, request):
+    """Another cluster's proxy on the same host, an instance on the same port: a part of the clients would get the
+    other cluster's data."""
+    mine, others = Redis(sandbox, "mine"), Redis(sandbox, "others")
+    port = sandbox.ports.one()
+    second = Bed(sandbox, request.getfixturevalue("shared_zookeeper"), f"/alone{next(_chroots)}")
+    bed.store().create("/instances/cart", record("cart", port, mine, [mine]))
+    bed.start_proxy()
+    wait_until(listening(port), "the first proxy to listen")
+    second.store().create("/instances/other", record("other", port, others, [others]))
+    second.start_proxy()
+    wait_until(lambda: "event=listener.failed" in second.proxy.log_text(),
+               "the second proxy to say that the port is taken")
+    for _ in range(20):
+        with resp.Client(port) as client:
+            assert client.info("server")["tcp_port"] == str(mine.port)
+    assert bed.proxy.stop() == 0
+    wait_until(listening(port), "the second proxy to take the port over")
+    with resp.Client(port) as client:
+        assert client.info("server")["tcp_port"] == str(others.port)
+    assert second.proxy.stop() == 0
+
+
 def test_http_pages(bed):
     bed.store()
     bed.start_proxy()

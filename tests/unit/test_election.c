@@ -236,6 +236,21 @@ static void test_a_standby_removes_the_dead_leaders_node(void **state)
     assert_int_equal(gone(&e, 300).action, ELECTION_DO_NOTHING); /* out of touch: what it knows is old */
 }
 
+/* A znode that somebody made by hand never goes away: nobody may wait for it. */
+static void test_a_znode_without_a_session_is_no_candidate(void **state)
+{
+    struct election e = joined(11);
+    (void)state;
+    const struct election_entry entries[] = {{"c_000", 0, 5}, first, {"x", 0, 150}, second};
+    assert_int_equal(list(&e, entries, 1).action, ELECTION_DO_CREATE);
+    assert_int_equal(list(&e, entries, 4).action, ELECTION_DO_WATCH);
+    assert_int_equal(e.role, ELECTION_LEADER);
+    e = joined(22);
+    struct election_update out = list(&e, entries, 4);
+    assert_string_equal(out.node, "c_0000000001");
+    assert_int_equal(e.role, ELECTION_STANDBY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +266,7 @@ int main(void)
         cmocka_unit_test(test_a_bad_leader_is_better_than_none),
         cmocka_unit_test(test_who_is_unfit_stays_aside_over_a_new_session),
         cmocka_unit_test(test_a_standby_removes_the_dead_leaders_node),
+        cmocka_unit_test(test_a_znode_without_a_session_is_no_candidate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

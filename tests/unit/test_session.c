@@ -205,6 +205,67 @@ static void test_waiting_ends_with_an_error_that_names_the_instance(void **state
     bench_free(&b);
 }
 
+/* A master at its client limit, a replica that the route calls master: it is not tried for ever. */
+static void test_a_request_that_is_refused_again_and_again_waits_no_longer_than_others(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    client_says(&b, "SET a 1\r\n");
+    for (uint32_t now_ms = 5000; now_ms < 6000; now_ms += 100) {
+        assert_string_equal(to_server(&b), "SET a 1\r\n");
+        session_take_reply(&b.session, now_ms, "-ERR max number of clients reached\r\n", 36);
+        assert_string_equal(b.env.refusal, "it has its maxclients");
+        session_expire(&b.session, now_ms);
+        assert_string_equal(to_client(&b), "");
+        session_attached(&b.session, now_ms);
+    }
+    assert_string_equal(to_server(&b), "SET a 1\r\n");
+    session_take_reply(&b.session, 6000, "-ERR max number of clients reached\r\n", 36);
+    session_expire(&b.session, 6000);
+    assert_memory_equal(to_client(&b), "-MRHOLD held longer than 1000 ms", 32);
+    bench_free(&b);
+}
+
+static void test_a_half_closed_client_is_answered_while_a_master_can_be_reached(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    session_detached(&b.session, 0);
+    client_says(&b, "SET a 1\r\nGET a\r\n");
+    session_client_left(&b.session); /* its backend is still being connected */
+    assert_int_equal(session_take_actions(&b.session), 0);
+    assert_true(session_wants_backend(&b.session));
+    session_attached(&b.session, 0);
+    assert_string_equal(to_server(&b), "SET a 1\r\nGET a\r\n");
+    assert_false(session_is_over(&b.session));
+    server_says(&b, "+OK\r\n$1\r\n1\r\n");
+    assert_string_equal(to_client(&b), "+OK\r\n$1\r\n1\r\n");
+    assert_true(session_is_over(&b.session));
+    bench_free(&b);
+
+    /* Nobody is to wait for a new master on behalf of a client that is gone: not one that leaves then, */
+    bench_init(&b);
+    session_detached(&b.session, 0);
+    b.env.held = true;
+    client_says(&b, "SET a 1\r\n");
+    session_client_left(&b.session);
+    assert_int_equal(session_take_actions(&b.session), SESSION_CLOSE);
+    bench_free(&b);
+
+    /* nor one whose master is lost before it was connected. */
+    bench_init(&b);
+    session_detached(&b.session, 0);
+    client_says(&b, "SET a 1\r\n");
+    session_client_left(&b.session);
+    session_detached(&b.session, 0);
+    assert_int_equal(session_take_actions(&b.session), SESSION_CLOSE);
+    bench_free(&b);
+}
+
 static void test_the_connection_is_made_again_before_anything_else(void **state)
 {
     struct session_bench b;
@@ -360,6 +421,8 @@ int main(void)
         cmocka_unit_test(test_a_blocked_client_is_unblocked),
         cmocka_unit_test(test_a_refused_write_waits_for_another_master_and_order_is_kept),
         cmocka_unit_test(test_waiting_ends_with_an_error_that_names_the_instance),
+        cmocka_unit_test(test_a_request_that_is_refused_again_and_again_waits_no_longer_than_others),
+        cmocka_unit_test(test_a_half_closed_client_is_answered_while_a_master_can_be_reached),
         cmocka_unit_test(test_the_connection_is_made_again_before_anything_else),
         cmocka_unit_test(test_a_login_that_fails_on_the_new_master_closes_the_client),
         cmocka_unit_test(test_scripts_are_loaded_before_evalsha),

@@ -208,7 +208,7 @@ static void test_waiting_ends_with_an_error_that_names_the_instance(void **state
 /* A master at its client limit, a replica that the route calls master: it is not tried for ever. */
 static void test_a_request_that_is_refused_again_and_again_waits_no_longer_than_others(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);
@@ -230,7 +230,7 @@ static void test_a_request_that_is_refused_again_and_again_waits_no_longer_than_
 
 static void test_a_half_closed_client_is_answered_while_a_master_can_be_reached(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);

@@ -2,7 +2,7 @@
  *
  * When a connection is lost, in the order of the requests:
  *   not (entirely) written       waits for the next master; a STREAMED one that was begun is cut off
- *   written, repeatable (reads)  waits and is sent again
+ *   written, repeatable (reads)  waits and is sent again, once; the second time: -MRUNKNOWN
  *   written, may block           -UNBLOCKED, as Redis ends blocked clients at a demotion
  *   written, anything else       -MRUNKNOWN
  *   MULTI … without its EXEC     nothing was executed: sent again if MULTI itself is unanswered; otherwise

@@ -13,6 +13,7 @@ enum { LISTENER_BACKLOG = 4096, LISTENER_ACCEPTS_MAX = 64 };
 #define LISTENER_RETRY_MIN_S 0.1
 #define LISTENER_RETRY_MAX_S 5.0
 #define LISTENER_PAUSE_S     0.1
+#define LISTENER_PAUSES_TOLD 50 /* one line in five seconds is enough */
 
 struct listener {
     struct listener_config config;
@@ -20,6 +21,7 @@ struct listener {
     ev_io io;
     ev_timer timer; /* the next attempt to listen, or the end of a pause */
     double retry_s;
+    unsigned pauses; /* for want of descriptors */
 };
 
 static int listener_socket(const struct listener_config *c)
@@ -64,8 +66,10 @@ static void listener_on_acceptable(struct ev_loop *ev, ev_io *io, int revents)
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            log_error("event=listener.exhausted port=%u reason=\"%s\" say=\"raise the limit of open files\"",
-                      l->config.port, strerror(errno));
+            if (l->pauses++ % LISTENER_PAUSES_TOLD == 0)
+                log_error(
+                    "event=listener.exhausted port=%u reason=\"%s\" say=\"raise the limit of open files\"",
+                    l->config.port, strerror(errno));
             ev_io_stop(ev, io);
             listener_wait(l, LISTENER_PAUSE_S);
         }

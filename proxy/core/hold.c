@@ -142,16 +142,27 @@ static void hold_repeat_tx(struct session *s, uint64_t *seq, uint32_t now_ms)
     }
 }
 
+/* A read goes to a second master, not to a third: it may be what the first two died of (memory, a bug), and
+ * would take all of them along. */
+static bool hold_may_repeat(const struct session *s, const struct pipeline_entry *e)
+{
+    bool reads = e->kind == REQUEST_PLAIN || e->kind == REQUEST_EVAL || e->kind == REQUEST_EVALSHA;
+
+    return (e->flags & PIPELINE_REPEAT) && pipeline_bytes(&s->work->pipe, e) && !(reads && e->repeated);
+}
+
 static void hold_resolve_plain(struct session *s, struct pipeline_entry *e, uint32_t now_ms)
 {
     if (e->flags & PIPELINE_SILENT)
         hold_answer_with(s, e, HOLD_UNKNOWN);
     else if (e->flags & PIPELINE_BLOCKING)
         hold_answer_with(s, e, HOLD_UNBLOCKED);
-    else if ((e->flags & PIPELINE_REPEAT) && pipeline_bytes(&s->work->pipe, e))
-        hold_repeat(s, e, now_ms);
-    else
+    else if (!hold_may_repeat(s, e))
         hold_answer_with(s, e, HOLD_UNKNOWN);
+    else {
+        hold_repeat(s, e, now_ms);
+        e->repeated = true;
+    }
 }
 
 /* The request that was being written: a small one starts over, a large one whose beginning isn't kept can't.

@@ -52,6 +52,7 @@ struct pipeline_entry {
     uint32_t answered; /* of them, came */
     uint32_t swallow;  /* the first that many replies are repetitions: not for the client */
     bool again;        /* became unsent again */
+    bool repeated;     /* because its connection was lost while it may have been executed */
     uint8_t kind;      /* enum request_kind */
     uint8_t state;     /* enum pipeline_state */
     uint8_t answer;    /* LOCAL: enum hold_answer */

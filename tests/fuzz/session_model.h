@@ -40,8 +40,9 @@ enum model_kind {
 
 struct model_request {
     enum model_kind kind;
-    uint32_t id; /* GET, SET: number; SELECT: database; EXEC: number of the transaction's first write */
-    uint32_t n;  /* EXEC: commands in it; SUBSCRIBE: confirmations still to come */
+    uint32_t id;    /* GET, SET: number; SELECT: database; EXEC: number of the transaction's first write */
+    uint32_t n;     /* EXEC: commands in it; SUBSCRIBE: confirmations still to come */
+    uint64_t epoch; /* of the newest connection when it was asked */
 };
 
 /* The server's side of one connection. */
@@ -246,7 +247,7 @@ static void model_disconnect(struct model *m)
 static void model_ask(struct model *m, enum model_kind kind, uint32_t id, uint32_t n)
 {
     MODEL_CHECK(m->n_asked < MODEL_IDS * 2);
-    m->asked[m->n_asked++] = (struct model_request){.kind = kind, .id = id, .n = n};
+    m->asked[m->n_asked++] = (struct model_request){.kind = kind, .id = id, .n = n, .epoch = m->route.epoch};
 }
 
 static void model_ask_set(struct model *m)
@@ -347,6 +348,10 @@ static void model_check_get(struct model *m, const struct model_request *r, cons
 
     if (model_begins(data, len, "-MRHOLD "))
         return;
+    if (model_begins(data, len, "-MRUNKNOWN ")) { /* sent again once: two connections were lost over it */
+        MODEL_CHECK(m->route.epoch > r->epoch);
+        return;
+    }
     int n = snprintf(text, sizeof(text), "r%u:%u:", r->id, m->db);
     char head[96];
     snprintf(head, sizeof(head), "$%zu\r\n%s", (size_t)n + model_reply_size(r->id), text);

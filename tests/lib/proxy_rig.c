@@ -230,6 +230,7 @@ static void proxy_rig_start_with(struct proxy_rig *r, int hold_ms, int threads)
     assert_true(wait_until(r->loop, proxy_rig_in_sync, r, WAIT_MS));
     struct worker_config config = {.control = r->loop,
                                    .bind = "127.0.0.1",
+                                   .share_ports = threads > 1,
                                    .hold_ms = hold_ms,
                                    .on_broken = proxy_rig_on_broken,
                                    .on_switched = proxy_rig_on_switched,

@@ -205,6 +205,27 @@ static void test_waiting_ends_with_an_error_that_names_the_instance(void **state
     bench_free(&b);
 }
 
+/* What kills every server that executes it must not be carried from one master to the next. */
+static void test_a_read_is_sent_again_once(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    client_says(&b, "KEYS *\r\n");
+    assert_string_equal(to_server(&b), "KEYS *\r\n");
+    session_detached(&b.session, 0);
+    client_says(&b, "GET a\r\n"); /* not sent yet: no suspect */
+    session_attached(&b.session, 0);
+    assert_string_equal(to_server(&b), "KEYS *\r\nGET a\r\n");
+    break_and_attach(&b);
+    assert_memory_equal(to_client(&b), "-MRUNKNOWN ", 11);
+    assert_string_equal(to_server(&b), "GET a\r\n");
+    server_says(&b, "$1\r\n1\r\n");
+    assert_string_equal(to_client(&b), "$1\r\n1\r\n");
+    bench_free(&b);
+}
+
 /* A master at its client limit, a replica that the route calls master: it is not tried for ever. */
 static void test_a_request_that_is_refused_again_and_again_waits_no_longer_than_others(void **state)
 {
@@ -421,6 +442,7 @@ int main(void)
         cmocka_unit_test(test_a_blocked_client_is_unblocked),
         cmocka_unit_test(test_a_refused_write_waits_for_another_master_and_order_is_kept),
         cmocka_unit_test(test_waiting_ends_with_an_error_that_names_the_instance),
+        cmocka_unit_test(test_a_read_is_sent_again_once),
         cmocka_unit_test(test_a_request_that_is_refused_again_and_again_waits_no_longer_than_others),
         cmocka_unit_test(test_a_half_closed_client_is_answered_while_a_master_can_be_reached),
         cmocka_unit_test(test_the_connection_is_made_again_before_anything_else),

@@ -2,15 +2,10 @@
  *
  * When a connection is lost, in the order of the requests:
  *   not (entirely) written       waits for the next master; a STREAMED one that was begun is cut off
-<<<<<<< HEAD
- *   written, repeatable (reads)  waits and is sent again
+ *   written, repeatable (reads)  waits and is sent again, once; the second time: -MRUNKNOWN
  *   written, may block           -UNBLOCKED, as Redis ends blocked clients at a demotion; but when it has
  *                                taken nothing for certain (a planned switchover, or the server itself said
  *                                -UNBLOCKED) it is sent again with what is left of its time
-=======
- *   written, repeatable (reads)  waits and is sent again, once; the second time: -MRUNKNOWN
- *   written, may block           -UNBLOCKED, as Redis ends blocked clients at a demotion
->>>>>>> w-review
  *   written, anything else       -MRUNKNOWN
  *   MULTI … without its EXEC     nothing was executed: sent again if MULTI itself is unanswered; otherwise
  *                                the rest is answered +QUEUED here and its EXEC -EXECABORT

@@ -93,27 +93,6 @@ static void monitor_on_memory(void *ctx, int err, const redisReply *reply)
         log_debug("event=member.unwatched member=\"%s\"", m->label);
 }
 
-static void monitor_on_period_set(void *ctx, int err, const redisReply *reply)
-{
-    struct monitor_member *m = ctx;
-    if (err != 0 || !monitor_silence_on_reply(m))
-        return;
-    m->every_second = reply->type != REDIS_REPLY_ERROR;
-    if (!m->every_second && !m->period_logged)
-        log_info("event=member.config_refused member=\"%s\" setting=repl-ping-replica-period say=\"%s\"",
-                 m->label, reply->str);
-    m->period_logged |= !m->every_second;
-    if (m->monitor->config.on_pings)
-        m->monitor->config.on_pings(m->owner, m->every_second);
-}
-
-/* The replicas' last_io means something only when the master speaks every second (safety.md §2). */
-static int monitor_set_period(struct monitor_member *m)
-{
-    static const char *const period[] = {"CONFIG", "SET", "repl-ping-replica-period", "1"};
-    return monitor_member_send(m, monitor_on_period_set, m, 4, period);
-}
-
 static void monitor_poll(struct monitor_member *m)
 {
     static const char *const server[] = {"INFO", "server"}, *const persistence[] = {"INFO", "persistence"},
@@ -134,7 +113,7 @@ static void monitor_poll(struct monitor_member *m)
     if (err == 0 && m->polls++ % POLLS_PER_MEMORY == 0) {
         err = monitor_member_send(m, monitor_on_memory, m, 2, memory);
         if (err == 0 && !m->every_second)
-            err = monitor_set_period(m);
+            err = monitor_settings_set_period(m);
     }
     if (err != 0)
         log_debug("event=member.poll_unsent member=\"%s\" say=\"%s\"", m->label, err_text(err));
@@ -149,6 +128,7 @@ static void monitor_on_up(void *ctx)
     info_init(&m->info);
     m->greeted = m->polling = m->refusal_logged = m->every_second = m->period_logged = false;
     m->polls = 0;
+    monitor_settings_on_up(m);
     /* Before the owner hears of it: whatever it orders is then answered after we know whom we talk to, and it
      * may even unwatch the member. */
     monitor_poll(m);

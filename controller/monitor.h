@@ -84,6 +84,10 @@ void monitor_promote(struct monitor_member *member, monitor_done_fn done, void *
 void monitor_replicate(struct monitor_member *member, const struct topology_address *target,
                        monitor_done_fn done, void *ctx);
 
+/* The instance's min_replicas_to_write and min_replicas_max_lag, now and on each new connection; 0 where it
+ * was 0 before leaves the server's own configuration alone. */
+void monitor_set_min_replicas(struct monitor_member *member, uint32_t min_replicas, uint32_t max_lag_s);
+
 /* CLIENT PAUSE limit_ms WRITE; INFO replication: from then on it takes no write; info is of after that. */
 void monitor_pause(struct monitor_member *member, int64_t limit_ms, monitor_done_fn done, void *ctx);
 void monitor_unpause(struct monitor_member *member); /* CLIENT UNPAUSE; nobody is told */

@@ -64,14 +64,15 @@ struct monitor_member {
     struct topology_auth auth;
     struct topology_address address;
     char label[MONITOR_LABEL_MAX];
-    struct info info;    /* of the current connection */
-    bool greeted;        /* info has the Server section of the current connection */
-    bool polling;        /* an INFO replication is under way */
-    bool refusal_logged; /* INFO was refused on this connection: said once */
-    bool every_second;   /* repl-ping-replica-period 1 was accepted on this connection */
-    bool period_logged;  /* or refused: said once */
-    bool gone;           /* unwatched: nothing may be said any more */
-    uint32_t polls;      /* on this connection */
+    struct info info;                 /* of the current connection */
+    bool greeted;                     /* info has the Server section of the current connection */
+    bool polling;                     /* an INFO replication is under way */
+    bool refusal_logged;              /* INFO was refused on this connection: said once */
+    bool every_second;                /* repl-ping-replica-period 1 was accepted on this connection */
+    bool period_logged;               /* or refused: said once */
+    bool gone;                        /* unwatched: nothing may be said any more */
+    uint32_t polls;                   /* on this connection */
+    uint32_t min_replicas, max_lag_s; /* of the policy; 0: left as the server has it */
     struct list orders;
     /* monitor_silence.c */
     struct list eager; /* in monitor->eager; unlinked: not eager */
@@ -89,6 +90,9 @@ int monitor_member_send(struct monitor_member *m,
                         void (*fn)(void *ctx, int err, const struct redisReply *reply), void *ctx, int argc,
                         const char *const *argv) MR_MUST_CHECK;
 struct loop *monitor_member_loop(const struct monitor_member *m);
+/* monitor_settings.c: a new connection; and again what was refused before. */
+void monitor_settings_on_up(struct monitor_member *m);
+int monitor_settings_set_period(struct monitor_member *m) MR_MUST_CHECK;
 /* monitor_orders.c: the member goes away; nobody is called. */
 void monitor_orders_forget(struct monitor_member *m);
 

@@ -18,12 +18,18 @@ fail() {
     exit 1
 }
 
+# The pid may have gone to somebody else meanwhile: our processes carry the folder in their environment. Not
+# redis-server: it writes its title over its environment; it works in the folder.
+is_ours() { # is_ours FOLDER PID
+    tr '\0' '\n' 2>/dev/null <"/proc/$2/environ" | grep -qxF "MR_DEMO_FOLDER=$1" ||
+        [[ "$(readlink "/proc/$2/cwd")" == "$1"/* ]]
+}
+
 stop_cluster() { # ends what FOLDER/processes lists, newest first, and removes the folder
     local folder=$1 pid name
     if [ -f "$folder/processes" ]; then
         while read -r pid name; do
-            # The pid may have gone to somebody else meanwhile: our processes carry the folder in their environment.
-            if tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qxF "MR_DEMO_FOLDER=$folder"; then
+            if [ -d "/proc/$pid" ] && is_ours "$folder" "$pid"; then
                 kill "$pid" 2>/dev/null || true
                 for _ in $(seq 100); do
                     kill -0 "$pid" 2>/dev/null || break

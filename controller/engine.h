@@ -80,6 +80,9 @@ int engine_explain(const struct engine *e, const char *instance, const struct fa
 void engine_on_hint(struct engine *e, const char *instance, uint64_t epoch);
 void engine_on_ack(struct engine *e, const char *proxy, const char *instance, uint64_t epoch,
                    int64_t took_us);
+/* Instances whose newest epoch it has not acknowledged, among those that this leader has published; -1: not
+ * known here. O(instances). */
+int32_t engine_proxy_behind(struct engine *e, const char *proxy);
 /* It holds the instance for a switchover; nothing of it is in flight. */
 void engine_on_held(struct engine *e, const char *proxy, const char *instance, uint64_t epoch);
 

@@ -181,9 +181,12 @@ void engine_members_sync(struct engine_instance *i)
         if (!known)
             engine_member_add(i, &record->members[k].address);
     }
-    for (uint32_t k = 0; k < i->n_members; k++)
+    for (uint32_t k = 0; k < i->n_members; k++) {
         monitor_set_eager(i->members[k]->monitor,
                           route && topology_address_equal(route, &i->members[k]->address));
+        monitor_set_min_replicas(i->members[k]->monitor, record->policy.min_replicas_to_write,
+                                 record->policy.min_replicas_max_lag);
+    }
     engine_trust_weigh(i->engine);
 }
 

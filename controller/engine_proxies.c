@@ -189,6 +189,35 @@ void engine_on_ack(struct engine *e, const char *proxy, const char *instance, ui
               epoch, took_us);
 }
 
+struct engine_behind {
+    uint32_t slot;
+    int32_t known, behind;
+};
+
+static void engine_count_behind(void *ctx, struct engine_instance *i)
+{
+    struct engine_behind *b = ctx;
+    if (i->acks.epoch == 0)
+        return;
+    b->known++;
+    b->behind += engine_set_has(&i->acked, b->slot) ? 0 : 1;
+}
+
+int32_t engine_proxy_behind(struct engine *e, const char *proxy)
+{
+    struct engine_behind b = {0};
+    struct engine_proxy key;
+    if (e->term == 0 || strlen(proxy) > TOPOLOGY_NAME_MAX)
+        return -1;
+    memcpy(key.id, proxy, strlen(proxy) + 1);
+    struct engine_proxy *const *found = tfind(&key, &e->proxies.by_id, engine_proxies_compare);
+    if (!found)
+        return -1;
+    b.slot = (*found)->slot;
+    engine_each_instance(e, engine_count_behind, &b);
+    return b.known == 0 ? -1 : b.behind;
+}
+
 /* ---- holds ----------------------------------------------------------------------------------------------
  */
 

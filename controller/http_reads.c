@@ -243,7 +243,7 @@ static void http_api_on_proxies(void *ctx, int err, const struct topology_proxy 
     size_t len = 0;
     for (size_t k = 0; v && k < n; k++) {
         v[k].proxy = &list[k];
-        v[k].behind = VIEW_UNKNOWN;
+        v[k].behind = engine_proxy_behind(a->engine, list[k].id);
     }
     if (err != 0) {
         http_api_answer_away(a, read->request, err);

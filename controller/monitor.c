@@ -128,10 +128,10 @@ static void monitor_on_up(void *ctx)
     info_init(&m->info);
     m->greeted = m->polling = m->refusal_logged = m->every_second = m->period_logged = false;
     m->polls = 0;
-    monitor_settings_on_up(m);
     /* Before the owner hears of it: whatever it orders is then answered after we know whom we talk to, and it
      * may even unwatch the member. */
     monitor_poll(m);
+    monitor_settings_on_up(m);
     if (monitor_silence_on_up(m))
         m->monitor->config.on_link_up(m->owner);
 }

@@ -124,6 +124,43 @@ FAILOVER_GUARD(failover_may_set)
            failover_propose_policy(f, event, &p, why, sizeof(why)) == 0;
 }
 
+/* "cooldown_ms 60000 -> 0, 10.0.0.2:6379 priority prefer", as far as there is room. */
+static void failover_say_change(const struct topology_instance *a, const struct topology_instance *b,
+                                char *text, size_t size)
+{
+    const struct {
+        const char *key;
+        uint64_t from, to;
+    } keys[] = {
+        {"durability strict", a->policy.durability, b->policy.durability},
+        {"acks", a->policy.acks, b->policy.acks},
+        {"unreachable_after_ms", a->policy.unreachable_after_ms, b->policy.unreachable_after_ms},
+        {"hung_after_ms", a->policy.hung_after_ms, b->policy.hung_after_ms},
+        {"cooldown_ms", a->policy.cooldown_ms, b->policy.cooldown_ms},
+        {"min_replicas_to_write", a->policy.min_replicas_to_write, b->policy.min_replicas_to_write},
+        {"min_replicas_max_lag", a->policy.min_replicas_max_lag, b->policy.min_replicas_max_lag},
+        {"max_lag_bytes", a->policy.max_lag_bytes, b->policy.max_lag_bytes},
+        {"hold_ms", a->policy.hold_ms, b->policy.hold_ms},
+        {"auto_failover", a->policy.auto_failover, b->policy.auto_failover},
+    };
+    size_t at = 0;
+    text[0] = '\0';
+    for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]) && at < size; k++)
+        if (keys[k].from != keys[k].to)
+            at += (size_t)snprintf(text + at, size - at, "%s%s %llu -> %llu", at ? ", " : "", keys[k].key,
+                                   (unsigned long long)keys[k].from, (unsigned long long)keys[k].to);
+    for (uint32_t k = 0; k < b->n_members && at < size; k++) {
+        char address[TOPOLOGY_ADDRESS_MAX + 1];
+        const struct topology_member *x = &a->members[k], *y = &b->members[k];
+        if (x->priority != y->priority || strcmp(x->zone, y->zone) != 0)
+            at += (size_t)snprintf(text + at, size - at, "%s%s priority %s zone %s", at ? ", " : "",
+                                   topology_address_format(&y->address, address),
+                                   topology_priority_name(y->priority), y->zone[0] ? y->zone : "-");
+    }
+    if (text[0] == '\0')
+        snprintf(text, size, "nothing");
+}
+
 FAILOVER_EFFECT(failover_do_commit_policy)
 {
     static const char *const words[] = {
@@ -146,9 +183,13 @@ FAILOVER_EFFECT(failover_do_commit_policy)
     h->term = f->term;
     h->row = out->row;
     h->from = f->record.master;
+    char details[160] = "";
+    if (event->command->type == FAILOVER_COMMAND_PAUSE)
+        snprintf(details, sizeof(details), "%s", event->command->pause.reason);
+    else if (event->command->type == FAILOVER_COMMAND_SET)
+        failover_say_change(&f->record, &f->proposed, details, sizeof(details));
     snprintf(h->evidence, sizeof(h->evidence), "%s by %s%s%s", what, failover_by(event),
-             event->command->type == FAILOVER_COMMAND_PAUSE && event->command->pause.reason[0] ? ": " : "",
-             event->command->type == FAILOVER_COMMAND_PAUSE ? event->command->pause.reason : "");
+             details[0] ? ": " : "", details);
     snprintf(f->order.what, sizeof(f->order.what), "%s", what);
     failover_report(f, out, FAILOVER_INFO, "event=policy.changed instance=%s what=\"%s\"", f->record.name,
                     h->evidence);

@@ -245,3 +245,15 @@ const char *redis_server_info(const struct redis_server *s, const char *field)
     freeReplyObject(reply);
     return value;
 }
+
+const char *redis_server_config(const struct redis_server *s, const char *setting)
+{
+    static char value[128];
+    redisReply *reply = redis_server_command(s, "CONFIG GET %s", setting);
+
+    value[0] = '\0';
+    if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2)
+        (void)snprintf(value, sizeof value, "%s", reply->element[1]->str);
+    freeReplyObject(reply);
+    return value;
+}

@@ -33,6 +33,8 @@ struct redisReply *redis_server_command(const struct redis_server *s, const char
 void redis_server_do(const struct redis_server *s, const char *fmt, ...) MR_PRINTF(2, 3);
 /* Value of a field of INFO ("master_repl_offset"); "" when absent. Static storage, until the next call. */
 const char *redis_server_info(const struct redis_server *s, const char *field);
+/* Value of a setting; "" when the server doesn't know it. Static storage, until the next call. */
+const char *redis_server_config(const struct redis_server *s, const char *setting);
 
 /* A port of 127.0.0.1 that nobody uses just now. */
 uint16_t redis_server_free_port(void);

@@ -31,6 +31,7 @@ struct monitor_member {
     void *owner; /* NULL: free */
     struct topology_address address;
     bool eager;
+    uint32_t min_replicas;
 };
 
 static struct {
@@ -219,6 +220,12 @@ void monitor_unwatch(struct monitor_member *member)
 void monitor_set_eager(struct monitor_member *member, bool eager)
 {
     member->eager = eager;
+}
+
+void monitor_set_min_replicas(struct monitor_member *member, uint32_t min_replicas, uint32_t max_lag_s)
+{
+    (void)max_lag_s;
+    member->min_replicas = min_replicas;
 }
 
 static void monitor_order(const char *what, const struct monitor_member *m, monitor_done_fn done, void *ctx)

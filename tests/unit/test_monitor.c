@@ -359,7 +359,7 @@ static void test_a_loading_member(void **state)
 static void test_nonsense_inside_exec(void **state)
 {
     static const char login[] = "+OK\r\n",
-                      infos[] = "+PONG\r\n-ERR no\r\n-ERR no\r\n-ERR no\r\n-ERR no\r\n+OK\r\n";
+                      infos[] = "+PONG\r\n-ERR no\r\n-ERR no\r\n-ERR no\r\n-ERR no\r\n+OK\r\n*0\r\n";
     static const char answers[] = "+OK\r\n+QUEUED\r\n+QUEUED\r\n*1\r\n+OK\r\n";
     struct topology_address address;
     int listener = test_peer_listen(4, &address), fd;

@@ -208,7 +208,7 @@ static void test_waiting_ends_with_an_error_that_names_the_instance(void **state
 /* What kills every server that executes it must not be carried from one master to the next. */
 static void test_a_read_is_sent_again_once(void **state)
 {
-    struct bench b;
+    struct session_bench b;
 
     (void)state;
     bench_init(&b);

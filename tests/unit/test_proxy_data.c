@@ -232,6 +232,7 @@ static void test_a_hung_master_is_left_when_the_route_says_so(void **state)
     assert_int_equal(kill(r.master->pid, SIGSTOP), 0);
     send_(reader, "GET a");
     send_(writer, "SET a 2");
+    proxy_rig_wait_silent(&r, 1); /* half a second in flight: by now both are */
     proxy_rig_promote(&r);
     assert_string_equal(reply(reader), "1");
     begins(reply(writer), "MRUNKNOWN ");

@@ -283,7 +283,7 @@ static void test_an_open_transaction_is_not_waited_for_for_ever(void **state)
     redisContext *c = proxy_rig_connect(&r), *back = proxy_rig_connect(&r);
     assert_string_equal(ask(c, "MULTI"), "OK");
     assert_string_equal(ask(c, "INCR a"), "QUEUED");
-    proxy_rig_pause(&r, 600);
+    proxy_rig_pause(&r, 3000);
     proxy_rig_wait_held(&r); /* after half of it */
     proxy_rig_exchange(&r);
     proxy_rig_apply(&r, ROUTE_SERVING, r.master);
@@ -293,7 +293,7 @@ static void test_an_open_transaction_is_not_waited_for_for_ever(void **state)
     /* Rolled back instead, it goes on where it was. */
     assert_string_equal(ask(back, "MULTI"), "OK");
     assert_string_equal(ask(back, "INCR b"), "QUEUED");
-    proxy_rig_pause(&r, 600);
+    proxy_rig_pause(&r, 3000);
     proxy_rig_wait_held(&r);
     send_(back, "INCR b");
     assert_string_equal(reply(back), "QUEUED");

@@ -8,7 +8,7 @@ import urllib.request
 
 import resp
 from sandbox import TOP, listening, wait_until
-from servers import redis_group
+from servers import LOOPBACK, redis_group
 from wait import LIMIT_S
 
 BUILD = TOP / os.environ.get("MR_BUILD", "build")
@@ -33,23 +33,24 @@ def http_get(url, timeout_s=LIMIT_S):
 
 
 class Controller:
-    def __init__(self, cluster, identity):
-        self.cluster, self.id = cluster, identity
+    def __init__(self, cluster, identity, place=LOOPBACK, options=()):
+        self.cluster, self.id, self.place, self.options = cluster, identity, place, list(options)
         self.http_port = cluster.sandbox.ports.one()
-        self.url = f"http://127.0.0.1:{self.http_port}"
+        self.url = f"http://{place.ip}:{self.http_port}"
         self.process = None
         self.start()
 
     def start(self):
         lo = self.cluster.first_port
-        self.process = self.cluster.sandbox.start(f"mr-controller-{self.id}", [
-            binary("mr-controller"), "--zk", self.cluster.zk_hosts, "--id", self.id, "--advertise", "127.0.0.1",
-            "--http", f"127.0.0.1:{self.http_port}", "--pub-port", "0", "--ingest-port", "0", "--vote-port", "0",
+        self.process = self.cluster.sandbox.start(f"mr-controller-{self.id}", self.place.command([
+            binary("mr-controller"), "--zk", self.cluster.zk_hosts, "--id", self.id, "--advertise", self.place.ip,
+            "--http", f"{self.place.ip}:{self.http_port}", "--pub-port", "0", "--ingest-port", "0", "--vote-port", "0",
             "--port-range", f"{lo}-{lo + self.cluster.instance_ports - 1}", "--session-timeout-ms", "1000",
-            "--log-level", self.cluster.log_level])
+            "--log-level", self.cluster.log_level, *self.options]))
 
     def get(self, path):
-        return http_get(self.url + path)
+        with self.place.inside():
+            return http_get(self.url + path)
 
     def health(self):
         return self.get("/health")
@@ -61,21 +62,23 @@ class Controller:
 
 
 class Proxy:
-    def __init__(self, cluster, identity, bind, options=()):
+    def __init__(self, cluster, identity, bind, options=(), place=LOOPBACK):
         self.cluster, self.id, self.bind, self.options = cluster, identity, bind, list(options)
+        self.place = place
         self.http_port = cluster.sandbox.ports.one()
         self.cache_file = cluster.sandbox.folder / f"routes-{identity}.json"
         self.process = None
         self.start()
 
     def start(self):
-        self.process = self.cluster.sandbox.start(f"mr-proxy-{self.id}", [
+        self.process = self.cluster.sandbox.start(f"mr-proxy-{self.id}", self.place.command([
             binary("mr-proxy"), "--zk", self.cluster.zk_hosts, "--id", self.id, "--bind", self.bind,
             "--http", f"127.0.0.1:{self.http_port}", "--cache-file", self.cache_file,
-            "--log-level", self.cluster.log_level, *self.options])
+            "--log-level", self.cluster.log_level, *self.options]))
 
     def client(self, port, timeout_s=LIMIT_S):
-        return resp.Client(port, self.bind, timeout_s)
+        with self.place.inside():
+            return resp.Client(port, self.bind, timeout_s)
 
 
 class Instance:
@@ -138,12 +141,18 @@ class Cluster:
         self.zk_hosts = zookeeper.hosts(chroot)
         self.first_port = sandbox.ports.block(instance_ports)
         self.proxy_options = proxy_options
-        self.controllers = [Controller(self, f"ctl-{k}") for k in range(1, controllers + 1)]
-        # "The same port on every host": a loopback address of its own is a host here.
-        self.proxies = [Proxy(self, f"host-{k}", f"127.0.0.{k}", proxy_options) for k in range(1, proxies + 1)]
+        self.controllers = self._start_controllers(controllers)
+        self.proxies = self._start_proxies(proxies)
         self.instances = []
         if self.controllers:
             self.leader()
+
+    def _start_controllers(self, count):
+        return [Controller(self, f"ctl-{k}") for k in range(1, count + 1)]
+
+    def _start_proxies(self, count):
+        # "The same port on every host": a loopback address of its own is a host here.
+        return [Proxy(self, f"host-{k}", f"127.0.0.{k}", self.proxy_options) for k in range(1, count + 1)]
 
     def running_controllers(self):
         return [c for c in self.controllers if c.process.exit_status is None]
@@ -199,7 +208,10 @@ class Cluster:
 
     def wait_served(self, instance):
         for proxy in self.proxies:
-            wait_until(listening(instance.port, proxy.bind), f"{proxy.id} to listen on {instance.port}")
+            def accepts(where=proxy):
+                with where.place.inside():
+                    return listening(instance.port, where.bind)()
+            wait_until(accepts, f"{proxy.id} to listen on {instance.port}")
             with proxy.client(instance.port) as client:
                 if instance.members[0].password:
                     client.call("AUTH", instance.members[0].password)

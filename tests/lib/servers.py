@@ -1,5 +1,6 @@
-"""Redis and ZooKeeper servers of a test, on loopback."""
+"""Redis and ZooKeeper servers of a test: on loopback, or on the hosts of a lab (netns.py)."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,6 +9,25 @@ import resp
 from sandbox import TOP, wait_until
 
 ZOOKEEPER_SCRIPT = TOP / "deploy" / "zookeeper" / "zookeeper.sh"
+
+
+class Loopback:
+    """Where a server runs unless a test says otherwise. A host of a lab has the same three."""
+
+    ip = "127.0.0.1"
+
+    @staticmethod
+    def command(argv):
+        """The command line that runs argv there."""
+        return argv
+
+    @staticmethod
+    def inside():
+        """A context in which the calling thread's new connections start there."""
+        return contextlib.nullcontext()
+
+
+LOOPBACK = Loopback()
 
 
 class ZooKeeper:
@@ -42,12 +62,13 @@ class ZooKeeper:
 class Redis:
     """One redis-server. Persistence is off unless asked for; a restart comes back with what was persisted."""
 
-    def __init__(self, sandbox, name, replica_of=None, password=None, aof=False, options=()):
-        self.sandbox, self.name, self.password = sandbox, name, password
-        self.port = sandbox.ports.one()
-        self.address = f"127.0.0.1:{self.port}"
-        self.folder = sandbox.folder / name
-        self.folder.mkdir()
+    def __init__(self, sandbox, name, replica_of=None, password=None, aof=False, options=(), place=LOOPBACK,
+                 port=None, folder=None):
+        self.sandbox, self.name, self.password, self.place = sandbox, name, password, place
+        self.port = port or sandbox.ports.one()
+        self.address = f"{place.ip}:{self.port}"
+        self.folder = folder or sandbox.folder / name
+        self.folder.mkdir(exist_ok=True)
         self._aof, self._options, self._replica_of = aof, list(options), replica_of
         self.process = None
         self.start()
@@ -57,19 +78,20 @@ class Redis:
         one follows nobody: what is in Redis' memory is lost with the process, its role too."""
         target = replica_of or self._replica_of
         self._replica_of = None
-        argv = ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
+        argv = ["redis-server", "--port", self.port, "--bind", self.place.ip, "--dir", self.folder, "--save", "",
                 "--appendonly", "yes" if self._aof else "no", "--repl-ping-replica-period", "1",
                 "--repl-diskless-sync-delay", "0", "--repl-backlog-size", "64mb", "--enable-debug-command", "yes",
-                "--daemonize", "no"]
+                "--daemonize", "no", "--protected-mode", "no"]
         if self.password:
             argv += ["--requirepass", self.password, "--masterauth", self.password]
         if target:
-            argv += ["--replicaof", "127.0.0.1", target.port]
-        self.process = self.sandbox.start(self.name, [*argv, *self._options])
+            argv += ["--replicaof", target.place.ip, target.port]
+        self.process = self.sandbox.start(self.name, self.place.command([*argv, *self._options]))
         wait_until(lambda: self.call("PING") == "PONG", f"{self.name} to answer")
 
     def client(self):
-        client = resp.Client(self.port)
+        with self.place.inside():
+            client = resp.Client(self.port, self.place.ip)
         if self.password:
             client.call("AUTH", self.password)
         return client
@@ -88,8 +110,8 @@ class Redis:
     def follows(self, master):
         """A replica of that master with its link up."""
         info = self.info()
-        return (info["role"] == "slave" and info["master_port"] == str(master.port)
-                and info["master_link_status"] == "up")
+        return (info["role"] == "slave" and info["master_link_status"] == "up"
+                and f"{info['master_host']}:{info['master_port']}" == master.address)
 
     def wait_replicated(self, replicas):
         """Everything written so far is on so many replicas. The marker matters: WAIT alone counts only what its own
@@ -109,10 +131,14 @@ class Redis:
         os.kill(self.process.pid, signal.SIGCONT)
 
 
-def redis_group(sandbox, name, replicas, **options):
-    """A master and its replicas, in sync: [master, replica, …]."""
-    master = Redis(sandbox, f"{name}-0", **options)
-    members = [master] + [Redis(sandbox, f"{name}-{k}", replica_of=master, **options) for k in range(1, replicas + 1)]
+def redis_group(sandbox, name, replicas, places=None, folders=None, **options):
+    """A master and its replicas, in sync: [master, replica, …]; places, folders: where each of them runs, and writes."""
+    where = list(zip(places or [LOOPBACK] * (replicas + 1), folders or [None] * (replicas + 1)))
+    members = []
+    for number, (place, folder) in enumerate(where):
+        members.append(Redis(sandbox, f"{name}-{number}", replica_of=members[0] if members else None, place=place,
+                             folder=folder, **options))
+    master = members[0]
     for member in members[1:]:
         wait_until(lambda m=member: m.follows(master), f"{member.name} to follow {master.name}")
     master.wait_replicated(replicas)

@@ -29,3 +29,18 @@ def wait_until(condition, what, timeout_s=LIMIT_S):
             told = f"; the last try: {type(last).__name__}: {last}" if last else ""
             raise WaitError(f"waited in vain for {what} ({timeout_s:.0f} s){told}")
         time.sleep(PAUSE_S)
+
+
+def wait_while(condition, what, duration_s):
+    """The opposite: condition() must stay true for so long. `what` completes "it did not last: …". An exception
+    counts as false."""
+    deadline = time.monotonic() + duration_s
+    while time.monotonic() < deadline:
+        try:
+            holds, told = condition(), ""
+        except Exception as error:  # pylint: disable=broad-except
+            holds, told = False, f": {type(error).__name__}: {error}"
+        if not holds:
+            left = deadline - time.monotonic()
+            raise WaitError(f"it did not last: {what} ({left:.1f} of {duration_s:.1f} s were left){told}")
+        time.sleep(min(0.05, max(0.0, deadline - time.monotonic())))

@@ -1,0 +1,246 @@
+"""What may break, and what must follow: each scenario is a function of a Round (rounds.py)."""
+
+from history import Final, Loss, check, now_ms
+from wait import wait_until
+from workload import Workload
+
+LONGER_THAN_ANY_LIMIT_S = 4.0  # unreachable_after_ms 1500 and hung_after_ms 3000 are over by then
+SHORTER_THAN_ANY_LIMIT_S = 1.0
+CUT_S = 6.0  # of the same length for us and for Sentinel
+FLAPS, FLAP_DOWN_S, FLAP_UP_S = 8, 0.25, 0.3
+
+SCENARIOS = {}  # name → function, in this order
+
+
+def scenario(function):
+    SCENARIOS[function.__name__] = function
+    return function
+
+
+# ---- processes ---------------------------------------------------------------------------------------------------
+
+@scenario
+def master_killed(r):
+    r.begin()
+    r.kill(r.master)
+    r.expect_failover("DEAD")
+
+
+@scenario
+def master_restarts_empty(r):
+    """At once: it answers, it is a master, and it has nothing. Its replicas must not copy that."""
+    r.begin()
+    r.kill(r.master)
+    r.master.start()
+    r.expect_failover("DEAD", "RESTARTED")
+
+
+@scenario
+def leader_killed_then_master(r):
+    r.begin()
+    r.leader.process.kill()
+    r.kill(r.master)
+    r.expect_failover("DEAD")
+
+
+@scenario
+def leader_stopped_then_master_killed(r):
+    """A leader that wakes up believes that it still leads. It must have no effect."""
+    r.begin()
+    r.cluster.suspend_controller(r.leader)
+    r.kill(r.master)
+    r.expect_failover("DEAD")
+    state = r.instance.state()
+    r.cluster.resume_controller(r.leader)
+    r.epoch = state["epoch"]
+    r.expect_nothing(SHORTER_THAN_ANY_LIMIT_S)
+
+
+@scenario
+def master_stopped(r):
+    """Its kernel answers, it doesn't. When it goes on, it answers what was queued."""
+    r.begin()
+    r.master.suspend()
+    r.expect_failover("HUNG")
+    r.master.resume()
+
+
+@scenario
+def master_stalls_briefly(r):
+    """As a fork or a slow disk makes it."""
+    r.begin()
+    r.master.suspend()
+    r.last(SHORTER_THAN_ANY_LIMIT_S)
+    r.master.resume()
+    r.expect_nothing(LONGER_THAN_ANY_LIMIT_S)
+
+
+@scenario
+def disk_full(r):
+    """It can't persist and refuses writes: an operator's problem, and the replicas' disks may be no better."""
+    with r.master.client() as client:
+        client.call("CONFIG", "SET", "save", "3600 1000000")
+        r.begin()
+        fill(r.lab.disk_of(r.master) / "ballast")
+        client.call_raw("BGSAVE")
+        wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", "a save to fail")
+        wait_until(lambda: any("MISCONF" in op.error for c in r.workload.clients for op in c.ops[-5:]),
+                   "writes to be refused")
+        r.expect_nothing(LONGER_THAN_ANY_LIMIT_S, served=False)
+        (r.lab.disk_of(r.master) / "ballast").unlink()
+        client.call("CONFIG", "SET", "save", "")
+    r.expect_nothing(SHORTER_THAN_ANY_LIMIT_S)
+
+
+def fill(path):
+    """Until the disk is full."""
+    block = bytes(64 * 1024)
+    with open(path, "wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(block)
+            except OSError:
+                return
+
+
+# ---- the network -------------------------------------------------------------------------------------------------
+
+@scenario
+def master_host_cut_off(r):
+    r.begin()
+    r.network.link_down(r.master.place)
+    r.expect_failover("UNREACHABLE")
+
+
+@scenario
+def replica_host_cut_off(r):
+    """No failover. Nor is there one when it is back."""
+    replica = r.instance.replicas()[0]
+    r.begin()
+    r.network.link_down(replica.place)
+    r.expect_nothing(LONGER_THAN_ANY_LIMIT_S)
+    r.network.heal()
+    r.expect_nothing(SHORTER_THAN_ANY_LIMIT_S)
+
+
+@scenario
+def leader_cut_off_from_master(r):
+    """All others see it well: the leader's eyes alone prove nothing."""
+    r.begin()
+    r.network.cut([r.leader.place], [r.master.place])
+    r.expect_nothing(LONGER_THAN_ANY_LIMIT_S)
+    r.network.heal()
+    r.expect_nothing(SHORTER_THAN_ANY_LIMIT_S)
+
+
+@scenario
+def leader_cut_off_from_zookeeper(r):
+    """It sees master and proxies as before, but must not act; who leads now fails a killed master over."""
+    others = [c.place for c in r.cluster.controllers if c is not r.leader]
+    r.begin()
+    r.network.cut([r.leader.place], others)
+    wait_until(lambda: r.cluster.leader() is not r.leader, "another controller to lead")
+    assert r.is_undisturbed(), "a change of leaders is no failover"
+    r.kill(r.master)
+    r.expect_failover("DEAD")
+
+
+@scenario
+def master_proxy_and_clients_cut_off(r):
+    """The partition that Sentinel is known for: whoever is with the old master goes on writing to it."""
+    proxy = r.cluster.proxies[0].place
+    r.cut_off_with_master(proxy)
+    r.begin()
+    r.network.isolate([r.master.place, proxy])
+    r.expect_failover("UNREACHABLE")
+    r.last(max(0.0, CUT_S - (now_ms() - r.fault_ms) / 1000))
+    r.mend()
+    if r.lab.sentinel:
+        r.beside = sentinel_beside(r)
+
+
+def sentinel_beside(r):
+    """The same cut, of the same length, for Sentinel's master and the clients of the same host."""
+    group, host = r.lab.sentinel, r.cluster.proxies[0].place
+    wait_until(group.is_settled, "Sentinel to be settled")
+    workload = Workload.on_sentinel(group, [c.place for c in r.cluster.proxies], f"s{r.prefix}")
+    try:
+        workload.wait_more()
+        master, cut_ms = group.master(), now_ms()
+        r.network.isolate([master.place, host])
+        wait_until(lambda: group.master() is not master, "Sentinel's failover")
+        r.last(max(0.0, CUT_S - (now_ms() - cut_ms) / 1000))
+        r.mend()
+        wait_until(group.is_settled, "Sentinel to take the old master back", 60)
+        workload.wait_more()
+        workload.stop()
+    except BaseException:
+        workload.abandon()
+        raise
+    with group.master().client() as client:
+        final = Final.read(client, workload.ops())
+    # Sentinel promises nothing; everything lost is counted, nothing is judged.
+    return check(workload.ops(), final, [Loss(0.0, {"*": now_ms()})])
+
+
+@scenario
+def nothing_comes_from_master(r):
+    """One way: what it sends vanishes, so nobody hears it; it hears everybody."""
+    r.begin()
+    r.network.cut_one_way([r.master.place], r.lab.others(r.master.place))
+    r.expect_failover("UNREACHABLE")
+
+
+@scenario
+def nothing_reaches_master(r):
+    """One way: it hears nobody, what it sends arrives."""
+    r.begin()
+    r.network.cut_one_way(r.lab.others(r.master.place), [r.master.place])
+    r.expect_failover("UNREACHABLE")
+
+
+@scenario
+def leader_does_not_hear_master(r):
+    """One way, one pair."""
+    r.begin()
+    r.network.cut_one_way([r.master.place], [r.leader.place])
+    r.expect_nothing(LONGER_THAN_ANY_LIMIT_S)
+    r.network.heal()
+    r.expect_nothing(SHORTER_THAN_ANY_LIMIT_S)
+
+
+@scenario
+def master_link_flaps(r):
+    """Shorter than any limit, again and again: it is reached in between."""
+    r.begin()
+    for _ in range(FLAPS):
+        r.network.link_down(r.master.place)
+        r.last(FLAP_DOWN_S)
+        r.network.link_up(r.master.place)
+        r.last(FLAP_UP_S)
+    r.expect_nothing(SHORTER_THAN_ANY_LIMIT_S)
+
+
+@scenario
+def proxy_cut_off_from_controllers(r):
+    """It serves what it knows; when a master dies meanwhile it holds, and follows once it hears of the new one."""
+    proxy = r.cluster.proxies[0].place
+    r.served = [c for c in r.workload.clients if c.host is not proxy]
+    r.begin()
+    r.network.cut([proxy], [c.place for c in r.cluster.controllers])
+    r.workload.wait_more(clients=r.workload.of(proxy))
+    r.kill(r.master)
+    r.expect_failover("DEAD")
+    r.network.heal()
+    r.workload.wait_more(clients=r.workload.of(proxy))
+
+
+@scenario
+def planned_switchover(r):
+    """No fault: nobody sees an error, nothing is lost."""
+    before = sum(op.outcome != "ok" for op in r.workload.ops())
+    r.begin()
+    r.cluster.mrctl_ok("switchover", r.instance.name)
+    r.expect_failover("PLANNED")
+    assert sum(op.outcome != "ok" for op in r.workload.ops()) == before, "a planned switchover shows no error"
+

@@ -154,6 +154,14 @@ check-smoke: deps              ## the integration tests that the sanitized build
 	@$(PYTEST) -n 2 -m smoke $(PYTEST_ARGS) tests/integration
 
 CORES     := $(filter %/core,$(FOLDERS))
+.PHONY: check-model chaos
+check-model: deps              ## the rules of a failover, exhausted by spin; each rule taken away must show
+	@tests/model/check.sh $(BUILD)/model
+
+chaos: deps                    ## break a cluster on hosts of its own, 30 rounds of each kind (root; CHAOS_ARGS="--rounds 3 --only master_killed")
+	@$(PARALLEL) programs
+	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/chaos/run.py $(CHAOS_ARGS)
+
 check-pure: deps               ## the core objects, linked alone, need only memory, string and formatting functions
 	@$(PARALLEL) $(call archives,$(CORES))
 	@.ci/check-pure common/core/pure_symbols.txt $(BUILD) $(CORES)

@@ -16,6 +16,7 @@ _chroots = itertools.count(1)
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "lab: real partitions, on hosts in network namespaces (root)")
     config.addinivalue_line("markers", "smoke: short and central; sanitized builds run it too")
 
 

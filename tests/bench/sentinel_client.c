@@ -4,8 +4,9 @@
  *   one Sentinel   ──SUBSCRIBE +switch-master──► address, the moment it is announced
  *   address ──connect, ROLE says master──► write
  *
- * A broken connection is given up at once, so that what it measures is Sentinel's time and not its own.
- * Orders and answers: tests/lib/writer.h. */
+ * A broken connection is given up at once, so that what it measures is Sentinel's time and not its own; a
+ * silent one after --timeout-ms. With --poll-ms it does without the subscription and asks instead, as many
+ * clients do. Orders and answers: tests/lib/writer.h. */
 #include "common/options.h"
 #include "tests/lib/writer.h"
 
@@ -15,13 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    SENTINELS_MAX = 8,
-    HOST_LEN = 64,
-    ASK_EVERY_MS = 10,
-    SENTINEL_TIMEOUT_MS = 200,
-    DATA_TIMEOUT_MS = 60000
-};
+enum { SENTINELS_MAX = 8, HOST_LEN = 64, ASK_EVERY_MS = 10, SENTINEL_TIMEOUT_MS = 200 };
 
 struct address {
     char host[HOST_LEN];
@@ -40,7 +35,10 @@ struct world {
     redisContext *subscription; /* NULL: none */
     int subscribed_to;          /* index; the next one is tried when it breaks */
     struct address current;     /* whom we write to */
-    struct address announced;   /* by +switch-master and not tried yet */
+    struct address announced;   /* by +switch-master, or found out by asking; not tried yet */
+    int timeout_ms;             /* of the connection to the master */
+    int poll_ms;                /* > 0: asks so often, no subscription */
+    int64_t asked_us;           /* when it last did */
 };
 
 static bool address_equal(const struct address *a, const struct address *b)
@@ -53,7 +51,7 @@ static bool address_equal(const struct address *a, const struct address *b)
 
 static void world_subscribe(struct world *w)
 {
-    if (w->subscription != NULL)
+    if (w->subscription != NULL || w->poll_ms > 0)
         return;
     w->subscribed_to = (w->subscribed_to + 1) % w->n;
     const struct address *at = &w->sentinels[w->subscribed_to].address;
@@ -127,7 +125,7 @@ static bool sentinel_ask(struct sentinel *s, const char *name, struct address *o
 /* A connection to that address if it is a master's. */
 static redisContext *world_dial(struct world *w, const struct address *to)
 {
-    redisContext *conn = writer_dial(to->host, to->port, DATA_TIMEOUT_MS);
+    redisContext *conn = writer_dial(to->host, to->port, w->timeout_ms);
     if (conn == NULL)
         return NULL;
     redisReply *role = redisCommand(conn, "ROLE");
@@ -172,16 +170,36 @@ static redisContext *sentinel_client_on_connect(void *ctx)
     return world_dial_announced(w);
 }
 
+/* The first Sentinel that answers is asked, when it is time again. */
+static void world_poll(struct world *w)
+{
+    const int64_t now_us = writer_now_us();
+    if (now_us - w->asked_us < (int64_t)w->poll_ms * 1000)
+        return;
+    w->asked_us = now_us;
+    struct address named;
+    for (int i = 0; i < w->n; i++) {
+        if (!sentinel_ask(&w->sentinels[i], w->name, &named))
+            continue;
+        if (!address_equal(&named, &w->current))
+            w->announced = named;
+        return;
+    }
+}
+
 static bool sentinel_client_on_moved(void *ctx)
 {
     struct world *w = ctx;
-    world_listen(w, 0);
+    if (w->poll_ms > 0)
+        world_poll(w);
+    else
+        world_listen(w, 0);
     return w->announced.port != 0 && !address_equal(&w->announced, &w->current);
 }
 
 int main(int argc, char **argv)
 {
-    struct world world = {.name = "mymaster", .subscribed_to = -1};
+    struct world world = {.name = "mymaster", .subscribed_to = -1, .timeout_ms = 60000};
     struct writer_config config = {.program = "sentinel_client",
                                    .leave_readonly = true,
                                    .connect = sentinel_client_on_connect,
@@ -190,6 +208,10 @@ int main(int argc, char **argv)
     const struct option_row rows[] = {
         {"name", 0, OPTION_TEXT, &world.name, "NAME", 0, 0, "the master's name, as the Sentinels know it"},
         {"gap-us", 0, OPTION_INT, &config.gap_us, "N", 0, 1000000, "pause between writes, microseconds"},
+        {"timeout-ms", 0, OPTION_INT, &world.timeout_ms, "N", 1, 600000,
+         "give a silent connection up after that"},
+        {"poll-ms", 0, OPTION_INT, &world.poll_ms, "N", 0, 60000,
+         "ask the Sentinels so often instead of subscribing"},
         {0},
     };
     const struct options_spec spec = {

@@ -14,8 +14,8 @@ class TalkError(AssertionError):
 
 
 class Talker:
-    def __init__(self, sandbox, argv):
-        self.name = str(argv[0]).rsplit("/", 1)[-1]
+    def __init__(self, sandbox, argv, name=None):
+        self.name = name or str(argv[0]).rsplit("/", 1)[-1]
         self._log = (sandbox.folder / f"{self.name}.log").open("ab")
         self._child = subprocess.Popen([str(a) for a in argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        stderr=self._log, text=True, bufsize=1)

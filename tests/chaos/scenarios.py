@@ -52,6 +52,7 @@ def leader_stopped_then_master_killed(r):
     r.expect_failover("DEAD")
     state = r.instance.state()
     r.cluster.resume_controller(r.leader)
+    wait_until(lambda: r.leader.health()[1]["role"] != "leader", "the leader that woke up to notice")
     r.epoch = state["epoch"]
     r.expect_nothing(SHORTER_THAN_ANY_LIMIT_S)
 

@@ -8,9 +8,12 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
+from pathlib import Path
 
 import resp
 from cluster import INSTANCE_PORTS, Cluster, Controller, Instance, Proxy, binary
@@ -115,7 +118,7 @@ class SentinelGroup:
         self.hosts = [network[name] for name in CONTROL]
         self.members = redis_group(sandbox, self.NAME, len(DATA) - 1, [network[name] for name in DATA],
                                    port=WATCHED_PORT)
-        self.processes = {}
+        self.processes, self._sandbox = {}, sandbox
         for host in self.hosts:
             folder = sandbox.folder / f"sentinel-{host.name}"
             folder.mkdir()
@@ -126,9 +129,19 @@ class SentinelGroup:
                 f"sentinel down-after-milliseconds {self.NAME} {down_after_ms}\n"
                 f"sentinel failover-timeout {self.NAME} 10000\nsentinel parallel-syncs {self.NAME} 1\n",
                 encoding="ascii")
-            self.processes[host.name] = sandbox.start(
-                f"sentinel-{host.name}", host.command(["redis-server", config, "--sentinel"]))
+            self._start(host)
         wait_until(self.is_settled, "the Sentinels to know each other and the replicas", 2 * LIMIT_S)
+
+    def _start(self, host):
+        """It keeps what it knows in its configuration file."""
+        config = self._sandbox.folder / f"sentinel-{host.name}" / "sentinel.conf"
+        self.processes[host.name] = self._sandbox.start(
+            f"sentinel-{host.name}", host.command(["redis-server", config, "--sentinel"]))
+
+    def restart_killed(self):
+        for host in self.hosts:
+            if self.processes[host.name].exit_status is not None:
+                self._start(host)
 
     def addresses(self):
         return [f"{host.ip}:{SENTINEL_PORT}" for host in self.hosts]
@@ -138,9 +151,9 @@ class SentinelGroup:
         with host.inside():
             return resp.ask(SENTINEL_PORT, *args, host=host.ip)
 
-    def master(self):
-        """As the Sentinels name it."""
-        host, port = self.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.NAME)
+    def master(self, witness=None):
+        """As that Sentinel (the first, unless told otherwise) names it."""
+        host, port = self.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.NAME, host=witness)
         return next(m for m in self.members if m.address == f"{host}:{port}")
 
     def _knows(self, host, master):
@@ -163,11 +176,15 @@ class Lab:
 
     NAME = "cart"
 
-    def __init__(self, sandbox, log_level="info", with_disks=True):
+    def __init__(self, sandbox, log_level="info", with_disks=True, disk_root=None):
+        """with_disks: the members of Mr-Redis have small disks of their own; disk_root: folders there instead."""
         self.sandbox = sandbox
         self.network = Network([*CONTROL, *DATA, *EDGE])
         sandbox.at_close(self.network.close)
-        self._disks = {name: self._mount_disk(name) for name in DATA} if with_disks else {}
+        self._disks = {}
+        if with_disks or disk_root:
+            self._disks = {name: self._make_folder(disk_root) if disk_root else self._mount_disk(name)
+                           for name in DATA}
         self.zookeeper = Ensemble(sandbox, [self.network[name] for name in CONTROL])
         self.cluster = LabCluster(sandbox, self.network, self.zookeeper, log_level=log_level)
         self.instance = self._adopt()
@@ -179,6 +196,11 @@ class Lab:
         folder.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", folder], check=True)
         self.sandbox.at_close(lambda: subprocess.run(["umount", "-l", folder], check=False))
+        return folder
+
+    def _make_folder(self, root):
+        folder = Path(tempfile.mkdtemp(prefix="mr-disk-", dir=root))
+        self.sandbox.at_close(lambda: shutil.rmtree(folder, ignore_errors=True))
         return folder
 
     def disk_of(self, member):

@@ -6,6 +6,7 @@ the master has been replaced and the client writes again the round ends, and eve
 time between two acknowledged writes of the round is the outage.
 """
 
+import random
 import statistics
 import time
 
@@ -13,9 +14,11 @@ import table
 from failover import program
 from lab import DATA, Lab
 from talk import Talker, poll
+from wait import wait_while
 
 DOWN_AFTER_MS = 1000
 CLIENT_TIMEOUT_MS = 250  # Sentinel's client: a silent connection is given up; through a proxy nobody needs one
+MOMENT_S = 0.5
 SETTLE_S = 180
 WARM_UP_WRITES = 500
 
@@ -202,6 +205,8 @@ def play(target, fault, client):
     poll(lambda: client.ask("end", "round")["writes"] >= WARM_UP_WRITES, "the client to write")
     old = target.master()
     client.ask("begin", "begun")
+    # Asking for the master was heard by ZooKeeper as a sign of the leader's life. Real losses don't wait for that.
+    wait_while(lambda: True, "time", random.uniform(0.0, MOMENT_S))
     lost_us = time.monotonic_ns() // 1000
     target.lose(fault, old)
     poll(lambda: target.is_replaced(old), f"{target.title} to replace the master", SETTLE_S)

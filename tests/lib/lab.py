@@ -142,6 +142,7 @@ class SentinelGroup:
         for host in self.hosts:
             if self.processes[host.name].exit_status is not None:
                 self._start(host)
+                wait_until(lambda h=host: self.ask("PING", host=h) == "PONG", f"the Sentinel of {host.name}")
 
     def addresses(self):
         return [f"{host.ip}:{SENTINEL_PORT}" for host in self.hosts]

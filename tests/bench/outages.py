@@ -68,6 +68,12 @@ class Target:
             client.call("SET", "bench:marker", "1")
             return client.call("WAIT", len(DATA) - 1, 200) == len(DATA) - 1
 
+    def is_client_served(self):
+        """The present master has writes from the client's host: a client that was not told goes on with the old one."""
+        with self.master().client() as client:
+            lines = client.call("CLIENT", "LIST", "TYPE", "NORMAL").splitlines()
+        return any(f" addr={self.lab.host('p1').ip}:" in line and " cmd=set " in line for line in lines)
+
     # ---- what is lost ------------------------------------------------------------------------------------------
 
     def lose(self, fault, old):
@@ -210,6 +216,7 @@ def play(target, fault, client):
     lost_us = time.monotonic_ns() // 1000
     target.lose(fault, old)
     poll(lambda: target.is_replaced(old), f"{target.title} to replace the master", SETTLE_S)
+    poll(target.is_client_served, f"{target.title}'s client to write to the new master", SETTLE_S)
     account = client.ask("end", "round")
     account["from_loss_us"] = account["outage_end_us"] - lost_us
     target.mend(old)

@@ -127,6 +127,7 @@ class Soak:
             self.tell(f"soak: {sum(self.counts.values())} disturbances, {self.failovers} false failovers, "
                       f"{max(0.0, until - time.monotonic()) / 60:.1f} minutes left")
         total = self.client.ask("quit", "total")
+        self.client.close()
         return {"minutes": minutes, "seed": seed, "disturbances": self.counts, "false_failovers": self.failovers,
                 "longest_ms": self.longest, "writes": total["writes"], "errors": total["errors"],
                 "reconnects": total["reconnects"]}

@@ -5,14 +5,19 @@ import signal
 import subprocess
 import sys
 
+import netns
+import pytest
 import resp
 from cluster import BUILD
+from lab import Lab
 from sandbox import TOP
 from servers import redis_group
 from wait import LIMIT_S, wait_until
 
 sys.path.insert(0, str(TOP / "tests" / "bench"))
 
+import outages  # noqa: E402
+import soak  # noqa: E402
 from talk import Talker  # noqa: E402
 
 RUN = [sys.executable, TOP / "tests" / "bench" / "run.py"]
@@ -96,3 +101,45 @@ def test_pretended_members_answer_as_redis_does(sandbox):
                          [("REPLICAOF", "NO", "ONE"), ("ROLE",), ("REPLICAOF", "NO", "ONE")]):
             ours, theirs = fake.pipeline(commands), client.pipeline(commands)
             assert [type(reply) for reply in ours] == [type(reply) for reply in theirs]
+
+
+@pytest.mark.skipif(not netns.is_possible(), reason="needs root: network namespaces can't be made here")
+def test_outage_bench_measures_each_loss_on_hosts_of_its_own(sandbox):
+    results = bench(sandbox, "outages", "--rounds", 1, "--faults", "kill,leader", "--no-sentinel")["outages"]
+    assert [(r["fault"], r["title"]) for r in results] == [("kill", "Mr-Redis"), ("leader", "Mr-Redis")]
+    for result in results:
+        assert result["rounds"] == 1 and result["acknowledged"] > 0 and result["reconnects"] == 0
+        assert 0 < result["median_ms"] == result["max_ms"] == result["outages_ms"][0]
+    # The others notice a dead leader only when its session is over.
+    assert results[1]["median_ms"] > results[0]["median_ms"]
+
+
+@pytest.mark.skipif(not netns.is_possible(), reason="needs root: network namespaces can't be made here")
+def test_outage_bench_sees_sentinels_failover(sandbox):
+    lab = Lab(sandbox, with_disks=False)
+    lab.add_sentinel(1000)
+    lab.wait_ready()
+    for kind in (outages.Sentinel, outages.PollingSentinel):
+        result = outages.measure(kind(lab, 100), "switchover", 1, print)
+        assert result["rounds"] == 1 and result["acknowledged"] > 0
+        # Whoever follows Sentinel has to connect anew.
+        assert result["reconnects"] >= 1
+        assert 0 <= result["missing"] <= result["acknowledged"]
+
+
+@pytest.mark.skipif(not netns.is_possible(), reason="needs root: network namespaces can't be made here")
+def test_soak_disturbs_and_counts_new_epochs(sandbox):
+    lab = Lab(sandbox, disk_root=sandbox.folder)
+    lab.wait_ready()
+    run = soak.Soak(lab, print)
+    for kind in (soak.Soak.fork, soak.Soak.silent_script, soak.Soak.stall):
+        run.one(kind)
+    assert run.counts == {"fork": 1, "silent_script": 1, "stall": 1} and run.failovers == 0
+    assert run.longest["stall"] >= 900 * soak.STALL_S, "the client waited as long as the master stood still"
+    # A real failover would be counted.
+    lab.instance.master().kill()
+    lab.instance.wait_epoch(run.epoch + 1)
+    lab.mend()
+    run.one(soak.Soak.fork)
+    assert run.failovers == 1
+    run.client.close()

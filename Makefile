@@ -124,7 +124,7 @@ demo: deps-run                 ## a cluster here: kill the master, see the outag
 	@$(PARALLEL) programs $(filter %/outage_client,$(BENCH))
 	@MR_BUILD=$(BUILD) KEEP=$(KEEP) deploy/demo/demo.sh
 
-bench: deps-run                ## measure: the outage of 20 kills, beside Sentinel's and the floor
+bench: deps-run                ## measure: the outage of 20 kills, beside Sentinel's and the floor (BENCH_ARGS=outages: each kind of loss; scale; soak)
 	@$(PARALLEL) programs $(BENCH)
 	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/bench/run.py $(BENCH_ARGS)
 

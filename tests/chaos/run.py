@@ -74,6 +74,10 @@ class Chaos:
         if self.sandbox:
             for file, tail in self.sandbox.log_tails():
                 tell(f"---- {file}\n{tail}")
+        self.abandon()
+
+    def abandon(self):
+        """Closes; what is wrong with the end of something that had failed anyhow is told, no more."""
         try:
             self.close()
         except AssertionError as problem:
@@ -126,8 +130,10 @@ def main(argv):
     try:
         for name in order:
             passed += chaos.round(name)
-    finally:
-        chaos.close()
+    except BaseException:
+        chaos.abandon()
+        raise
+    chaos.close()
     chaos.summary()
     failed = len(order) - passed
     print(f"{passed} passed, {failed} failed", flush=True)

@@ -2,14 +2,18 @@
 
 Two rounds of each scenario of tests/chaos/scenarios.py; `make chaos` plays 30 of each."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import netns
 import pytest
 from lab import Lab
 from sandbox import TOP, Sandbox
+from wait import LIMIT_S, wait_until
 
 sys.path.insert(0, str(TOP / "tests" / "chaos"))
 
@@ -106,6 +110,29 @@ def test_two_labs_side_by_side_and_nothing_is_left():
         for network in pair:
             network.close()
     assert not existing() & set(namespaces)
+
+
+def test_chaos_that_is_interrupted_leaves_nothing(tmp_path):
+    with (tmp_path / "chaos.log").open("w+", encoding="utf-8") as log:
+        child = subprocess.Popen([sys.executable, TOP / "tests" / "chaos" / "run.py", "--no-sentinel", "--only",
+                                  "replica_host_cut_off"], stdout=log, stderr=log, start_new_session=True)
+        try:
+            ours = f"mr{child.pid}-"
+            wait_until(lambda: any(name.startswith(ours) for name in existing()), "the hosts to be made")
+            wait_until(lambda: disks_of(child.pid), "a member to run on its own disk")
+            os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to everything that was started
+            assert child.wait(LIMIT_S) == 130, (tmp_path / "chaos.log").read_text(encoding="utf-8")
+        finally:
+            child.kill()
+            child.wait()
+    assert not [name for name in existing() if name.startswith(ours)]
+
+
+def disks_of(pid):
+    """Its redis-servers that write to a disk of their own."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
+        commands = [Path(f"/proc/{child}/cmdline").read_text(encoding="utf-8") for child in file.read().split()]
+    return [command for command in commands if "redis-server" in command and "disk-" in command]
 
 
 @pytest.mark.parametrize("way", ["there", "back"])

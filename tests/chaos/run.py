@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import statistics
+import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -71,6 +72,11 @@ class Chaos:
     def _fail(self, name, why):
         self.failures.append(name)
         tell(f"FAIL  {name}: {why}")
+        if self.lab:
+            try:
+                tell(self.lab.describe())
+            except (OSError, AssertionError, subprocess.SubprocessError) as error:
+                tell(f"nobody tells the topology: {error}")
         if self.sandbox:
             for file, tail in self.sandbox.log_tails():
                 tell(f"---- {file}\n{tail}")

@@ -124,7 +124,8 @@ class Network:
     def _change_cuts(self, verb, directions):
         for receiver in {b.name for _, b in directions}:
             self._ip(self.hosts[receiver].namespace,
-                     [f"rule {verb} pref {CUT_PREF} from {a.ip} blackhole" for a, b in directions if b.name == receiver])
+                     [f"rule {verb} pref {CUT_PREF} from {a.ip} blackhole"
+                      for a, b in directions if b.name == receiver])
 
     def cut_one_way(self, senders, receivers):
         """What senders send doesn't reach receivers; the other direction is left as it is."""

@@ -5,7 +5,7 @@ import threading
 
 import resp
 from history import FAILED, INCR, NOT_EXECUTED, OK, RPUSH, SADD, SET, UNKNOWN, Op, now_ms
-from wait import LIMIT_S, wait_until
+from wait import LIMIT_S, WaitError, wait_until
 
 ANSWER_S = 20  # longer than a proxy holds a request
 PAUSE_S = 0.002
@@ -75,8 +75,10 @@ class RecordingClient:
     def wait_more(self, count=20, timeout_s=LIMIT_S):
         """Waits for so many further acknowledged writes."""
         goal = self.acknowledged + count
-        wait_until(lambda: self.acknowledged >= goal, f"{count} more acknowledged writes of {self.name}; its last errors: "
-                   f"{[op.error for op in self.ops if op.error][-3:]}", timeout_s)
+        try:
+            wait_until(lambda: self.acknowledged >= goal, f"{count} more acknowledged writes of {self.name}", timeout_s)
+        except WaitError as error:
+            raise WaitError(f"{error}; it was told {[op.error for op in self.ops if op.error][-3:]}") from None
 
     def stop(self):
         self._stop.set()

@@ -194,13 +194,14 @@ def measure(target, fault, rounds, tell):
     try:
         for number in range(rounds):
             account = play(target, fault, client)
+            found = client.ask(f"verify {target.master().address}", "verified")
+            if found["error"]:
+                raise AssertionError(f"{target.title}: acknowledged writes can't be verified: {found['error']}")
             accounts.append(account)
-            tell(f"{target.title}: {FAULTS[fault]}, {number + 1} of {rounds}: {account['outage_us'] / 1000:.1f} ms")
-        found = client.ask(f"verify {target.master().address}", "verified")
+            tell(f"{target.title}: {FAULTS[fault]}, {number + 1} of {rounds}: {account['outage_us'] / 1000:.1f} ms, "
+                 f"{found['missing']} of {found['acknowledged']} acknowledged writes missing so far")
     finally:
         client.close()
-    if found["error"]:
-        raise AssertionError(f"{target.title}: acknowledged writes could not be verified: {found['error']}")
     return summary(target, fault, accounts, found)
 
 

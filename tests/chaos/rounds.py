@@ -52,7 +52,7 @@ class Round:
         self.workload = Workload.on_proxies(self.cluster, self.instance.port, self.prefix)
         self.workload.wait_more(WARM_UP_WRITES)
         self.served = list(self.workload.clients)  # clients that must be served through it all
-        self.beside = None
+        self.then = None  # what is done to Sentinel afterwards; returns a Report
 
     # ---- faults ------------------------------------------------------------------------------------------------
 
@@ -98,9 +98,6 @@ class Round:
 
     # ---- the end -----------------------------------------------------------------------------------------------
 
-    def mend(self):
-        self.lab.mend()
-
     def finish(self):
         """Waits until all is well again, stops the clients, and judges what they were told."""
         self.lab.wait_ready()
@@ -115,8 +112,7 @@ class Round:
         self._check_agreement(report, master)
         self._forget(master)
         gap_ms = self.workload.longest_gap_ms(self.fault_ms or self.began_ms, self.served)
-        return Outcome(self.scenario, len(failovers), tuple(e["verdict"] for e in failovers), gap_ms, report,
-                       self.beside)
+        return Outcome(self.scenario, len(failovers), tuple(e["verdict"] for e in failovers), gap_ms, report)
 
     def _loss(self, failover, entries):
         published_ms = failover["at"] + failover["timeline_ms"].get("total", 0)
@@ -157,8 +153,13 @@ def play(lab, name, scenario):
     this = Round(lab, name)
     try:
         scenario(this)
-        this.mend()
-        return this.finish()
+        lab.mend()
+        outcome = this.finish()
+        if this.then and lab.sentinel:
+            outcome.beside = this.then(this)
+            lab.mend()
+            lab.wait_ready()
+        return outcome
     except BaseException:
         this.abandon()
         raise

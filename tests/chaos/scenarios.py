@@ -155,15 +155,13 @@ def master_proxy_and_clients_cut_off(r):
     r.network.isolate([r.master.place, proxy])
     r.expect_failover("UNREACHABLE")
     r.last(max(0.0, CUT_S - (now_ms() - r.fault_ms) / 1000))
-    r.mend()
-    if r.lab.sentinel:
-        r.beside = sentinel_beside(r)
+    r.then = sentinel_cut_off
 
 
-def sentinel_beside(r):
-    """The same cut, of the same length, for Sentinel's master and the clients of the same host."""
+def sentinel_cut_off(r):
+    """The same cut, of the same length, for Sentinel's master and the clients of the same host. After our own round:
+    it may hit the host of our master too."""
     group, host = r.lab.sentinel, r.cluster.proxies[0].place
-    wait_until(group.is_settled, "Sentinel to be settled")
     workload = Workload.on_sentinel(group, [c.place for c in r.cluster.proxies], f"s{r.prefix}")
     try:
         workload.wait_more()
@@ -171,7 +169,7 @@ def sentinel_beside(r):
         r.network.isolate([master.place, host])
         wait_until(lambda: group.master() is not master, "Sentinel's failover")
         r.last(max(0.0, CUT_S - (now_ms() - cut_ms) / 1000))
-        r.mend()
+        r.lab.mend()
         wait_until(group.is_settled, "Sentinel to take the old master back", 60)
         workload.wait_more()
         workload.stop()

@@ -135,7 +135,8 @@ def test_soak_disturbs_and_counts_new_epochs(sandbox):
     for kind in (soak.Soak.fork, soak.Soak.silent_script, soak.Soak.stall):
         run.one(kind)
     assert run.counts == {"fork": 1, "silent_script": 1, "stall": 1} and run.failovers == 0
-    assert run.longest["stall"] >= 900 * soak.STALL_S, "the client waited as long as the master stood still"
+    for kind in ("silent_script", "stall"):
+        assert run.longest[kind] >= 500 * soak.STALL_S, f"the client waited as long as the {kind} took"
     # A real failover would be counted.
     lab.instance.master().kill()
     lab.instance.wait_epoch(run.epoch + 1)

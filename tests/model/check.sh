@@ -9,8 +9,8 @@ build=$1
 mkdir -p "$build"
 
 # The whole, then what the head of failover.pml lists: "NAME   meaning" below the two lists' own sentences.
-switches=$(sed -n 's/^ \*   \([A-Z]\{2,\}_[A-Z_]*\)  .*/\1/p' "$here/failover.pml")
-[ "$(wc -w <<<"$switches")" -ge 10 ] || { echo "check.sh: no switches in failover.pml" >&2; exit 1; }
+mapfile -t switches < <(sed -n 's/^ \*   \([A-Z]\{2,\}_[A-Z_]*\)  .*/\1/p' "$here/failover.pml")
+[ "${#switches[@]}" -ge 10 ] || { echo "check.sh: no switches in failover.pml" >&2; exit 1; }
 
 one() { # one SWITCH|-: prints a line that begins with ok or FAIL
     local switch=$1 dir="$build/$1" define=() expected=violation states
@@ -47,9 +47,9 @@ export -f one
 export here build
 build=$(cd "$build" && pwd)
 
-results=$(printf '%s\n' - $switches | xargs -P "$(nproc)" -I{} bash -c 'set -euo pipefail; one {}')
+results=$(printf '%s\n' - "${switches[@]}" | xargs -P "$(nproc)" -I{} bash -c 'set -euo pipefail; one {}')
 echo "$results"
 passed=$(grep -c '^ok ' <<<"$results" || true)
-failed=$(($(wc -w <<<"- $switches") - passed))
+failed=$((1 + ${#switches[@]} - passed))
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

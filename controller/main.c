@@ -297,7 +297,10 @@ static void main_on_unfit(void *ctx, bool may_lead)
 
 static void main_on_lag(void *ctx, int64_t lag_us)
 {
-    engine_on_lag(((struct controller *)ctx)->engine, lag_us);
+    struct controller *c = ctx;
+    engine_on_lag(c->engine, lag_us);
+    if (c->store)
+        zk_store_on_lag(c->store, lag_us);
 }
 
 static void main_on_view(void *ctx, const char *instance, const struct topology_address *member,

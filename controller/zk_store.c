@@ -132,6 +132,21 @@ static void zk_store_connected(struct zk_store *s, bool fresh)
     zk_store_records_pass(s);
 }
 
+/* libzookeeper asks after a third of the timeout without traffic and tells after two thirds without an
+ * answer; its thread stood still with us, so what it says now may be late. */
+void zk_store_on_lag(struct zk_store *s, int64_t lag_us)
+{
+    struct election_event lost = {.type = ELECTION_ON_SUSPENDED};
+    struct election_event again = {.type = ELECTION_ON_SESSION, .session = zk_session_id(s->zk)};
+
+    if (!s->connected || lag_us < (int64_t)s->config.session_timeout_ms * 1000 / 3)
+        return;
+    s->leader[0] = '\0';
+    s->leader_term = 0;
+    zk_store_step(s, &lost);
+    zk_store_step(s, &again);
+}
+
 static void zk_store_disconnected(struct zk_store *s, bool expired)
 {
     struct election_event event = {.type = expired ? ELECTION_ON_EXPIRED : ELECTION_ON_SUSPENDED};

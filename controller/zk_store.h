@@ -47,6 +47,10 @@ int zk_store_open(struct zk_store **out, struct loop *loop,
 void zk_store_close(struct zk_store *s, int wait_ms);
 /* Endpoints that became known after opening (ports chosen by the system): registers them (again). */
 int zk_store_set_self(struct zk_store *s, const struct topology_controller *self) MR_MUST_CHECK;
+/* The loop stood still for lag_us. From a third of the session timeout on the two thirds without a word from
+ * ZooKeeper may be over unnoticed (safety.md §3): on_role(OUT) inside this call, then the election is asked
+ * again. */
+void zk_store_on_lag(struct zk_store *s, int64_t lag_us);
 bool zk_store_is_connected(const struct zk_store *s);
 const char *zk_store_leader(const struct zk_store *s); /* "" while nobody is known */
 /* The leader's term, also to standbys: what leader_watch.h ties a connection to. 0 while nobody is known. */

@@ -125,6 +125,29 @@ static void test_the_election_survives_a_lost_and_an_expired_session(void **stat
 
 /* ---- edges -------------------------------------------------------------------------------------------- */
 
+/* Stopped for longer than the session may be silent: it asks before it acts, even if ZooKeeper kept its
+ * place. */
+static void test_a_leader_that_stood_still_asks_before_it_acts(void **state)
+{
+    struct topology_instance i = zk_rig_instance_of("cart");
+    struct zk_rig_peer a;
+    uint64_t term;
+
+    (void)state;
+    zk_rig_open_peer(&a, "a");
+    ZK_RIG_AWAIT(zk_rig_leads, &a);
+    assert_int_equal(zk_rig_create(&a, "cart"), 0);
+    term = a.term;
+    zk_store_on_lag(a.store, ZK_RIG_TIMEOUT_MS * 1000 / 3 - 1);
+    assert_int_equal(a.role, ELECTION_LEADER);
+    zk_store_on_lag(a.store, ZK_RIG_TIMEOUT_MS * 1000 / 3);
+    assert_int_not_equal(a.role, ELECTION_LEADER); /* at once, before anything else of this turn */
+    assert_int_equal(zk_store_commit(a.store, &i, 0, NULL, zk_rig_on_commit, &zk_rig_answer), ERR_DEPOSED);
+    ZK_RIG_AWAIT(zk_rig_leads, &a);
+    assert_true(a.term == term);
+    zk_rig_close_peer(&a);
+}
+
 static void test_bad_arguments(void **state)
 {
     struct topology_controller self = zk_rig_self_of("bad id");
@@ -175,6 +198,7 @@ int main(void)
         ZK_RIG_TEST(test_a_new_leader_has_read_all_records_first),
         ZK_RIG_TEST(test_a_deposed_leader_cannot_write),
         ZK_RIG_TEST(test_the_election_survives_a_lost_and_an_expired_session),
+        ZK_RIG_TEST(test_a_leader_that_stood_still_asks_before_it_acts),
         ZK_RIG_TEST(test_bad_arguments),
         ZK_RIG_TEST(test_closing_in_the_middle),
     };

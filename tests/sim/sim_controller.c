@@ -17,8 +17,7 @@ bool sim_controller_defers(struct sim *s, int controller, struct world_event *e)
         return true; /* it ends here */
     if (!c->paused)
         return false;
-    *c->inbox_end = world_keep(&s->world, e);
-    c->inbox_end = &(*c->inbox_end)->next;
+    world_inbox_put(&s->world, &c->inbox, e);
     return true;
 }
 
@@ -28,11 +27,15 @@ void sim_controller_tell(struct sim *s, int controller, int instance, const stru
     struct failover *f = &c->failover[instance];
     assert(c->alive && !c->paused);
     struct failover_event now = *event;
-    now.now_us = s->world.now_us;
-    now.wall_ms = s->world.now_us / 1000 + 1700000000000;
+    struct health_trust trust;
+    sim_votes_trust(s, controller, &trust);
+    now.now_us = sim_clock_us(s, controller);
+    now.wall_ms = sim_wall_ms(s);
+    now.trust = &trust;
+    now.maintenance = s->maintenance.owner[0] ? &s->maintenance : NULL;
     enum failover_phase before = f->phase;
     failover_step(f, &now, &s->update);
-    if (s->world.tracing && (event->type != FAILOVER_ON_INFO || s->update.n > 0 || f->phase != before))
+    if (s->world.tracing && ((event->type != FAILOVER_ON_INFO && event->type != FAILOVER_ON_KNOCK) || s->update.n > 0 || f->phase != before))
         world_trace_line(&s->world, "c%d i%d %s member=%d err=%s: %s -> %s row=%u", controller, instance,
                          failover_event_name(event->type), event->member,
                          event->err ? err_name(event->err) : "0", failover_phase_name(before),
@@ -49,6 +52,8 @@ static void controller_lead(struct sim *s, int controller, uint64_t term)
                 (unsigned long long)(term ? term : c->leading));
     c->leading = term;
     c->reloading = false;
+    if (term == 0)
+        sim_operator_on_lost(s, controller);
     if (term && term != c->seq_term) { /* a suspended leader may lead again in the same term: seq goes on */
         c->seq_term = term;
         c->seq = 0;
@@ -149,8 +154,10 @@ static void controller_on_record(struct sim *s, int controller, const struct zk_
     struct sim_controller *c = &s->controllers[controller];
     if (reply->err)
         return; /* the connection is gone; the next one reads everything */
+    struct topology_instance record = reply->record;
+    ablations_change_record(s, &record);
     struct failover_event event = {.type = FAILOVER_ON_RECORD,
-                                   .record = &reply->record,
+                                   .record = &record,
                                    .version = reply->version,
                                    .revision = reply->revision};
     sim_controller_tell(s, controller, p->instance, &event);
@@ -238,8 +245,13 @@ void sim_controller_start(struct sim *s, int controller)
     c->life++;
     c->leading = c->seq_term = 0;
     c->reloading = false;
-    c->inbox = NULL;
-    c->inbox_end = &c->inbox;
+    c->inbox = (struct world_inbox){NULL, NULL};
+    c->unfit = false;
+    c->paused_us = 0;
+    c->resumed_us = s->world.now_us;
+    outlook_init(&c->outlook);
+    for (int i = 0; i < SIM_INSTANCES; i++)
+        c->surveys[i].open = false;
     memset(c->tick_at, 0, sizeof(c->tick_at));
     memset(c->late, 0, sizeof(c->late));
     election_init(&c->election);
@@ -251,19 +263,9 @@ void sim_controller_start(struct sim *s, int controller)
     e->gen = c->life;
 }
 
-static void controller_empty_inbox(struct sim *s, struct sim_controller *c)
-{
-    while (c->inbox) {
-        struct world_event *e = c->inbox;
-        c->inbox = e->next;
-        world_dispose(&s->world, e);
-    }
-    c->inbox_end = &c->inbox;
-}
-
 void sim_controller_end(struct sim *s, int controller)
 {
-    controller_empty_inbox(s, &s->controllers[controller]);
+    world_inbox_clear(&s->world, &s->controllers[controller].inbox);
 }
 
 void sim_controller_crash(struct sim *s, int controller)
@@ -274,9 +276,25 @@ void sim_controller_crash(struct sim *s, int controller)
     c->alive = c->paused = false;
     c->life++;
     c->leading = 0;
-    controller_empty_inbox(s, c);
+    world_inbox_clear(&s->world, &c->inbox);
+    sim_operator_on_lost(s, controller);
     sim_link_close_all(s, controller);
     sim_zk_client_stop(s, controller, world_chance(&s->world, 300));
+}
+
+void sim_controller_step_down(struct sim *s, int controller, bool down)
+{
+    struct sim_controller *c = &s->controllers[controller];
+    struct election_event event = {.type = ELECTION_ON_RESIGN};
+    world_trace(&s->world, "c%d %s", controller, down ? "is unfit to lead" : "may lead again");
+    if (!down) {
+        election_init(&c->election);
+        event.type = ELECTION_ON_SESSION;
+        event.session = s->zk.clients[controller].session;
+        if (!s->zk.clients[controller].up)
+            return; /* the next connection says so */
+    }
+    controller_elect(s, controller, &event);
 }
 
 static void controller_on_exit(struct sim *s, struct world_event *e)
@@ -305,17 +323,17 @@ void sim_controller_pause(struct sim *s, int controller, bool paused)
         return;
     world_trace(&s->world, "c%d %s", controller, paused ? "is stopped" : "goes on");
     c->paused = paused;
-    if (paused)
+    if (paused) {
+        c->paused_us = s->world.now_us;
         return;
-    struct world_event *e = c->inbox;
-    c->inbox = NULL;
-    c->inbox_end = &c->inbox;
-    while (e) {
-        struct world_event *next = e->next;
-        e->fire(s, e);
-        world_dispose(&s->world, e);
-        e = next;
     }
+    c->resumed_us = s->world.now_us;
+    /* The late turn is noticed before anything of it is handled. */
+    outlook_on_lag(&c->outlook, (s->world.now_us - c->paused_us) * c->rate_permille / 1000,
+                   sim_clock_us(s, controller));
+    world_inbox_run(s, &s->world, &c->inbox);
+    if (!c->alive)
+        return;
     if (!s->zk.up)
         sim_zk_client_break(s, controller);
 }

@@ -337,10 +337,12 @@ FAILOVER_EFFECT(failover_do_finish)
         f->members[k].retry_at_us = event->now_us + 1000 * 1000;
         failover_add(out, FAILOVER_DO_REPLICATE, k, p->epoch)->target = p->master;
     }
-    if (f->record.failover.verdict == TOPOLOGY_VERDICT_PLANNED)
-        for (int k = 0; k < (int)p->n_members; k++)
-            if (f->health[k].link == HEALTH_LINK_UP)
-                failover_add(out, FAILOVER_DO_UNPAUSE, k, p->epoch);
+    /* The candidate's writes may be paused: it donated for a leader that is gone, or was to be switched away
+     * from. */
+    bool planned = f->record.failover.verdict == TOPOLOGY_VERDICT_PLANNED;
+    for (int k = 0; k < (int)p->n_members; k++)
+        if (k == candidate || (planned && f->health[k].link == HEALTH_LINK_UP))
+            failover_add(out, FAILOVER_DO_UNPAUSE, k, p->epoch);
     failover_fill_history(f, event, out);
     f->commit_at_us = event->now_us;
     failover_commit(f, out, true);

@@ -25,13 +25,26 @@ static bool failover_same_process(const struct failover *f, int member)
            strcmp(h->info.run_id, f->record.members[member].run_id) == 0;
 }
 
-void failover_fill_select(const struct failover *f, struct select_member *members)
+static void failover_fill_select(const struct failover *f, struct select_member *members)
 {
     for (uint32_t k = 0; k < f->record.n_members; k++) {
         members[k].sealed = f->members[k].sealed;
         members[k].may_return = !health_is_reachable(&f->health[k]);
         members[k].info = f->health[k].info;
     }
+}
+
+/* A switchover's target was in step, and the old master's pause outlives the order's limit
+ * (failover_switch.c): until then whatever else is in its stream is pings. Another leader can't know that. */
+void failover_choose(const struct failover *f, int64_t now_us, struct select_result *choice)
+{
+    struct select_member members[TOPOLOGY_MEMBERS_MAX];
+    struct select_donation donation = f->donation;
+    const struct failover_order *o = &f->order;
+    donation.in_step =
+        o->id != 0 && o->type == FAILOVER_COMMAND_SWITCHOVER && o->paused && now_us < o->limit_us;
+    failover_fill_select(f, members);
+    select_choose(&f->record, members, &donation, choice);
 }
 
 /* Members that may still answer: sealing is under way, or their connection attempt has not ended. One that
@@ -53,11 +66,9 @@ static uint32_t failover_unanswered(const struct failover *f, int64_t now_us)
 /* Everybody who can be expected to has answered, or has had the time to. */
 static bool failover_may_choose(const struct failover *f, int64_t now_us, struct select_result *choice)
 {
-    struct select_member members[TOPOLOGY_MEMBERS_MAX];
     if (failover_unanswered(f, now_us) > 0 && now_us < f->seal_at_us + seal_wait_us)
         return false;
-    failover_fill_select(f, members);
-    select_choose(&f->record, members, &f->donation, choice);
+    failover_choose(f, now_us, choice);
     return choice->chosen >= 0;
 }
 
@@ -148,13 +159,11 @@ FAILOVER_EFFECT(failover_do_resume_seal)
 }
 
 /* Says who is missing, once for each set of reasons. */
-static void failover_explain_wait(struct failover *f, struct failover_update *out)
+static void failover_explain_wait(struct failover *f, int64_t now_us, struct failover_update *out)
 {
-    struct select_member members[TOPOLOGY_MEMBERS_MAX];
     struct select_result choice;
     char text[FAILOVER_TEXT_MAX + 1];
-    failover_fill_select(f, members);
-    select_choose(&f->record, members, &f->donation, &choice);
+    failover_choose(f, now_us, &choice);
     if (choice.chosen >= 0)
         return;
     failover_answer(f, out, ERR_REJECTED, "it is under way, but nobody may be promoted: %s", choice.reason);
@@ -183,7 +192,7 @@ FAILOVER_EFFECT(failover_do_seal)
     }
     f->deadline_us = next_us > event->now_us ? next_us : event->now_us + seal_wait_us;
     if (timed_out || failover_unanswered(f, event->now_us) == 0)
-        failover_explain_wait(f, out);
+        failover_explain_wait(f, event->now_us, out);
 }
 
 /* The table keeps rows of promotions that came to nothing only as long as there is room. */
@@ -203,12 +212,10 @@ static void failover_make_room(struct topology_instance *p)
 FAILOVER_EFFECT(failover_do_commit_choice)
 {
     char address[TOPOLOGY_ADDRESS_MAX + 1];
-    struct select_member members[TOPOLOGY_MEMBERS_MAX];
     struct select_result choice;
-    failover_fill_select(f, members);
-    select_choose(&f->record, members, &f->donation, &choice);
+    failover_choose(f, event->now_us, &choice);
     assert(choice.chosen >= 0);
-    const struct info *info = &members[choice.chosen].info;
+    const struct info *info = &f->health[choice.chosen].info;
     struct topology_instance *p = &f->proposed;
     f->timeline.seal_us = event->now_us - f->seal_at_us;
     f->commit_at_us = event->now_us;

@@ -210,9 +210,8 @@ static int select_better(const struct topology_instance *i, const struct select_
 
 /* Best of the countable ones, and best of those that may be master too; -1: none. */
 static void select_rank_all(const struct topology_instance *i, const struct select_member *members,
-                            int *countable, int *allowed)
+                            bool manual, int *countable, int *allowed)
 {
-    bool manual = i->failover.verdict == TOPOLOGY_VERDICT_MANUAL;
     int old = topology_member_find(i, &i->failover.old_master);
     *countable = *allowed = -1;
     for (int k = 0; k < (int)i->n_members; k++) {
@@ -229,7 +228,7 @@ static void select_rank_all(const struct topology_instance *i, const struct sele
 
 /* The target that an operator named, if it may be taken; -1 otherwise. */
 static int select_target(const struct topology_instance *i, const struct select_member *members,
-                         int countable)
+                         const struct select_donation *donation, int countable)
 {
     const struct topology_failover *f = &i->failover;
     int target = topology_member_find(i, &f->target);
@@ -238,6 +237,9 @@ static int select_target(const struct topology_instance *i, const struct select_
     if (f->verdict == TOPOLOGY_VERDICT_MANUAL)
         return target;
     const struct info *info = &members[target].info;
+    bool in_step = donation && donation->in_step;
+    if (!in_step && select_is_ahead(i, &members[countable], &members[target]))
+        return -1; /* the pause may have ended before the seal: that may be acknowledged writes */
     if (f->verdict == TOPOLOGY_VERDICT_PLANNED && info->offset >= f->target_offset &&
         select_lineage(i, info) == select_lineage(i, &members[countable].info))
         return target;
@@ -267,8 +269,13 @@ void select_choose(const struct topology_instance *i, const struct select_member
     memset(out, 0, sizeof(*out));
     out->chosen = out->donor = -1;
     int countable = -1;
-    select_rank_all(i, members, &countable, &out->chosen);
-    int target = countable >= 0 ? select_target(i, members, countable) : -1;
+    /* Nobody could give its data to whom the operator wants, and no loss was allowed: the most complete one,
+     * the old master too. */
+    bool free = donation && donation->failed && !i->failover.data_loss_allowed;
+    bool manual = i->failover.verdict == TOPOLOGY_VERDICT_MANUAL && !free;
+    select_rank_all(i, members, manual, &countable, &out->chosen);
+    bool named = i->failover.verdict != TOPOLOGY_VERDICT_MANUAL || manual;
+    int target = countable >= 0 && named ? select_target(i, members, donation, countable) : -1;
     if (target >= 0)
         out->chosen = target;
     bool planned = target >= 0 && i->failover.verdict == TOPOLOGY_VERDICT_PLANNED;

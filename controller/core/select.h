@@ -17,6 +17,8 @@ struct select_donation {
     char repl_id[TOPOLOGY_RUN_ID_LEN + 1]; /* of the history it gave; "": there was no donation */
     int64_t offset;                        /* up to here */
     bool failed;                           /* it was tried and came to nothing: choose without */
+    bool in_step; /* PLANNED: the old master takes no write since the target was in step: what others hold
+                     beyond target_offset is pings */
 };
 
 struct select_result {

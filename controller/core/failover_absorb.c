@@ -194,6 +194,8 @@ static bool failover_absorb_silence(struct failover *f, const struct failover_ev
             h->mute_us = event->at_us;
         return true;
     case FAILOVER_ON_HEARD:
+        if (h->mute_us != 0 && f->members[event->member].seal_pending)
+            f->members[event->member].seal_at_us = event->now_us; /* its answer is on the way now */
         failover_end_silence(h);
         if (h->said != event->said)
             h->said_us = event->now_us;

@@ -47,6 +47,13 @@ void failover_choose(const struct failover *f, int64_t now_us, struct select_res
     select_choose(&f->record, members, &donation, choice);
 }
 
+/* Until when the member's answer is waited for. One that was cut off has its time when it is back. */
+static int64_t failover_seal_until_us(const struct failover *f, int member)
+{
+    int64_t own_us = f->members[member].seal_at_us;
+    return (own_us > f->seal_at_us ? own_us : f->seal_at_us) + seal_wait_us;
+}
+
 /* Members that may still answer: sealing is under way, or their connection attempt has not ended. One that
  * was silent before is not waited for. */
 static uint32_t failover_unanswered(const struct failover *f, int64_t now_us)
@@ -56,9 +63,10 @@ static uint32_t failover_unanswered(const struct failover *f, int64_t now_us)
         const struct failover_member *m = &f->members[k];
         enum health_link link = f->health[k].link;
         bool is_mute = f->health[k].mute_us != 0 && now_us - f->health[k].mute_us >= seal_wait_us;
-        if (link == HEALTH_LINK_UNKNOWN || link == HEALTH_LINK_CLOSED ||
-            (link == HEALTH_LINK_UP && !m->sealed && !m->seal_failed && !is_mute))
-            n++;
+        if (link == HEALTH_LINK_UNKNOWN || link == HEALTH_LINK_CLOSED)
+            n += now_us < f->seal_at_us + seal_wait_us;
+        else if (link == HEALTH_LINK_UP && !m->sealed && !m->seal_failed && !is_mute)
+            n += now_us < failover_seal_until_us(f, (int)k);
     }
     return n;
 }
@@ -66,7 +74,7 @@ static uint32_t failover_unanswered(const struct failover *f, int64_t now_us)
 /* Everybody who can be expected to has answered, or has had the time to. */
 static bool failover_may_choose(const struct failover *f, int64_t now_us, struct select_result *choice)
 {
-    if (failover_unanswered(f, now_us) > 0 && now_us < f->seal_at_us + seal_wait_us)
+    if (failover_unanswered(f, now_us) > 0)
         return false;
     failover_choose(f, now_us, choice);
     return choice->chosen >= 0;
@@ -108,12 +116,13 @@ FAILOVER_GUARD(failover_is_candidate_lost)
 /* ---- seal and choose ------------------------------------------------------------------------------------
  */
 
-static void failover_seal_member(struct failover *f, struct failover_update *out, int member)
+static void failover_seal_member(struct failover *f, int64_t now_us, struct failover_update *out, int member)
 {
     struct failover_member *m = &f->members[member];
     m->seal_pending = true;
     m->sealed = m->seal_failed = false;
     m->seal_epoch = f->record.epoch;
+    m->seal_at_us = now_us;
     failover_add(out, FAILOVER_DO_SEAL, member, f->record.epoch);
 }
 
@@ -127,7 +136,7 @@ void failover_seal_all(struct failover *f, const struct failover_event *event, s
         m->replicate_pending = false;
         m->retry_at_us = 0;
         if (f->health[k].link == HEALTH_LINK_UP)
-            failover_seal_member(f, out, k);
+            failover_seal_member(f, event->now_us, out, k);
         else
             failover_add(out, FAILOVER_DO_PROBE, k, f->record.epoch);
     }
@@ -180,18 +189,18 @@ static void failover_explain_wait(struct failover *f, int64_t now_us, struct fai
 FAILOVER_EFFECT(failover_do_seal)
 {
     int64_t next_us = f->seal_at_us + seal_wait_us;
-    bool timed_out = event->now_us >= next_us;
     for (int k = 0; k < (int)f->record.n_members; k++) {
         struct failover_member *m = &f->members[k];
-        if (f->health[k].link != HEALTH_LINK_UP || m->sealed || m->seal_pending)
+        if (f->health[k].link != HEALTH_LINK_UP || m->sealed)
             continue;
-        if (event->now_us >= m->retry_at_us)
-            failover_seal_member(f, out, k);
-        else if (timed_out || m->retry_at_us < next_us)
-            next_us = m->retry_at_us;
+        if (!m->seal_pending && event->now_us >= m->retry_at_us)
+            failover_seal_member(f, event->now_us, out, k);
+        int64_t at_us = m->seal_pending ? failover_seal_until_us(f, k) : m->retry_at_us;
+        if (at_us > event->now_us && (next_us <= event->now_us || at_us < next_us))
+            next_us = at_us;
     }
     f->deadline_us = next_us > event->now_us ? next_us : event->now_us + seal_wait_us;
-    if (timed_out || failover_unanswered(f, event->now_us) == 0)
+    if (failover_unanswered(f, event->now_us) == 0)
         failover_explain_wait(f, event->now_us, out);
 }
 

@@ -42,7 +42,7 @@ static uint64_t select_place(const struct topology_instance *i, const struct inf
             return e->epoch;
         /* Shifted by a promotion that is in no row: it still holds all of the history it branched from. */
         if (info->second_offset > e->start_offset && strcmp(e->repl_id, info->repl_id2) == 0) {
-            *shared = info->second_offset - 1;
+            *shared = info->second_offset - 1 < info->offset ? info->second_offset - 1 : info->offset;
             return e->epoch;
         }
     }
@@ -262,10 +262,33 @@ static void select_last_resort(const struct topology_instance *i, const struct s
     out->last_resort = out->chosen >= 0;
 }
 
-void select_choose(const struct topology_instance *i, const struct select_member *members,
-                   const struct select_donation *donation, struct select_result *out)
+/* A history that began with a donation, or with a promotion that is in no row, has a name that the table
+ * lacks. Who got it by a synchronization may not know where it branched off; a trusted member with the same
+ * name does. */
+static void select_complete(const struct topology_instance *i, const struct select_member *members,
+                            struct select_member *out)
 {
-    assert(i && members && out);
+    memcpy(out, members, i->n_members * sizeof(*out));
+    for (int k = 0; k < (int)i->n_members; k++) {
+        for (int j = 0; j < (int)i->n_members; j++) {
+            const struct info *known = &members[j].info;
+            struct info *mine = &out[k].info;
+            if (j == k || select_uncountable(i, j, &members[j]) ||
+                strcmp(mine->repl_id, known->repl_id) != 0 || known->second_offset < 0)
+                continue;
+            int64_t here = 0, there = 0;
+            uint64_t lineage = select_place(i, mine, &here), other = select_place(i, known, &there);
+            if (other < lineage || (other == lineage && known->second_offset <= mine->second_offset))
+                continue;
+            memcpy(mine->repl_id2, known->repl_id2, sizeof(mine->repl_id2));
+            mine->second_offset = known->second_offset;
+        }
+    }
+}
+
+static void select_choose_among(const struct topology_instance *i, const struct select_member *members,
+                                const struct select_donation *donation, struct select_result *out)
+{
     memset(out, 0, sizeof(*out));
     out->chosen = out->donor = -1;
     int countable = -1;
@@ -295,4 +318,13 @@ void select_choose(const struct topology_instance *i, const struct select_member
              : target >= 0    ? "named by the operator"
                               : "most complete",
              (unsigned long long)out->lineage, (long long)members[out->chosen].info.offset);
+}
+
+void select_choose(const struct topology_instance *i, const struct select_member *members,
+                   const struct select_donation *donation, struct select_result *out)
+{
+    struct select_member complete[TOPOLOGY_MEMBERS_MAX];
+    assert(i && members && out);
+    select_complete(i, members, complete);
+    select_choose_among(i, complete, donation, out);
 }

@@ -127,8 +127,12 @@ int select_compare(const struct topology_instance *i, int a, const struct select
         return sa > sb ? -1 : 1;
     if (la != 0 && ma->info.offset != mb->info.offset)
         return ma->info.offset > mb->info.offset ? -1 : 1;
-    if (la == 0) { /* offsets of unknown histories can't be compared: the one that served last is the better
-                      guess */
+    if (la == 0) { /* offsets of unknown histories can't be compared: a process that never restarted, then the
+                      one that served last, is the better guess */
+        bool pa = strcmp(i->members[a].run_id, ma->info.run_id) == 0;
+        bool pb = strcmp(i->members[b].run_id, mb->info.run_id) == 0;
+        if (pa != pb)
+            return pa ? -1 : 1;
         bool oa = topology_address_equal(&i->members[a].address, &i->failover.old_master);
         bool ob = topology_address_equal(&i->members[b].address, &i->failover.old_master);
         if (oa != ob)

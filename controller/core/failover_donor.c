@@ -36,6 +36,7 @@ FAILOVER_EFFECT(failover_do_donate)
     f->donor = f->record.members[choice.donor].address;
     f->recipient = f->record.members[choice.chosen].address;
     f->donor_at_us = event->now_us;
+    select_note_donor(&f->record, &f->health[choice.donor].info, &f->donation);
     f->deadline_us = event->now_us + donor_wait_us;
     failover_report(f, out, FAILOVER_WARN,
                     "event=failover.donor instance=%s epoch=%llu donor=%s offset=%lld recipient=%s "

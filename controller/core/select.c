@@ -269,8 +269,20 @@ static void select_last_resort(const struct topology_instance *i, const struct s
 /* A history that began with a donation, or with a promotion that is in no row, has a name that the table
  * lacks. Who got it by a synchronization may not know where it branched off; a trusted member with the same
  * name does. */
+static void select_complete_by(const struct topology_instance *i, const char *id, int64_t below,
+                               struct info *mine)
+{
+    int64_t here = 0, there = 0;
+    struct info other = *mine;
+    memcpy(other.repl_id2, id, sizeof(other.repl_id2));
+    other.second_offset = below;
+    uint64_t lineage = select_place(i, mine, &here), better = select_place(i, &other, &there);
+    if (better > lineage || (better == lineage && there > here))
+        *mine = other;
+}
+
 static void select_complete(const struct topology_instance *i, const struct select_member *members,
-                            struct select_member *out)
+                            const struct select_donation *donation, struct select_member *out)
 {
     memcpy(out, members, i->n_members * sizeof(*out));
     for (int k = 0; k < (int)i->n_members; k++) {
@@ -280,13 +292,34 @@ static void select_complete(const struct topology_instance *i, const struct sele
             if (j == k || select_uncountable(i, j, &members[j]) ||
                 strcmp(mine->repl_id, known->repl_id) != 0 || known->second_offset < 0)
                 continue;
-            int64_t here = 0, there = 0;
-            uint64_t lineage = select_place(i, mine, &here), other = select_place(i, known, &there);
-            if (other < lineage || (other == lineage && known->second_offset <= mine->second_offset))
-                continue;
-            memcpy(mine->repl_id2, known->repl_id2, sizeof(mine->repl_id2));
-            mine->second_offset = known->second_offset;
+            select_complete_by(i, known->repl_id2, known->second_offset, mine);
         }
+        if (donation && donation->known_id[0] != '\0' && donation->repl_id[0] != '\0' &&
+            strcmp(out[k].info.repl_id, donation->repl_id) == 0)
+            select_complete_by(i, donation->known_id, donation->known_below, &out[k].info);
+    }
+}
+
+static bool select_is_named(const struct topology_instance *i, const char *repl_id)
+{
+    for (uint32_t k = 0; k < i->n_epochs; k++)
+        if (repl_id[0] != '\0' && strcmp(i->epochs[k].repl_id, repl_id) == 0)
+            return true;
+    return false;
+}
+
+void select_note_donor(const struct topology_instance *i, const struct info *donor,
+                       struct select_donation *donation)
+{
+    assert(i && donor && donation);
+    if (donation->repl_id[0] != '\0' && strcmp(donation->repl_id, donor->repl_id) == 0)
+        return; /* it gives again: where it began is known */
+    bool own = select_is_named(i, donor->repl_id), second = select_is_named(i, donor->repl_id2);
+    memset(donation->known_id, 0, sizeof(donation->known_id));
+    donation->known_below = 0;
+    if (own || second) {
+        memcpy(donation->known_id, own ? donor->repl_id : donor->repl_id2, sizeof(donation->known_id));
+        donation->known_below = own ? donor->offset + 1 : donor->second_offset;
     }
 }
 
@@ -329,6 +362,6 @@ void select_choose(const struct topology_instance *i, const struct select_member
 {
     struct select_member complete[TOPOLOGY_MEMBERS_MAX];
     assert(i && members && out);
-    select_complete(i, members, complete);
+    select_complete(i, members, donation, complete);
     select_choose_among(i, complete, donation, out);
 }

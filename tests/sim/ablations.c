@@ -10,8 +10,7 @@ static const struct {
     const char *word, *rule;
 } ablations[ABLATIONS] = {
 #define ABLATION_ROW(name, word, rule) [ABLATE_##name] = {word, rule},
-    [ABLATE_NOTHING] = {"nothing", "all rules hold"},
-    ABLATION_LIST(ABLATION_ROW)
+    [ABLATE_NOTHING] = {"nothing", "all rules hold"}, ABLATION_LIST(ABLATION_ROW)
 #undef ABLATION_ROW
 };
 
@@ -103,10 +102,7 @@ void ablations_change_trust(const struct sim *s, struct health_trust *trust)
         trust->since_us = 0;
 }
 
-void ablations_change_record(const struct sim *s, struct topology_instance *record)
+int64_t ablations_wall_ms(const struct sim *s)
 {
-    if (s->ablation != ABLATE_RESTRAINT)
-        return;
-    memset(&record->pause, 0, sizeof(record->pause));
-    memset(&record->cooldown, 0, sizeof(record->cooldown));
+    return sim_wall_ms(s) + (s->ablation == ABLATE_RESTRAINT ? s->world.now_us : 0);
 }

@@ -24,7 +24,7 @@
     X(STALL, "stall", "a controller that stood still counts that time as a member's silence")                \
     X(WITNESS, "witness", "replicas are not believed when they still hear their master")                     \
     X(PATIENCE, "patience", "a silence counts as ten seconds from its beginning")                            \
-    X(RESTRAINT, "restraint", "pauses and cooldowns are hidden from the core")                               \
+    X(RESTRAINT, "restraint", "the wall clock runs so fast that pauses and cooldowns are over at once")       \
     X(DRAIN, "drain", "a switchover's target always looks as if it had everything")                          \
     X(PAUSE, "pause", "the old master's writes go on in a switchover, and proxies don't hold")               \
     X(RESET, "reset", "a proxy keeps its connection to the old master and believes late answers")
@@ -45,7 +45,7 @@ int ablation_parse(const char *word, enum ablation *out) MR_MUST_CHECK;
 void ablations_change_info(const struct sim *s, int redis, bool sealed, struct info *info);
 void ablations_change_votes(const struct sim *s, struct health_votes *votes);
 void ablations_change_trust(const struct sim *s, struct health_trust *trust);
-/* The record as a core gets to read it. */
-void ablations_change_record(const struct sim *s, struct topology_instance *record);
+/* The wall clock as a core is told it. */
+int64_t ablations_wall_ms(const struct sim *s);
 
 #endif

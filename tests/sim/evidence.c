@@ -11,8 +11,10 @@
 enum {
     EVIDENCE_RATE_SLACK = 10,        /* of eleven: a clock that is ten percent fast */
     EVIDENCE_TRANSIT_US = 60000,     /* news under way */
+    EVIDENCE_KNOCK_US = 500000,      /* from a knock to the end of the next */
     EVIDENCE_VOTE_SLACK_US = 600000, /* others may have begun to ask later, their word may be older */
     EVIDENCE_VOTE_AGE_US = 2500000,
+    EVIDENCE_ASKED_US = 1000000,
     EVIDENCE_FED_US = 1000000,    /* a fed replica hears its master at least once in this time */
     EVIDENCE_STEADY_US = 4000000, /* what was so for so long was seen by everybody who could */
 };
@@ -36,18 +38,13 @@ static int64_t evidence_quiet_us(const struct sim *s, int controller, int redis,
     return to_us > from_us ? to_us - from_us : 0;
 }
 
-static uint32_t evidence_agreeing(const struct sim *s, int leader, int redis, int64_t needed_us)
+/* For how long it has been stopped, or was until lately: a knock tells what was so when it was tried. */
+static int64_t evidence_stop_us(const struct sim *s, const struct sim_redis *r)
 {
-    uint32_t n = 1;
-    for (int c = 0; c < SIM_CONTROLLERS; c++) {
-        if (c == leader)
-            continue;
-        bool gone = !s->redis[redis].alive && !s->redis[redis].off;
-        if (gone ||
-            evidence_quiet_us(s, c, redis, EVIDENCE_VOTE_AGE_US) >= needed_us - EVIDENCE_VOTE_SLACK_US)
-            n++;
-    }
-    return n;
+    if (r->stopped_us)
+        return s->world.now_us - r->stopped_us;
+    int64_t age_us = s->cuts || r->off ? EVIDENCE_KNOCK_US : EVIDENCE_TRANSIT_US;
+    return s->world.now_us - r->stop_to_us < age_us ? r->stop_to_us - r->stop_from_us : 0;
 }
 
 static bool evidence_sees_little(const struct sim *s, int controller)
@@ -58,6 +55,30 @@ static bool evidence_sees_little(const struct sim *s, int controller)
         silent += s->controllers[controller].links[r].silent;
     }
     return silent * 2 > open;
+}
+
+/* It has known for longer than a vote counts that it sees hardly anybody. */
+static bool evidence_has_doubts(const struct sim *s, int controller)
+{
+    const struct outlook *o = &s->controllers[controller].outlook;
+    return evidence_sees_little(s, controller) && o->trust.distrusted &&
+           sim_clock_us(s, controller) - o->distrusted_us > EVIDENCE_VOTE_AGE_US / 2;
+}
+
+/* Controllers that can have agreed. sure: only those that see most members well, which the leader may not be.
+ */
+static uint32_t evidence_agreeing(const struct sim *s, int leader, int redis, int64_t needed_us, bool sure)
+{
+    bool gone = !s->redis[redis].alive && !s->redis[redis].off;
+    uint32_t n = 0;
+    for (int c = 0; c < SIM_CONTROLLERS; c++) {
+        int64_t slack_us = c == leader ? 0 : EVIDENCE_VOTE_SLACK_US;
+        int64_t age_us = c == leader ? EVIDENCE_TRANSIT_US : EVIDENCE_VOTE_AGE_US;
+        if (sure && evidence_has_doubts(s, c))
+            continue;
+        n += c == leader || gone || evidence_quiet_us(s, c, redis, age_us) >= needed_us - slack_us;
+    }
+    return n;
 }
 
 /* A replica that the leader could ask all the time and that its master fed all the time. */
@@ -80,6 +101,14 @@ static int evidence_fed_replica(const struct sim *s, int controller, const struc
     return -1;
 }
 
+/* Controllers that the newest survey asked, as long as it counts: one may have left since. */
+static uint32_t evidence_asked(const struct sim *s, int controller, int instance, uint32_t registered)
+{
+    const struct health_votes *votes = &s->controllers[controller].failover[instance].votes;
+    bool counts = sim_clock_us(s, controller) - votes->asked_us < EVIDENCE_ASKED_US;
+    return counts && votes->n_controllers > registered ? votes->n_controllers : registered;
+}
+
 static void evidence_check_silence(struct sim *s, int controller, int instance,
                                    const struct topology_instance *from, enum topology_verdict verdict,
                                    int master)
@@ -92,23 +121,23 @@ static void evidence_check_silence(struct sim *s, int controller, int instance,
     int64_t needed_us = limit_us * EVIDENCE_RATE_SLACK / 11 - EVIDENCE_TRANSIT_US;
     int64_t quiet_us = evidence_quiet_us(s, controller, master, EVIDENCE_TRANSIT_US);
     uint32_t n = s->controllers[controller].outlook.trust.n_controllers;
-    uint32_t agree = evidence_agreeing(s, controller, master, needed_us);
+    uint32_t agree = evidence_agreeing(s, controller, master, needed_us, false);
     if (quiet_us < needed_us)
         world_fail(&s->world, "evidence", "i%d: c%d says %s, but %d had been silent to it for %lld ms only",
                    instance, controller, name, master, (long long)quiet_us / 1000);
-    int64_t stop_us = r->stopped_us                                              ? s->world.now_us - r->stopped_us
-                      : s->world.now_us - r->stop_to_us < EVIDENCE_TRANSIT_US ? r->stop_to_us - r->stop_from_us
-                                                                                 : 0;
-    if (hung && stop_us < (s->cuts ? 1 : needed_us))
+    if (hung && evidence_stop_us(s, r) < (s->cuts || r->off ? 1 : needed_us))
         world_fail(&s->world, "evidence", "i%d: c%d says HUNG, but %d had been stopped for %lld ms only",
-                   instance, controller, master, (long long)stop_us / 1000);
+                   instance, controller, master, (long long)evidence_stop_us(s, r) / 1000);
     if (agree * 2 <= n)
         world_fail(&s->world, "majority", "i%d: c%d says %s of %d, as %u of %u controllers could", instance,
                    controller, name, master, agree, n);
-    if (evidence_sees_little(s, controller) && (n < 3 || agree < n))
+    uint32_t sure = evidence_agreeing(s, controller, master, needed_us, true);
+    uint32_t asked = evidence_asked(s, controller, instance, n);
+    if (evidence_sees_little(s, controller) && (asked < 3 || agree < asked) && sure * 2 <= asked)
         world_fail(&s->world, "distrust",
-                   "i%d: c%d says %s of %d, but it sees hardly anybody, and %u of %u could agree", instance,
-                   controller, name, master, agree, n);
+                   "i%d: c%d says %s of %d, but it sees hardly anybody, %u of %u could agree, %u of them see "
+                   "well",
+                   instance, controller, name, master, agree, n, sure);
     int fed = evidence_fed_replica(s, controller, from, master);
     if (fed >= 0)
         world_fail(&s->world, "witness", "i%d: c%d says %s of %d, but its replica %d hears it all the time",
@@ -127,8 +156,8 @@ static void evidence_check_planned(struct sim *s, int controller, int instance,
                    target);
         return;
     }
-    if (!r->alive || !invariants_trusted(s, from, master))
-        return; /* it died just now: nothing can be asked of it */
+    if (!r->alive || !invariants_trusted(s, from, master) || !invariants_trusted(s, from, target))
+        return; /* one of them died just now: nothing can be asked of it, and it will not be chosen */
     for (uint32_t k = 0; k < w->n_acked; k++) {
         if (sim_redis_has(&r->data, w->acked[k]) && !sim_redis_has(&s->redis[target].data, w->acked[k])) {
             world_fail(&s->world, "switchover",

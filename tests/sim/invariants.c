@@ -16,6 +16,7 @@ void invariants_create(struct sim *s)
         w->changed = false;
         w->served_epoch = w->committed_epoch;
         w->planned_epoch = 0;
+        w->sets = 0;
         w->never = false;
     }
 }
@@ -66,6 +67,15 @@ static void invariants_on_demoted(struct sim *s, int instance, const struct topo
                    instance, master, (double)(r->master_since_us - 1000000) / 1e6);
 }
 
+/* What an operator has set stays, whatever else is committed. */
+static void invariants_on_policy(struct sim *s, const struct zk_request *q,
+                                 const struct topology_instance *from)
+{
+    if (q->record.policy.auto_failover != from->policy.auto_failover && s->witness[q->instance].sets == 0)
+        world_fail(&s->world, "lost update", "i%d: c%d switches auto_failover %s, which nobody ordered",
+                   q->instance, q->client, q->record.policy.auto_failover ? "on" : "off");
+}
+
 void invariants_on_commit(struct sim *s, const struct zk_request *q, const struct zk_node *before,
                           bool known_to_lead)
 {
@@ -92,6 +102,7 @@ void invariants_on_commit(struct sim *s, const struct zk_request *q, const struc
     if (s->world.failed)
         return;
     w->committed_epoch = to->epoch;
+    invariants_on_policy(s, q, from);
     if (to->epoch > from->epoch) {
         enum topology_verdict verdict = to->failover.verdict;
         w->changed |= verdict != TOPOLOGY_VERDICT_MANUAL && verdict != TOPOLOGY_VERDICT_PLANNED;
@@ -144,6 +155,19 @@ static void invariants_on_replicate(struct sim *s, int controller, int instance,
                    redis, target, topology_state_name(truth->state), to ? sim_redis_at(to) : -1);
 }
 
+/* Whose final state does the leader know as it chooses? */
+static void invariants_note_sealed(struct sim *s, int controller, int instance)
+{
+    struct sim_controller *c = &s->controllers[controller];
+    const struct failover *f = &c->failover[instance];
+    c->known_sealed[instance] = 0;
+    for (uint32_t k = 0; k < f->proposed.n_members; k++) {
+        /* Row 53 and 56: it had its chance to give. */
+        bool passed_over = f->donation.failed && f->proposed.members[k].priority == TOPOLOGY_MUST_NOT;
+        c->known_sealed[instance] |= (uint32_t)(f->members[k].sealed && !passed_over) << k;
+    }
+}
+
 /* A leader whose election node is there and lowest is the only writer: the record is what it believes, unless
  * its own commit has been done and not been answered yet. */
 void invariants_on_action(struct sim *s, int controller, int instance, const struct failover_action *a)
@@ -151,9 +175,8 @@ void invariants_on_action(struct sim *s, int controller, int instance, const str
     const struct sim_controller *c = &s->controllers[controller];
     const struct failover *f = &c->failover[instance];
     const struct zk_node *truth = &s->zk.nodes[instance];
-    static const enum failover_action_type harmless[] = {FAILOVER_DO_PROBE, FAILOVER_DO_REPORT,
-                                                         FAILOVER_DO_RELOAD, FAILOVER_DO_SURVEY,
-                                                         FAILOVER_DO_ANSWER};
+    static const enum failover_action_type harmless[] = {
+        FAILOVER_DO_PROBE, FAILOVER_DO_REPORT, FAILOVER_DO_RELOAD, FAILOVER_DO_SURVEY, FAILOVER_DO_ANSWER};
     for (size_t k = 0; k < sizeof(harmless) / sizeof(harmless[0]); k++) {
         if (a->type == harmless[k])
             return;
@@ -168,6 +191,8 @@ void invariants_on_action(struct sim *s, int controller, int instance, const str
     if (a->type == FAILOVER_DO_COMMIT && f->proposed.state == TOPOLOGY_SEALING &&
         f->record.state == TOPOLOGY_STABLE)
         evidence_check(s, controller, instance, &f->record, &f->proposed);
+    else if (a->type == FAILOVER_DO_COMMIT && f->proposed.state == TOPOLOGY_PROMOTING)
+        invariants_note_sealed(s, controller, instance);
     else if (a->type == FAILOVER_DO_PROMOTE)
         invariants_on_promote(s, controller, instance, a, redis, leads);
     else if (a->type == FAILOVER_DO_REPLICATE && leads)
@@ -255,7 +280,13 @@ bool invariants_settled(struct sim *s, char *why, size_t why_size)
 }
 
 /* END_ECHO_US: what was delayed by the last faults still arrives. */
-enum { END_PERIOD_US = 200000, END_MEND_US = 1000000, END_ECHO_US = 5200000, END_LIMIT_US = 35000000, END_STAYS_US = 1500000 };
+enum {
+    END_PERIOD_US = 200000,
+    END_MEND_US = 1000000,
+    END_ECHO_US = 5200000,
+    END_LIMIT_US = 35000000,
+    END_STAYS_US = 1500000
+};
 
 static bool invariants_says_why_not(const struct sim *s)
 {
@@ -309,5 +340,7 @@ void invariants_watch_end(struct sim *s)
         s->done = true;
         return;
     }
+    for (int i = 0; i < s->n_instances; i++)
+        invariants_check_survivors(s, i);
     world_fail(&s->world, "settles", "%d s after the last fault: %s", END_LIMIT_US / 1000000, why);
 }

@@ -6,13 +6,20 @@
 
 /* ---- the choice ---------------------------------------------------------------------------------------- */
 
-/* Sealed, and the leader that commits has got the answer. */
+/* Sealed, and the leader that chose had got the answer. */
 static bool invariants_is_known_sealed(const struct sim *s, const struct zk_request *q, int member)
 {
-    const struct failover *f = &s->controllers[q->client].failover[q->instance];
     struct topology_address address = q->record.members[member].address;
-    return s->controllers[q->client].alive && f->phase == FAILOVER_CHOICE && f->members[member].sealed &&
+    return (s->controllers[q->client].known_sealed[q->instance] >> member & 1) &&
            s->redis[sim_redis_at(&address)].sealed_epoch == q->record.epoch;
+}
+
+/* The epoch whose promotion began the history that the data stands in. */
+static uint64_t invariants_lineage(const struct sim *s, const struct redis_data *d)
+{
+    const uint64_t n = sizeof(s->id_epoch) / sizeof(s->id_epoch[0]);
+    uint64_t own = d->id < n ? s->id_epoch[d->id] : 0;
+    return own ? own : d->id2 < n ? s->id_epoch[d->id2] : 0;
 }
 
 /* Could this member, sealed for the epoch, have been chosen, and does it hold writes that the candidate
@@ -25,8 +32,9 @@ static bool invariants_is_better(const struct sim *s, const struct zk_request *q
     char run_id[TOPOLOGY_RUN_ID_LEN + 1];
     sim_redis_run_id(s, redis, run_id);
     if (!r->alive || r->tainted || !invariants_is_known_sealed(s, q, member) ||
-        strcmp(run_id, before->members[member].run_id) != 0 || r->data.n <= candidate->data.n)
-        return false;
+        strcmp(run_id, before->members[member].run_id) != 0 || r->data.n <= candidate->data.n ||
+        invariants_lineage(s, &r->data) < invariants_lineage(s, &candidate->data))
+        return false; /* what goes beyond an older history was lost before */
     for (uint32_t k = 0; k < candidate->data.n; k++) {
         if (r->data.writes[k].id != candidate->data.writes[k].id)
             return false;
@@ -53,14 +61,6 @@ static bool invariants_lacks(const struct sim_redis *r, const struct sim_redis *
     return false;
 }
 
-/* The epoch whose promotion began the history that the data stands in. */
-static uint64_t invariants_lineage(const struct sim *s, const struct redis_data *d)
-{
-    const uint64_t n = sizeof(s->id_epoch) / sizeof(s->id_epoch[0]);
-    uint64_t own = d->id < n ? s->id_epoch[d->id] : 0;
-    return own ? own : d->id2 < n ? s->id_epoch[d->id2] : 0;
-}
-
 /* An acknowledged write that the candidate lacks though its history is not newer; 0: none. */
 static uint32_t invariants_newer(const struct sim *s, const struct zk_request *q,
                                  const struct topology_instance *before, int member, int redis,
@@ -81,7 +81,7 @@ static uint32_t invariants_newer(const struct sim *s, const struct zk_request *q
 }
 
 void invariants_check_choice(struct sim *s, const struct zk_request *q,
-                                 const struct topology_instance *before)
+                             const struct topology_instance *before)
 {
     struct sim_witness *w = &s->witness[q->instance];
     uint64_t epoch = q->record.epoch;
@@ -116,6 +116,7 @@ void invariants_check_choice(struct sim *s, const struct zk_request *q,
                        q->instance, (unsigned long long)epoch, chosen, redis, lost);
         if (c->tainted && s->redis[redis].alive && !s->redis[redis].tainted &&
             invariants_is_known_sealed(s, q, k) && invariants_trusted(s, before, redis) &&
+            invariants_lineage(s, &s->redis[redis].data) >= invariants_lineage(s, &c->data) &&
             invariants_lacks(c, &s->redis[redis]))
             world_fail(&s->world, "trusted candidate",
                        "i%d epoch %llu: restarted %d was chosen although %d kept its data", q->instance,
@@ -133,13 +134,18 @@ void invariants_on_promoted(struct sim *s, int redis, uint64_t epoch)
     const struct topology_instance *truth = &s->zk.nodes[instance].record;
     if (epoch <= w->served_epoch)
         return;
+    uint64_t before = w->served_epoch;
     w->served_epoch = epoch;
     if (truth->failover.verdict != TOPOLOGY_VERDICT_PLANNED || truth->failover.epoch != epoch ||
         truth->state == TOPOLOGY_SEALING)
         return;
     int old = sim_redis_at(&truth->failover.old_master);
+    if (old < 0 || s->redis[old].tainted || !invariants_trusted(s, truth, old) || s->redis[redis].tainted)
+        return; /* something died meanwhile: that can cost what it costs without a switchover, too */
     w->planned_epoch = epoch;
-    for (uint32_t k = 0; old >= 0 && k < w->n_acked; k++) {
+    w->before_planned = before;
+    w->sealed_before = s->redis[old].sealed_epoch == epoch;
+    for (uint32_t k = 0; k < w->n_acked; k++) {
         if (sim_redis_has(&s->redis[old].data, w->acked[k]) &&
             !sim_redis_has(&s->redis[redis].data, w->acked[k])) {
             world_fail(&s->world, "switchover loses nothing",
@@ -156,7 +162,8 @@ void invariants_check_planned(struct sim *s, int instance, uint64_t epoch, uint3
     const struct sim_witness *w = &s->witness[instance];
     const struct topology_instance *truth = &s->zk.nodes[instance].record;
     const struct topology_address *master = topology_route(truth);
-    if (w->planned_epoch == 0 || epoch >= w->planned_epoch || truth->epoch != w->planned_epoch || !master)
+    if (w->planned_epoch == 0 || !w->sealed_before || epoch >= w->planned_epoch ||
+        epoch < w->before_planned || truth->epoch != w->planned_epoch || !master)
         return;
     if (!sim_redis_has(&s->redis[sim_redis_at(master)].data, id))
         world_fail(&s->world, "switchover loses nothing",
@@ -170,13 +177,14 @@ void invariants_on_order(struct sim *s, int redis, enum sim_command command, uin
     int instance = s->redis[redis].instance;
     const struct sim_witness *w = &s->witness[instance];
     if (command == SIM_SEAL && epoch > w->committed_epoch)
-        world_fail(&s->world, "committed intent", "%d is sealed for epoch %llu, i%d's record is of epoch %llu",
-                   redis, (unsigned long long)epoch, instance, (unsigned long long)w->committed_epoch);
+        world_fail(&s->world, "committed intent",
+                   "%d is sealed for epoch %llu, i%d's record is of epoch %llu", redis,
+                   (unsigned long long)epoch, instance, (unsigned long long)w->committed_epoch);
     if (command != SIM_PROMOTE)
         return;
     if (epoch >= SIM_EPOCHS || w->candidate[epoch] != redis)
-        world_fail(&s->world, "committed intent", "%d is promoted in epoch %llu, whose candidate is %d", redis,
-                   (unsigned long long)epoch, epoch < SIM_EPOCHS ? w->candidate[epoch] : -1);
+        world_fail(&s->world, "committed intent", "%d is promoted in epoch %llu, whose candidate is %d",
+                   redis, (unsigned long long)epoch, epoch < SIM_EPOCHS ? w->candidate[epoch] : -1);
     uint64_t id = s->redis[redis].data.id;
     if (id < sizeof(s->id_epoch) / sizeof(s->id_epoch[0]) && s->id_epoch[id] < epoch)
         s->id_epoch[id] = epoch;
@@ -192,8 +200,8 @@ void invariants_on_publish(struct sim *s, int controller, const struct message *
     if (master < 0 || m->epoch >= SIM_EPOCHS || m->epoch <= 1)
         return;
     if (w->candidate[m->epoch] != master)
-        world_fail(&s->world, "route", "c%d publishes %d for i%d epoch %llu, whose candidate is %d", controller,
-                   master, instance, (unsigned long long)m->epoch, w->candidate[m->epoch]);
+        world_fail(&s->world, "route", "c%d publishes %d for i%d epoch %llu, whose candidate is %d",
+                   controller, master, instance, (unsigned long long)m->epoch, w->candidate[m->epoch]);
 }
 
 /* ---- data ---------------------------------------------------------------------------------------------- */
@@ -210,15 +218,16 @@ void invariants_on_write(struct sim *s, int instance, uint64_t epoch, int redis)
     w->writer[epoch] = redis;
 }
 
-void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, uint32_t id)
+void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, int redis, uint32_t id)
 {
     struct sim_witness *w = &s->witness[instance];
     struct sim_worker *worker = &s->proxies[proxy].workers[instance];
-    if (epoch < worker->acked_epoch)
+    if (epoch < worker->acked_epoch && redis != worker->acked_redis)
         world_fail(&s->world, "epochs overlap",
-                   "proxy %d i%d acknowledges write %u of epoch %llu after one of epoch %llu", proxy, instance,
-                   id, (unsigned long long)epoch, (unsigned long long)worker->acked_epoch);
+                   "proxy %d i%d acknowledges write %u of epoch %llu after one of epoch %llu", proxy,
+                   instance, id, (unsigned long long)epoch, (unsigned long long)worker->acked_epoch);
     worker->acked_epoch = epoch;
+    worker->acked_redis = redis;
     invariants_check_planned(s, instance, epoch, id);
     if (w->n_acked < sizeof(w->acked) / sizeof(w->acked[0])) {
         w->must_survive[w->n_acked] = s->story == SIM_RESTRAINT || (s->story == SIM_SWITCHOVER && s->quiet);
@@ -251,4 +260,3 @@ void invariants_check_survivors(struct sim *s, int instance)
         }
     }
 }
-

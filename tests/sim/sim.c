@@ -82,6 +82,9 @@ static void sim_adopt(struct sim *s, int instance, bool registered)
         int redis = sim_redis_index(instance, (int)m);
         sim_redis_address(redis, &record->members[m].address);
         sim_redis_run_id(s, redis, record->members[m].run_id);
+        if (m > 0 && world_chance(&s->world, s->story == SIM_REDIS_CHAOS ? 300 : 150))
+            record->members[m].priority =
+                (enum topology_priority)world_between(&s->world, TOPOLOGY_PREFER, TOPOLOGY_MUST_NOT);
     }
     record->master = record->members[0].address;
     struct info info;

@@ -82,13 +82,13 @@ struct sim_redis {
     bool off;              /* not alive, and its host is gone: no FIN, no answer to anything */
     int64_t stopped_us;    /* holds its connections but does nothing, since then; 0: runs */
     uint32_t crons;
-    uint32_t stops; /* grows with each stop */
+    uint32_t stops;                   /* grows with each stop */
     int64_t stop_from_us, stop_to_us; /* the last stop that ended */
     struct world_inbox inbox;         /* while it is stopped */
     enum health_said said;            /* how it answers */
     bool pings;                       /* lets its replication pings be set to one a second */
     int64_t paused_until_us;          /* CLIENT PAUSE … WRITE */
-    int64_t gap_to_us;                /* when its last silence of a second and a half as a replica ended */
+    int64_t gap_to_us; /* when its last silence of more than a ping's period as a replica ended */
 };
 
 /* ---- ZooKeeper ----------------------------------------------------------------------------------------- */
@@ -232,7 +232,8 @@ struct sim_controller {
     struct sim_survey surveys[SIM_INSTANCES];
     struct sim_hold holds[SIM_INSTANCES];
     struct sim_order orders[SIM_INSTANCES][SIM_ORDERS];
-    uint32_t life; /* grows with each start */
+    uint32_t known_sealed[SIM_INSTANCES]; /* a bit each, when the choice was made */
+    uint32_t life;                        /* grows with each start */
     struct election election;
     struct failover failover[SIM_INSTANCES];
     bool known[SIM_INSTANCES];        /* the record was read since the leadership began */
@@ -252,14 +253,16 @@ struct sim_controller {
 /* The data path of one instance in one proxy. */
 struct sim_worker {
     uint64_t epoch;
-    int master;       /* -1: requests are held */
-    uint32_t process; /* connected to; 0: not yet */
-    bool doubt;       /* nothing is sent until the route is confirmed or replaced */
+    int master;            /* -1: requests are held */
+    uint32_t process;      /* connected to; 0: not yet */
+    bool doubt;            /* nothing is sent until the route is confirmed or replaced */
     uint32_t connection;   /* grows when it is dropped; answers of older ones are not heard */
     uint32_t in_flight;    /* writes on the present connection */
     int64_t hold_until_us; /* a switchover is prepared: nothing is sent */
-    bool held;             /* HELD was sent */
-    uint64_t acked_epoch;  /* of the newest acknowledged write */
+    bool held;             /* and nothing is in flight */
+    uint64_t hold;         /* number of the hold */
+    uint64_t acked_epoch;  /* of the newest acknowledged write, … */
+    int acked_redis;       /* … which that process took */
     int64_t acked_us;
 };
 
@@ -294,17 +297,20 @@ struct sim_witness {
     uint32_t n_acked;
     uint32_t acked[1024];
     uint64_t acked_epoch[1024];
-    bool must_survive[1024];  /* by position in acked */
-    bool changed;             /* a failover that nobody ordered was committed */
-    bool never;               /* and that must not be */
-    uint64_t served_epoch;    /* the newest epoch whose master was promoted */
-    uint64_t planned_epoch;   /* the newest that a switchover made; 0: none */
+    bool must_survive[1024]; /* by position in acked */
+    uint32_t sets;           /* orders to change the policy */
+    bool changed;            /* a failover that nobody ordered was committed */
+    bool never;              /* and that must not be */
+    uint64_t served_epoch;   /* the newest epoch whose master was promoted */
+    uint64_t planned_epoch;  /* the newest that a switchover made; 0: none … */
+    uint64_t before_planned; /* … the one that was served before it … */
+    bool sealed_before;      /* … and its master was sealed */
 };
 
 /* Between a controller and a member: could it answer a ping, and if not, since when? */
 struct sim_path {
-    int64_t quiet_us;           /* 0: it answers */
-    int64_t from_us, to_us;     /* the last quiet time that ended */
+    int64_t quiet_us;       /* 0: it answers */
+    int64_t from_us, to_us; /* the last quiet time that ended */
     uint32_t changes;
 };
 
@@ -477,6 +483,8 @@ void sim_proxy_end(struct sim *s, int proxy); /* of the seed: frees what it kept
 
 /* faults.c, stories.c */
 void faults_plan(struct sim *s);
+/* A donation begins: a good moment for trouble. */
+void faults_on_donation(struct sim *s, int instance, int donor);
 
 /* invariants.c */
 void invariants_create(struct sim *s);
@@ -484,7 +492,7 @@ void invariants_on_commit(struct sim *s, const struct zk_request *request, const
                           bool known_to_lead);
 void invariants_on_action(struct sim *s, int controller, int instance, const struct failover_action *a);
 void invariants_on_write(struct sim *s, int instance, uint64_t epoch, int redis);
-void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, uint32_t id);
+void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, int redis, uint32_t id);
 /* The one fault of SIM_ONE_FAULT happens now. */
 void invariants_on_fault(struct sim *s, int instance);
 /* True when every instance is as it must be in the end; otherwise why not. */

@@ -30,12 +30,13 @@ void sim_controller_tell(struct sim *s, int controller, int instance, const stru
     struct health_trust trust;
     sim_votes_trust(s, controller, &trust);
     now.now_us = sim_clock_us(s, controller);
-    now.wall_ms = sim_wall_ms(s);
+    now.wall_ms = ablations_wall_ms(s);
     now.trust = &trust;
     now.maintenance = s->maintenance.owner[0] ? &s->maintenance : NULL;
     enum failover_phase before = f->phase;
     failover_step(f, &now, &s->update);
-    if (s->world.tracing && ((event->type != FAILOVER_ON_INFO && event->type != FAILOVER_ON_KNOCK) || s->update.n > 0 || f->phase != before))
+    if (s->world.tracing && ((event->type != FAILOVER_ON_INFO && event->type != FAILOVER_ON_KNOCK) ||
+                             s->update.n > 0 || f->phase != before))
         world_trace_line(&s->world, "c%d i%d %s member=%d err=%s: %s -> %s row=%u", controller, instance,
                          failover_event_name(event->type), event->member,
                          event->err ? err_name(event->err) : "0", failover_phase_name(before),
@@ -95,10 +96,9 @@ static uint64_t controller_czxid(const char *node)
 static void controller_elect_action(struct sim *s, int controller, const struct election_update *update)
 {
     static const enum zk_op ops[] = {
-        [ELECTION_DO_LIST] = ZK_OP_LIST,
-        [ELECTION_DO_CREATE] = ZK_OP_ENLIST,
-        [ELECTION_DO_WATCH] = ZK_OP_EXISTS,
-        [ELECTION_DO_DELETE] = ZK_OP_REMOVE,
+        [ELECTION_DO_LIST] = ZK_OP_LIST,     [ELECTION_DO_CREATE] = ZK_OP_ENLIST,
+        [ELECTION_DO_WATCH] = ZK_OP_EXISTS,  [ELECTION_DO_DELETE] = ZK_OP_REMOVE,
+        [ELECTION_DO_REMOVE] = ZK_OP_REMOVE,
     };
     if (update->action == ELECTION_DO_NOTHING)
         return;
@@ -106,9 +106,10 @@ static void controller_elect_action(struct sim *s, int controller, const struct 
     q.op = ops[update->action];
     q.client = controller;
     q.instance = -1;
-    bool named = update->action == ELECTION_DO_WATCH || update->action == ELECTION_DO_DELETE;
+    bool removes = update->action == ELECTION_DO_DELETE || update->action == ELECTION_DO_REMOVE;
+    bool named = removes || update->action == ELECTION_DO_WATCH;
     q.czxid = named ? controller_czxid(update->node) : 0;
-    if (sim_zk_send(s, &q) || update->action == ELECTION_DO_DELETE)
+    if (sim_zk_send(s, &q) || removes)
         return;
     struct world_event *e = world_after(&s->world, CONTROLLER_RETRY_US, controller_on_retry);
     e->who = controller;
@@ -154,10 +155,8 @@ static void controller_on_record(struct sim *s, int controller, const struct zk_
     struct sim_controller *c = &s->controllers[controller];
     if (reply->err)
         return; /* the connection is gone; the next one reads everything */
-    struct topology_instance record = reply->record;
-    ablations_change_record(s, &record);
     struct failover_event event = {.type = FAILOVER_ON_RECORD,
-                                   .record = &record,
+                                   .record = &reply->record,
                                    .version = reply->version,
                                    .revision = reply->revision};
     sim_controller_tell(s, controller, p->instance, &event);
@@ -268,11 +267,44 @@ void sim_controller_end(struct sim *s, int controller)
     world_inbox_clear(&s->world, &s->controllers[controller].inbox);
 }
 
+void sim_controller_step_down(struct sim *s, int controller, bool down)
+{
+    struct sim_controller *c = &s->controllers[controller];
+    struct election_event event = {.type = down ? ELECTION_ON_YIELD : ELECTION_ON_FIT};
+    world_trace(&s->world, "c%d %s", controller, down ? "is unfit to lead" : "may lead again");
+    c->unfit = down;
+    controller_elect(s, controller, &event);
+}
+
+/* A standby's connection to the leader broke, and another one is refused. */
+static void controller_on_leader_gone(struct sim *s, struct world_event *e)
+{
+    if (sim_controller_defers(s, e->who, e) || s->controllers[e->who].life != e->gen)
+        return;
+    struct election_event event = {.type = ELECTION_ON_LEADER_GONE, .czxid = (uint64_t)e->x};
+    controller_elect(s, e->who, &event);
+}
+
+static void controller_tell_gone(struct sim *s, int controller)
+{
+    for (int k = 0; k < SIM_CONTROLLERS; k++) {
+        if (k == controller || !s->controllers[k].alive || sim_network_is_cut(s, controller, k))
+            continue;
+        struct world_event *e =
+            world_at(&s->world, sim_network_at(s, controller, k, NULL), controller_on_leader_gone);
+        e->who = k;
+        e->gen = s->controllers[k].life;
+        e->x = (int64_t)s->controllers[controller].election.term;
+    }
+}
+
 void sim_controller_crash(struct sim *s, int controller)
 {
     struct sim_controller *c = &s->controllers[controller];
     assert(c->alive);
     world_trace(&s->world, "c%d crashes", controller);
+    if (c->election.term)
+        controller_tell_gone(s, controller);
     c->alive = c->paused = false;
     c->life++;
     c->leading = 0;
@@ -280,21 +312,6 @@ void sim_controller_crash(struct sim *s, int controller)
     sim_operator_on_lost(s, controller);
     sim_link_close_all(s, controller);
     sim_zk_client_stop(s, controller, world_chance(&s->world, 300));
-}
-
-void sim_controller_step_down(struct sim *s, int controller, bool down)
-{
-    struct sim_controller *c = &s->controllers[controller];
-    struct election_event event = {.type = ELECTION_ON_RESIGN};
-    world_trace(&s->world, "c%d %s", controller, down ? "is unfit to lead" : "may lead again");
-    if (!down) {
-        election_init(&c->election);
-        event.type = ELECTION_ON_SESSION;
-        event.session = s->zk.clients[controller].session;
-        if (!s->zk.clients[controller].up)
-            return; /* the next connection says so */
-    }
-    controller_elect(s, controller, &event);
 }
 
 static void controller_on_exit(struct sim *s, struct world_event *e)
@@ -327,7 +344,8 @@ void sim_controller_pause(struct sim *s, int controller, bool paused)
         c->paused_us = s->world.now_us;
         return;
     }
-    c->resumed_us = s->world.now_us;
+    if ((s->world.now_us - c->paused_us) * c->rate_permille / 1000 >= OUTLOOK_LAG_US)
+        c->resumed_us = s->world.now_us;
     /* The late turn is noticed before anything of it is handled. */
     outlook_on_lag(&c->outlook, (s->world.now_us - c->paused_us) * c->rate_permille / 1000,
                    sim_clock_us(s, controller));

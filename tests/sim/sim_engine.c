@@ -43,8 +43,7 @@ static void engine_note(struct sim *s, int controller, int instance)
     (void)sim_zk_send(s, &q); /* no event comes back, whatever becomes of it */
 }
 
-static void engine_publish(struct sim *s, int controller, int instance,
-                           const struct topology_instance *route)
+static void engine_publish(struct sim *s, int controller, int instance, const struct topology_instance *route)
 {
     struct sim_controller *c = &s->controllers[controller];
     const struct failover *f = &c->failover[instance];
@@ -100,6 +99,7 @@ static void engine_member(struct sim *s, int controller, int redis, const struct
         sim_link_command(s, controller, redis, SIM_UNPAUSE, a->epoch, 0);
         break;
     case FAILOVER_DO_DONATE:
+        faults_on_donation(s, s->redis[redis].instance, redis);
         sim_link_command(s, controller, redis, SIM_DONATE, a->epoch, (int)a->limit_ms);
         break;
     default:

@@ -218,8 +218,7 @@ static void link_on_reply(struct sim *s, struct world_event *e)
 
 static int link_execute(struct sim *s, const struct world_event *e)
 {
-    static const char *const names[] = {"INFO",  "SEAL",    "PROMOTE", "REPLICATE",
-                                        "PAUSE", "UNPAUSE", "DONATE"};
+    static const char *const names[] = {"INFO", "SEAL", "PROMOTE", "REPLICATE", "PAUSE", "UNPAUSE", "DONATE"};
     enum sim_command command = (enum sim_command)e->kind;
     struct sim_redis *r = &s->redis[e->target];
     if (r->said == HEALTH_SAID_BUSY)
@@ -287,8 +286,11 @@ void sim_link_command(struct sim *s, int controller, int redis, enum sim_command
 {
     struct sim_link *l = link_of(s, controller, redis);
     int slot = 0;
-    while (slot < SIM_PENDING && (l->pending[slot].number != 0))
+    while (slot < SIM_PENDING && l->pending[slot].number != 0) {
+        if (command == SIM_INFO && l->pending[slot].command == SIM_INFO)
+            return; /* one is under way */
         slot++;
+    }
     if (!l->up || slot == SIM_PENDING) {
         if (!link_is_order(command))
             return;

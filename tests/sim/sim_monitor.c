@@ -21,6 +21,8 @@ static struct sim_link *monitor_link(struct sim *s, int controller, int redis)
     return &s->controllers[controller].links[redis];
 }
 
+static void monitor_expect(struct sim *s, int controller, int redis, int64_t since_us);
+
 /* ---- what the engine does with it ---------------------------------------------------------------------- */
 
 static void monitor_outlook(struct sim *s, int controller, int redis, bool silent)
@@ -88,6 +90,8 @@ static void monitor_heard(struct sim *s, int controller, int redis)
     l->said = event.said;
     monitor_outlook(s, controller, redis, false);
     (void)sim_link_tell(s, controller, redis, &event);
+    if (s->paths[controller][redis].quiet_us != 0) /* it was an old answer */
+        monitor_expect(s, controller, redis, s->world.now_us);
 }
 
 /* ---- the paths ----------------------------------------------------------------------------------------- */
@@ -130,15 +134,20 @@ static void monitor_on_answer(struct sim *s, struct world_event *e)
     const struct sim_link *l = monitor_link(s, e->who, e->target);
     if (sim_controller_defers(s, e->who, e))
         return;
-    if (l->up && l->connection == e->gen && (l->mute || l->said != s->redis[e->target].said))
+    if (e->kind && s->paths[e->who][e->target].quiet_us != 0)
+        return;
+    if (l->up && l->connection == e->gen && l->process == s->redis[e->target].process &&
+        (l->mute || l->said != s->redis[e->target].said))
         monitor_heard(s, e->who, e->target);
 }
 
-static void monitor_answer_after(struct sim *s, int controller, int redis, int64_t delay_us)
+/* asked: the question is still to come; otherwise the answer is already under way. */
+static void monitor_answer_after(struct sim *s, int controller, int redis, bool asked, int64_t delay_us)
 {
     struct world_event *e = world_after(&s->world, delay_us, monitor_on_answer);
     e->who = controller;
     e->target = redis;
+    e->kind = asked;
     e->gen = monitor_link(s, controller, redis)->connection;
 }
 
@@ -153,7 +162,7 @@ static void monitor_refresh_path(struct sim *s, int controller, int redis)
         path->from_us = path->quiet_us;
         path->to_us = s->world.now_us;
         path->quiet_us = 0;
-        monitor_answer_after(s, controller, redis, world_between(&s->world, 160, 3000));
+        monitor_answer_after(s, controller, redis, false, world_between(&s->world, 160, 3000));
         return;
     }
     path->quiet_us = s->world.now_us;
@@ -181,15 +190,14 @@ void sim_monitor_create(struct sim *s)
 
 void sim_monitor_on_up(struct sim *s, int controller, int redis)
 {
-    struct failover_event event = {.type = FAILOVER_ON_PINGS,
-                                   .err = s->redis[redis].pings ? 0 : ERR_REPLY};
+    struct failover_event event = {.type = FAILOVER_ON_PINGS, .err = s->redis[redis].pings ? 0 : ERR_REPLY};
     if (s->paths[controller][redis].quiet_us != 0) {
         monitor_expect(s, controller, redis, s->world.now_us);
         return;
     }
     (void)sim_link_tell(s, controller, redis, &event);
     if (monitor_link(s, controller, redis)->said != s->redis[redis].said)
-        monitor_answer_after(s, controller, redis, world_between(&s->world, 160, 3000));
+        monitor_answer_after(s, controller, redis, true, world_between(&s->world, 160, 3000));
 }
 
 void sim_monitor_on_down(struct sim *s, int controller, int redis, int reason)
@@ -216,5 +224,6 @@ void sim_monitor_on_reply(struct sim *s, int controller, int redis)
 void sim_monitor_on_said(struct sim *s, int redis)
 {
     for (int c = 0; c < SIM_CONTROLLERS; c++)
-        monitor_answer_after(s, c, redis, world_between(&s->world, 160, monitor_period_us(s, c, redis)));
+        monitor_answer_after(s, c, redis, true,
+                             world_between(&s->world, 160, monitor_period_us(s, c, redis)));
 }

@@ -86,10 +86,11 @@ static void operator_give(struct sim *s, int controller, int instance, struct fa
     memcpy(order->by, "operator", 9);
     *slot = (struct sim_order){.id = order->id, .at_us = s->world.now_us};
     s->stats->orders++;
+    s->witness[instance].sets += order->type == FAILOVER_COMMAND_SET;
     char text[TOPOLOGY_ADDRESS_MAX + 1];
-    world_trace(&s->world, "an operator orders c%d: %s of i%d, to %s (order %llu)", controller,
+    world_trace(&s->world, "an operator orders c%d: %s of i%d, to %s%s (order %llu)", controller,
                 names[order->type], instance, topology_address_format(&order->target, text),
-                (unsigned long long)order->id);
+                order->data_loss_allowed ? ", data may be lost" : "", (unsigned long long)order->id);
     struct failover_event event = {.type = FAILOVER_ON_COMMAND, .command = order};
     sim_controller_tell(s, controller, instance, &event);
 }
@@ -196,8 +197,8 @@ void sim_operator_hold(struct sim *s, int controller, int instance, const struct
 {
     struct sim_controller *c = &s->controllers[controller];
     const struct failover *f = &c->failover[instance];
-    c->holds[instance] = (struct sim_hold){
-        .open = true, .epoch = f->record.epoch, .awaited = sim_zk_proxies(s)};
+    c->holds[instance] =
+        (struct sim_hold){.open = true, .epoch = f->record.epoch, .awaited = sim_zk_proxies(s)};
     if (s->ablation == ABLATE_PAUSE)
         c->holds[instance].held = c->holds[instance].awaited;
     struct message m;

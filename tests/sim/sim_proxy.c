@@ -69,6 +69,45 @@ static void proxy_apply(struct sim *s, int proxy, const struct route *route)
     w->hold_until_us = 0;
 }
 
+/* A planned hold: nothing more is sent; once nothing is in flight, HELD. */
+static bool proxy_is_held(const struct sim *s, const struct sim_worker *w)
+{
+    return w->hold_until_us > s->world.now_us;
+}
+
+static void proxy_say_held(struct sim *s, int proxy, int instance)
+{
+    struct sim_worker *w = &s->proxies[proxy].workers[instance];
+    if (!proxy_is_held(s, w) || w->in_flight > 0 || w->held)
+        return;
+    char name[8];
+    w->held = true;
+    snprintf(name, sizeof(name), "i%d", instance);
+    struct route_event event = {.type = ROUTE_EVENT_HELD, .name = name, .epoch = w->epoch, .number = w->hold};
+    proxy_step(s, proxy, &event);
+}
+
+static void proxy_on_idle(struct sim *s, struct world_event *e)
+{
+    proxy_say_held(s, e->who, e->target);
+}
+
+static void proxy_hold(struct sim *s, int proxy, const struct route_action *a)
+{
+    int instance = proxy_instance(a->entry->route.name);
+    struct sim_worker *w = &s->proxies[proxy].workers[instance];
+    if (s->ablation == ABLATE_PAUSE)
+        return;
+    world_trace(&s->world, "proxy %d i%d holds for %u ms, %u in flight", proxy, instance, a->limit_ms,
+                w->in_flight);
+    w->hold = a->number;
+    w->hold_until_us = s->world.now_us + (int64_t)a->limit_ms * 1000;
+    w->held = false;
+    struct world_event *e = world_after(&s->world, 0, proxy_on_idle);
+    e->who = proxy;
+    e->target = instance;
+}
+
 static bool proxy_read_one(struct sim *s, int proxy, int instance, bool watch, uint64_t alone)
 {
     struct zk_request q;
@@ -109,13 +148,15 @@ static void proxy_do(struct sim *s, int proxy, const struct route_action *a)
     case ROUTE_ACTION_DROP: /* no instance is ever deleted here */
         world_fail(&s->world, "routes", "proxy %d drops %s", proxy, a->name);
         break;
+    case ROUTE_ACTION_PAUSE:
+        proxy_hold(s, proxy, a);
+        break;
+    case ROUTE_ACTION_HELD:
+        sim_operator_on_held(s, proxy, proxy_instance(a->entry->route.name), a->epoch);
+        break;
     case ROUTE_ACTION_RECONNECT:
     case ROUTE_ACTION_FOLLOW:
     case ROUTE_ACTION_ACK:
-        break;
-    case ROUTE_ACTION_PAUSE: /* no switchover is planned here */
-    case ROUTE_ACTION_HELD:
-        world_fail(&s->world, "routes", "proxy %d: %s", proxy, route_row_text(a->row));
         break;
     }
 }
@@ -188,44 +229,9 @@ void sim_proxy_on_reply(struct sim *s, int proxy, const struct zk_pending *p, co
     proxy_step(s, proxy, &event);
 }
 
-/* A planned hold: nothing more is sent; once nothing is in flight, HELD. */
-static bool proxy_is_held(const struct sim *s, const struct sim_worker *w)
-{
-    return w->hold_until_us > s->world.now_us;
-}
-
-static void proxy_say_held(struct sim *s, int proxy, int instance)
-{
-    struct sim_worker *w = &s->proxies[proxy].workers[instance];
-    if (!proxy_is_held(s, w) || w->in_flight > 0 || w->held)
-        return;
-    w->held = true;
-    sim_operator_on_held(s, proxy, instance, w->epoch);
-}
-
-static void proxy_on_hold(struct sim *s, int proxy, const struct message *m)
-{
-    int instance = proxy_instance(m->instance);
-    struct sim_worker *w = &s->proxies[proxy].workers[instance];
-    if (m->epoch != w->epoch || w->master < 0 || m->term < s->proxies[proxy].book.term ||
-        s->ablation == ABLATE_PAUSE)
-        return;
-    world_trace(&s->world, "proxy %d i%d holds for %u ms, %u in flight", proxy, instance, m->limit_ms,
-                w->in_flight);
-    w->hold_until_us = s->world.now_us + (int64_t)m->limit_ms * 1000;
-    w->held = false;
-    proxy_say_held(s, proxy, instance);
-}
-
 static void proxy_on_message(struct sim *s, struct world_event *e)
 {
-    struct message *m = (struct message *)e->data;
-    struct route_event event = {.type = ROUTE_EVENT_MESSAGE, .message = m};
-    if (m->type == MESSAGE_HOLD && m->limit_ms > 0) {
-        proxy_on_hold(s, e->who, m);
-        m->type = MESSAGE_ROUTE; /* to the book it only is the next in sequence */
-        m->revision = 0;
-    }
+    struct route_event event = {.type = ROUTE_EVENT_MESSAGE, .message = (const struct message *)e->data};
     proxy_step(s, e->who, &event);
 }
 
@@ -300,7 +306,7 @@ static void proxy_on_written(struct sim *s, struct world_event *e)
         w->in_flight--;
     if (e->kind == PROXY_DONE) {
         w->acked_us = s->world.now_us;
-        invariants_on_ack(s, e->who, e->target, (uint64_t)e->x, e->number);
+        invariants_on_ack(s, e->who, e->target, (uint64_t)e->x, (int)e->y, e->number);
         if (w->master >= 0 && w->master != (int)e->y)
             world_fail(&s->world, "late answer",
                        "proxy %d i%d acknowledges write %u of %d although it routes to %d in epoch %llu",
@@ -309,8 +315,10 @@ static void proxy_on_written(struct sim *s, struct world_event *e)
             w->process = e->gen;
     } else if (e->kind == PROXY_BROKEN && w->epoch == (uint64_t)e->x) {
         if (s->quiet)
-            world_fail(&s->world, "nobody notices", "proxy %d i%d: write %u failed at %d, nothing but a switchover "
-                       "goes on", e->who, e->target, e->number, (int)e->y);
+            world_fail(&s->world, "nobody notices",
+                       "proxy %d i%d: write %u failed at %d, nothing but a switchover "
+                       "goes on",
+                       e->who, e->target, e->number, (int)e->y);
         proxy_doubt(s, e->who, e->target);
     }
     proxy_say_held(s, e->who, e->target);
@@ -335,9 +343,7 @@ static void proxy_on_write(struct sim *s, struct world_event *e)
         int64_t at = sim_network_at(s, SIM_PLACE_REDIS + redis, SIM_PLACE_PROXY + e->who, NULL);
         next = world_at(&s->world, at, proxy_on_written);
         next->gen = r->process;
-        next->kind = done ? PROXY_DONE
-                     : there && r->is_master && !r->loading ? PROXY_REFUSED
-                                                            : PROXY_BROKEN;
+        next->kind = done ? PROXY_DONE : there && r->is_master && !r->loading ? PROXY_REFUSED : PROXY_BROKEN;
     }
     next->who = e->who;
     next->target = e->target;

@@ -13,7 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REDIS_PORT = 7000, REDIS_PING_BYTES = 14, REDIS_WRITE_BYTES = 37, REDIS_CRON_US = 1000000, REDIS_GAP_US = 1500000, REDIS_EXIT_US = 500 };
+enum {
+    REDIS_PORT = 7000,
+    REDIS_PING_BYTES = 14,
+    REDIS_WRITE_BYTES = 37,
+    REDIS_CRON_US = 1000000,
+    REDIS_GAP_US = 1100000,
+    REDIS_EXIT_US = 500
+};
 
 static void redis_on_attach(struct sim *s, struct world_event *e);
 static void redis_on_synced(struct sim *s, struct world_event *e);
@@ -446,6 +453,10 @@ static void redis_end(struct sim *s, int redis)
 {
     struct sim_redis *r = &s->redis[redis];
     r->alive = false;
+    if (r->stopped_us) {
+        r->stop_from_us = r->stopped_us;
+        r->stop_to_us = s->world.now_us;
+    }
     r->stopped_us = 0;
     r->paused_until_us = 0;
     world_inbox_clear(&s->world, &r->inbox);

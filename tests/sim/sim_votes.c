@@ -96,7 +96,8 @@ void sim_votes_survey(struct sim *s, int controller, int instance, int redis)
         survey->asked++;
         if (world_chance(&s->world, s->loss_permille))
             continue;
-        struct world_event *e = world_at(&s->world, sim_network_at(s, controller, k, NULL), votes_on_question);
+        struct world_event *e =
+            world_at(&s->world, sim_network_at(s, controller, k, NULL), votes_on_question);
         e->who = k;
         e->target = instance;
         e->kind = controller;
@@ -132,10 +133,8 @@ void sim_votes_check(struct sim *s, int controller)
     struct sim_controller *c = &s->controllers[controller];
     int64_t now_us = sim_clock_us(s, controller);
     if (outlook_resigns(&c->outlook, c->leading != 0, now_us) && s->ablation != ABLATE_DISTRUST) {
-        c->unfit = true;
         sim_controller_step_down(s, controller, true);
     } else if (c->unfit && outlook_may_lead(&c->outlook, now_us)) {
-        c->unfit = false;
         sim_controller_step_down(s, controller, false);
     }
     int64_t at_us = outlook_deadline_us(&c->outlook);
@@ -160,7 +159,8 @@ void sim_votes_on_controllers(struct sim *s)
     for (int k = 0; k < SIM_CONTROLLERS; k++) {
         if (!s->zk.clients[k].up)
             continue;
-        struct world_event *e = world_at(&s->world, sim_network_at(s, SIM_PLACE_ZK, k, NULL), votes_on_number);
+        struct world_event *e =
+            world_at(&s->world, sim_network_at(s, SIM_PLACE_ZK, k, NULL), votes_on_number);
         e->who = k;
         e->gen = s->controllers[k].life;
     }

@@ -16,8 +16,16 @@ static void stories_on_fault(struct sim *s, struct world_event *e)
 
 static void stories_on_calm(struct sim *s, struct world_event *e)
 {
+    int64_t mended_us = 0;
     (void)e;
-    faults_mend(s);
+    for (int a = 0; a < SIM_PLACES; a++) {
+        for (int b = 0; b < SIM_PLACES; b++)
+            mended_us = s->cut_until[a][b] > mended_us ? s->cut_until[a][b] : mended_us;
+    }
+    if (mended_us > s->world.now_us) /* what waits in a cut connection comes no sooner than its end */
+        (void)world_at(&s->world, mended_us, stories_on_calm);
+    else
+        faults_mend(s);
 }
 
 /* Faults that come together are the ones that find something. */
@@ -68,11 +76,11 @@ static enum fault stories_draw_redis(struct sim *s)
 static enum fault stories_draw_chaos(struct sim *s)
 {
     static const enum fault faults[] = {
-        FAULT_KILL_REPLICA,  FAULT_SAVE,   FAULT_ZK_AWAY,       FAULT_ZK_EXPIRE, FAULT_ZK_BREAK,
-        FAULT_CRASH,         FAULT_PAUSE,  FAULT_CRASH_LEADER,  FAULT_CUT,       FAULT_PAUSE_LEADER,
-        FAULT_CUT,           FAULT_SET,    FAULT_DELETE_LEADER, FAULT_RESIGN,    FAULT_SPLIT,
-        FAULT_BLIND,         FAULT_FLAP,   FAULT_ORDER,         FAULT_ORDER,     FAULT_SWITCHOVER,
-        FAULT_MAINTENANCE,   FAULT_OFF_ANY};
+        FAULT_KILL_REPLICA, FAULT_SAVE,   FAULT_ZK_AWAY,       FAULT_ZK_EXPIRE, FAULT_ZK_BREAK,
+        FAULT_CRASH,        FAULT_PAUSE,  FAULT_CRASH_LEADER,  FAULT_CUT,       FAULT_PAUSE_LEADER,
+        FAULT_CUT,          FAULT_SET,    FAULT_DELETE_LEADER, FAULT_RESIGN,    FAULT_SPLIT,
+        FAULT_BLIND,        FAULT_FLAP,   FAULT_ORDER,         FAULT_ORDER,     FAULT_SWITCHOVER,
+        FAULT_MAINTENANCE,  FAULT_OFF_ANY};
     return world_chance(&s->world, 400) ? stories_draw_redis(s) : STORIES_DRAW(s, faults);
 }
 
@@ -89,10 +97,10 @@ static enum fault stories_draw_views(struct sim *s)
 /* The control plane is disturbed, the views are clear. */
 static enum fault stories_draw_control(struct sim *s)
 {
-    static const enum fault faults[] = {FAULT_KILL_REPLICA, FAULT_SAVE,   FAULT_ZK_AWAY,       FAULT_ZK_EXPIRE,
-                                        FAULT_ZK_BREAK,     FAULT_CRASH,  FAULT_CRASH_LEADER,  FAULT_PAUSE,
-                                        FAULT_PAUSE_LEADER, FAULT_STALL,  FAULT_DELETE_LEADER, FAULT_SET,
-                                        FAULT_BUSY,         FAULT_RESIGN, FAULT_MISCONF};
+    static const enum fault faults[] = {
+        FAULT_KILL_REPLICA,  FAULT_SAVE,         FAULT_ZK_AWAY, FAULT_ZK_EXPIRE,    FAULT_ZK_BREAK,
+        FAULT_CRASH,         FAULT_CRASH_LEADER, FAULT_PAUSE,   FAULT_PAUSE_LEADER, FAULT_STALL,
+        FAULT_DELETE_LEADER, FAULT_SET,          FAULT_BUSY,    FAULT_RESIGN,       FAULT_MISCONF};
     return STORIES_DRAW(s, faults);
 }
 
@@ -116,7 +124,8 @@ static void stories_on_blindness(struct sim *s, struct world_event *e)
     case 2: { /* anybody stalls, but too short for a session to expire */
         int controller = (int)world_between(&s->world, 0, SIM_CONTROLLERS - 1);
         sim_controller_pause(s, controller, true);
-        world_after(&s->world, world_between(&s->world, 1000, 1000000), stories_on_continue)->who = controller;
+        world_after(&s->world, world_between(&s->world, 1000, 1000000), stories_on_continue)->who =
+            controller;
         break;
     }
     default:
@@ -148,6 +157,9 @@ static bool stories_can_fail_over(const struct sim *s, int instance, int master)
     for (int m = 0; m < s->n_members[instance]; m++) {
         int redis = sim_redis_index(instance, m);
         const struct sim_redis *r = &s->redis[redis];
+        const struct topology_instance *record = &s->zk.nodes[instance].record;
+        if (m < (int)record->n_members && record->members[m].priority == TOPOLOGY_MUST_NOT)
+            continue;
         if (redis != master && r->alive && r->link_up && r->follows == master &&
             invariants_trusted(s, &s->zk.nodes[instance].record, redis))
             return true;
@@ -221,9 +233,10 @@ static enum fault stories_draw_partition(struct sim *s)
 static void stories_on_switchover(struct sim *s, struct world_event *e)
 {
     sim_operator_order(s, (int)world_between(&s->world, 0, s->n_instances - 1), FAILOVER_COMMAND_SWITCHOVER);
-    if (e->kind)
-        world_after(&s->world, world_between(&s->world, 0, 300000), stories_on_fault)->kind =
-            (int)stories_draw_chaos(s);
+    if (e->kind) /* while it is under way, often */
+        world_after(&s->world, world_between(&s->world, 0, world_chance(&s->world, 500) ? 5000 : 300000),
+                    stories_on_fault)
+            ->kind = (int)(world_chance(&s->world, 150) ? FAULT_SET : stories_draw_chaos(s));
 }
 
 static int64_t stories_plan_switchover(struct sim *s)
@@ -240,6 +253,31 @@ static int64_t stories_plan_switchover(struct sim *s)
         world_after(&s->world, at_us, stories_on_switchover)->kind = !s->quiet;
     }
     return last_us + 500000;
+}
+
+static void stories_on_donor_trouble(struct sim *s, struct world_event *e)
+{
+    if (s->calm)
+        return;
+    if (e->kind == 0)
+        faults_kill(s, e->who);
+    else
+        faults_stop(s, e->who, world_between(&s->world, 100000, 4000000));
+}
+
+void faults_on_donation(struct sim *s, int instance, int donor)
+{
+    if (s->calm || (s->story != SIM_CHAOS && s->story != SIM_REDIS_CHAOS))
+        return;
+    int any = sim_redis_index(instance, (int)world_between(&s->world, 0, s->n_members[instance] - 1));
+    if (world_chance(&s->world, 150)) {
+        faults_say(s, donor, HEALTH_SAID_BUSY, world_between(&s->world, 1000, 500000));
+    } else if (world_chance(&s->world, 400)) {
+        struct world_event *e =
+            world_after(&s->world, world_between(&s->world, 0, 500000), stories_on_donor_trouble);
+        e->who = world_chance(&s->world, 500) ? donor : any;
+        e->kind = world_chance(&s->world, 500);
+    }
 }
 
 void faults_plan(struct sim *s)

@@ -142,6 +142,8 @@ void invariants_on_promoted(struct sim *s, int redis, uint64_t epoch)
     int old = sim_redis_at(&truth->failover.old_master);
     if (old < 0 || s->redis[old].tainted || !invariants_trusted(s, truth, old) || s->redis[redis].tainted)
         return; /* something died meanwhile: that can cost what it costs without a switchover, too */
+    if (redis != sim_redis_at(&truth->failover.target) && s->redis[old].sealed_epoch != epoch)
+        return; /* neither of the two can be reached: as any failover */
     w->planned_epoch = epoch;
     w->before_planned = before;
     w->sealed_before = s->redis[old].sealed_epoch == epoch;

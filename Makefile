@@ -137,11 +137,19 @@ check-unit: deps               ## unit tests (cmocka)
 	@$(PARALLEL) $(UNIT)
 	@.ci/check-unit $(UNIT)
 
-# Sanitized builds are slower: they see fewer seeds.
+# Sanitized builds are slower: they see fewer seeds. SIM_FROM=100000 sees others than every day's.
 SIM_SEEDS ?= $(if $(SANITIZER)$(COVERAGE),2000,100000)
-check-sim: deps                ## the failover core in a simulated cluster, seeded faults (SIM_SEEDS=100000)
+SIM_FROM  ?= 0
+SIM_JOBS  ?= $(shell nproc)
+check-sim: deps                ## the cores in a simulated cluster: seeded faults, and each safety rule switched off (SIM_SEEDS=100000)
 	@$(PARALLEL) $(SIM)
-	@$(if $(SIM),$(SIM) --seeds $(SIM_SEEDS),echo "0 passed, 0 failed")
+	@$(SIM) --seeds $(SIM_SEEDS) --from $(SIM_FROM) --jobs $(SIM_JOBS)
+	@$(SIM) --ablations --jobs $(SIM_JOBS)
+
+.PHONY: nightly
+nightly:                       ## a million seeds, the ablations, and every fuzz target for five minutes
+	@$(MAKE) --no-print-directory check-sim SIM_SEEDS=1000000
+	@$(MAKE) --no-print-directory fuzz
 
 PYTEST    := PYTHONDONTWRITEBYTECODE=1 MR_BUILD=$(BUILD) MR_SLOWNESS=$(if $(SANITIZER)$(COVERAGE),4,1) /usr/bin/python3 -m pytest -q -p no:cacheprovider
 INTEGRATION_JOBS ?= 3

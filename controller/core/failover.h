@@ -161,7 +161,8 @@ struct failover_member {
     bool seal_pending;      /* SEAL sent, no answer yet */
     bool sealed;            /* answered, for `seal_epoch`, on the current connection */
     bool seal_failed;       /* answered with an error (loading, ...): tried again at retry_at_us */
-    uint64_t seal_epoch;    /* of the newest SEAL sent */
+    uint64_t seal_epoch;    /* of the newest SEAL sent, … */
+    int64_t seal_at_us;     /* … and when */
     bool replicate_pending; /* REPLICATE sent, no answer yet */
     int64_t retry_at_us;    /* no further SEAL or REPLICATE before */
 };

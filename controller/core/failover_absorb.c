@@ -92,6 +92,14 @@ static void failover_end_silence(struct health_member *h)
     h->knocks = 0;
 }
 
+/* An answer has come. */
+static void failover_hear(struct health_member *h, int64_t now_us)
+{
+    if (h->mute_us != 0)
+        h->heard_us = now_us;
+    failover_end_silence(h);
+}
+
 static void failover_absorb_link(struct failover *f, const struct failover_event *event)
 {
     struct health_member *h = &f->health[event->member];
@@ -125,7 +133,7 @@ static void failover_take_info(struct failover *f, int member, const struct info
                      topology_address_equal(&info->master, &h->info.master);
     if (!same_feed || info->offset != h->info.offset)
         h->fed_us = now_us;
-    failover_end_silence(h);
+    failover_hear(h, now_us);
     h->info = *info;
     if (h->info.run_id[0] == '\0') /* an answer without its Server section: same connection, same process */
         memcpy(h->info.run_id, run_id, sizeof(run_id));
@@ -194,7 +202,9 @@ static bool failover_absorb_silence(struct failover *f, const struct failover_ev
             h->mute_us = event->at_us;
         return true;
     case FAILOVER_ON_HEARD:
-        failover_end_silence(h);
+        if (h->mute_us != 0 && f->members[event->member].seal_pending)
+            f->members[event->member].seal_at_us = event->now_us; /* its answer is on the way now */
+        failover_hear(h, event->now_us);
         if (h->said != event->said)
             h->said_us = event->now_us;
         h->said = event->said;

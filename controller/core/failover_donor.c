@@ -30,22 +30,21 @@ static int failover_recipient(const struct failover *f)
 FAILOVER_EFFECT(failover_do_donate)
 {
     char donor[TOPOLOGY_ADDRESS_MAX + 1], recipient[TOPOLOGY_ADDRESS_MAX + 1];
-    struct select_member members[TOPOLOGY_MEMBERS_MAX];
     struct select_result choice;
-    failover_fill_select(f, members);
-    select_choose(&f->record, members, &f->donation, &choice);
+    failover_choose(f, event->now_us, &choice);
     assert(choice.chosen >= 0 && choice.donor >= 0);
     f->donor = f->record.members[choice.donor].address;
     f->recipient = f->record.members[choice.chosen].address;
     f->donor_at_us = event->now_us;
+    select_note_donor(&f->record, &f->health[choice.donor].info, &f->donation);
     f->deadline_us = event->now_us + donor_wait_us;
     failover_report(f, out, FAILOVER_WARN,
                     "event=failover.donor instance=%s epoch=%llu donor=%s offset=%lld recipient=%s "
                     "recipient_offset=%lld",
                     f->record.name, (unsigned long long)f->record.epoch,
-                    topology_address_format(&f->donor, donor), (long long)members[choice.donor].info.offset,
+                    topology_address_format(&f->donor, donor), (long long)f->health[choice.donor].info.offset,
                     topology_address_format(&f->recipient, recipient),
-                    (long long)members[choice.chosen].info.offset);
+                    (long long)f->health[choice.chosen].info.offset);
     failover_add(out, FAILOVER_DO_DONATE, choice.donor, f->record.epoch)->limit_ms = DONOR_PAUSE_MS;
 }
 

@@ -52,6 +52,8 @@ FAILOVER_GUARD(failover_may_force_on)
 FAILOVER_EFFECT(failover_do_force_on)
 {
     struct topology_instance *p = &f->proposed;
+    failover_answer(f, out, ERR_BUSY, "replaced by an order of %s that takes the loss of data",
+                    failover_by(event)); /* the one that has been waiting, if any */
     failover_take_order(f, event);
     *p = f->record;
     p->epoch++;

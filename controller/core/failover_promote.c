@@ -25,13 +25,33 @@ static bool failover_same_process(const struct failover *f, int member)
            strcmp(h->info.run_id, f->record.members[member].run_id) == 0;
 }
 
-void failover_fill_select(const struct failover *f, struct select_member *members)
+static void failover_fill_select(const struct failover *f, struct select_member *members)
 {
     for (uint32_t k = 0; k < f->record.n_members; k++) {
         members[k].sealed = f->members[k].sealed;
         members[k].may_return = !health_is_reachable(&f->health[k]);
         members[k].info = f->health[k].info;
     }
+}
+
+/* A switchover's target was in step, and the old master's pause outlives the order's limit
+ * (failover_switch.c): until then whatever else is in its stream is pings. Another leader can't know that. */
+void failover_choose(const struct failover *f, int64_t now_us, struct select_result *choice)
+{
+    struct select_member members[TOPOLOGY_MEMBERS_MAX];
+    struct select_donation donation = f->donation;
+    const struct failover_order *o = &f->order;
+    donation.in_step =
+        o->id != 0 && o->type == FAILOVER_COMMAND_SWITCHOVER && o->paused && now_us < o->limit_us;
+    failover_fill_select(f, members);
+    select_choose(&f->record, members, &donation, choice);
+}
+
+/* Until when the member's answer is waited for. One that was cut off has its time when it is back. */
+static int64_t failover_seal_until_us(const struct failover *f, int member)
+{
+    int64_t own_us = f->members[member].seal_at_us;
+    return (own_us > f->seal_at_us ? own_us : f->seal_at_us) + seal_wait_us;
 }
 
 /* Members that may still answer: sealing is under way, or their connection attempt has not ended. One that
@@ -43,9 +63,10 @@ static uint32_t failover_unanswered(const struct failover *f, int64_t now_us)
         const struct failover_member *m = &f->members[k];
         enum health_link link = f->health[k].link;
         bool is_mute = f->health[k].mute_us != 0 && now_us - f->health[k].mute_us >= seal_wait_us;
-        if (link == HEALTH_LINK_UNKNOWN || link == HEALTH_LINK_CLOSED ||
-            (link == HEALTH_LINK_UP && !m->sealed && !m->seal_failed && !is_mute))
-            n++;
+        if (link == HEALTH_LINK_UNKNOWN || link == HEALTH_LINK_CLOSED)
+            n += now_us < f->seal_at_us + seal_wait_us;
+        else if (link == HEALTH_LINK_UP && !m->sealed && !m->seal_failed && !is_mute)
+            n += now_us < failover_seal_until_us(f, (int)k);
     }
     return n;
 }
@@ -53,11 +74,9 @@ static uint32_t failover_unanswered(const struct failover *f, int64_t now_us)
 /* Everybody who can be expected to has answered, or has had the time to. */
 static bool failover_may_choose(const struct failover *f, int64_t now_us, struct select_result *choice)
 {
-    struct select_member members[TOPOLOGY_MEMBERS_MAX];
-    if (failover_unanswered(f, now_us) > 0 && now_us < f->seal_at_us + seal_wait_us)
+    if (failover_unanswered(f, now_us) > 0)
         return false;
-    failover_fill_select(f, members);
-    select_choose(&f->record, members, &f->donation, choice);
+    failover_choose(f, now_us, choice);
     return choice->chosen >= 0;
 }
 
@@ -97,12 +116,13 @@ FAILOVER_GUARD(failover_is_candidate_lost)
 /* ---- seal and choose ------------------------------------------------------------------------------------
  */
 
-static void failover_seal_member(struct failover *f, struct failover_update *out, int member)
+static void failover_seal_member(struct failover *f, int64_t now_us, struct failover_update *out, int member)
 {
     struct failover_member *m = &f->members[member];
     m->seal_pending = true;
     m->sealed = m->seal_failed = false;
     m->seal_epoch = f->record.epoch;
+    m->seal_at_us = now_us;
     failover_add(out, FAILOVER_DO_SEAL, member, f->record.epoch);
 }
 
@@ -116,7 +136,7 @@ void failover_seal_all(struct failover *f, const struct failover_event *event, s
         m->replicate_pending = false;
         m->retry_at_us = 0;
         if (f->health[k].link == HEALTH_LINK_UP)
-            failover_seal_member(f, out, k);
+            failover_seal_member(f, event->now_us, out, k);
         else
             failover_add(out, FAILOVER_DO_PROBE, k, f->record.epoch);
     }
@@ -148,13 +168,11 @@ FAILOVER_EFFECT(failover_do_resume_seal)
 }
 
 /* Says who is missing, once for each set of reasons. */
-static void failover_explain_wait(struct failover *f, struct failover_update *out)
+static void failover_explain_wait(struct failover *f, int64_t now_us, struct failover_update *out)
 {
-    struct select_member members[TOPOLOGY_MEMBERS_MAX];
     struct select_result choice;
     char text[FAILOVER_TEXT_MAX + 1];
-    failover_fill_select(f, members);
-    select_choose(&f->record, members, &f->donation, &choice);
+    failover_choose(f, now_us, &choice);
     if (choice.chosen >= 0)
         return;
     failover_answer(f, out, ERR_REJECTED, "it is under way, but nobody may be promoted: %s", choice.reason);
@@ -171,19 +189,19 @@ static void failover_explain_wait(struct failover *f, struct failover_update *ou
 FAILOVER_EFFECT(failover_do_seal)
 {
     int64_t next_us = f->seal_at_us + seal_wait_us;
-    bool timed_out = event->now_us >= next_us;
     for (int k = 0; k < (int)f->record.n_members; k++) {
         struct failover_member *m = &f->members[k];
-        if (f->health[k].link != HEALTH_LINK_UP || m->sealed || m->seal_pending)
+        if (f->health[k].link != HEALTH_LINK_UP || m->sealed)
             continue;
-        if (event->now_us >= m->retry_at_us)
-            failover_seal_member(f, out, k);
-        else if (timed_out || m->retry_at_us < next_us)
-            next_us = m->retry_at_us;
+        if (!m->seal_pending && event->now_us >= m->retry_at_us)
+            failover_seal_member(f, event->now_us, out, k);
+        int64_t at_us = m->seal_pending ? failover_seal_until_us(f, k) : m->retry_at_us;
+        if (at_us > event->now_us && (next_us <= event->now_us || at_us < next_us))
+            next_us = at_us;
     }
     f->deadline_us = next_us > event->now_us ? next_us : event->now_us + seal_wait_us;
-    if (timed_out || failover_unanswered(f, event->now_us) == 0)
-        failover_explain_wait(f, out);
+    if (failover_unanswered(f, event->now_us) == 0)
+        failover_explain_wait(f, event->now_us, out);
 }
 
 /* The table keeps rows of promotions that came to nothing only as long as there is room. */
@@ -203,12 +221,10 @@ static void failover_make_room(struct topology_instance *p)
 FAILOVER_EFFECT(failover_do_commit_choice)
 {
     char address[TOPOLOGY_ADDRESS_MAX + 1];
-    struct select_member members[TOPOLOGY_MEMBERS_MAX];
     struct select_result choice;
-    failover_fill_select(f, members);
-    select_choose(&f->record, members, &f->donation, &choice);
+    failover_choose(f, event->now_us, &choice);
     assert(choice.chosen >= 0);
-    const struct info *info = &members[choice.chosen].info;
+    const struct info *info = &f->health[choice.chosen].info;
     struct topology_instance *p = &f->proposed;
     f->timeline.seal_us = event->now_us - f->seal_at_us;
     f->commit_at_us = event->now_us;
@@ -337,10 +353,12 @@ FAILOVER_EFFECT(failover_do_finish)
         f->members[k].retry_at_us = event->now_us + 1000 * 1000;
         failover_add(out, FAILOVER_DO_REPLICATE, k, p->epoch)->target = p->master;
     }
-    if (f->record.failover.verdict == TOPOLOGY_VERDICT_PLANNED)
-        for (int k = 0; k < (int)p->n_members; k++)
-            if (f->health[k].link == HEALTH_LINK_UP)
-                failover_add(out, FAILOVER_DO_UNPAUSE, k, p->epoch);
+    /* The candidate's writes may be paused: it donated for a leader that is gone, or was to be switched away
+     * from. */
+    bool planned = f->record.failover.verdict == TOPOLOGY_VERDICT_PLANNED;
+    for (int k = 0; k < (int)p->n_members; k++)
+        if (k == candidate || (planned && f->health[k].link == HEALTH_LINK_UP))
+            failover_add(out, FAILOVER_DO_UNPAUSE, k, p->epoch);
     failover_fill_history(f, event, out);
     f->commit_at_us = event->now_us;
     failover_commit(f, out, true);

@@ -141,7 +141,7 @@ FAILOVER_EFFECT(failover_do_stop);
 
 /* What FAILOVER_ON_COMMAND, or FAILOVER_DO_ANSWER before it is known, means to this instance. */
 const struct health_trust *failover_trust(const struct failover_event *event);
-void failover_fill_select(const struct failover *f, struct select_member *members);
+void failover_choose(const struct failover *f, int64_t now_us, struct select_result *choice);
 /* Holds the proxies and seals everybody who can be reached: the old master too, if it is back. */
 void failover_seal_all(struct failover *f, const struct failover_event *event, struct failover_update *out);
 /* f->proposed becomes the committed intent of a failover with that verdict. */

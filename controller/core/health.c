@@ -8,7 +8,9 @@
 /* Limits of the evidence, microseconds. */
 static const int64_t quiet_us = 1200 * 1000; /* a replica whose master pings every second hears by then */
 static const int64_t quiet_unset_us =
-    11000 * 1000;                                 /* the same with Redis' own repl-ping-replica-period, 10 */
+    11000 * 1000; /* the same with Redis' own repl-ping-replica-period, 10 */
+/* What comes right after a silence was asked before it, perhaps of a process that is dead since. */
+static const int64_t echo_us = 50 * 1000;
 static const int64_t witness_age_us = 400 * 1000; /* a replica's word about silence is as old at most */
 static const int64_t survey_lead_us = 200 * 1000; /* the others are asked so long before the limit */
 static const int64_t survey_age_us = 1000 * 1000; /* their answers count for so long */
@@ -217,7 +219,7 @@ static bool health_judge_identity(const struct topology_instance *i, const struc
 {
     const struct topology_member *registered = &i->members[master];
     /* What was heard before the suspicion may be older than the record: a new leader asks again. */
-    bool fresh = m->info_at_us >= since_us;
+    bool fresh = m->info_at_us >= since_us && (m->heard_us == 0 || m->info_at_us >= m->heard_us + echo_us);
     if (health_is_restarted(registered, m)) {
         out->suspect = true;
         out->verdict = fresh ? TOPOLOGY_VERDICT_RESTARTED : TOPOLOGY_VERDICT_NONE;

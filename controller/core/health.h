@@ -54,6 +54,8 @@ struct health_member {
     struct info info;
     int64_t mute_us; /* since then nothing was answered though it was asked; 0: it answers, or there is no
                         silence to speak of (refused, closed) */
+    int64_t
+        heard_us; /* when an answer last ended a silence: what comes with it was asked long ago; 0: never */
     enum health_knock knock;
     uint32_t knocks;       /* ended in this silence */
     int64_t unanswered_us; /* when the first of the present series of NO_ANSWER knocks ended; 0: none */

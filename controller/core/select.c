@@ -42,7 +42,7 @@ static uint64_t select_place(const struct topology_instance *i, const struct inf
             return e->epoch;
         /* Shifted by a promotion that is in no row: it still holds all of the history it branched from. */
         if (info->second_offset > e->start_offset && strcmp(e->repl_id, info->repl_id2) == 0) {
-            *shared = info->second_offset - 1;
+            *shared = info->second_offset - 1 < info->offset ? info->second_offset - 1 : info->offset;
             return e->epoch;
         }
     }
@@ -127,8 +127,12 @@ int select_compare(const struct topology_instance *i, int a, const struct select
         return sa > sb ? -1 : 1;
     if (la != 0 && ma->info.offset != mb->info.offset)
         return ma->info.offset > mb->info.offset ? -1 : 1;
-    if (la == 0) { /* offsets of unknown histories can't be compared: the one that served last is the better
-                      guess */
+    if (la == 0) { /* offsets of unknown histories can't be compared: a process that never restarted, then the
+                      one that served last, is the better guess */
+        bool pa = strcmp(i->members[a].run_id, ma->info.run_id) == 0;
+        bool pb = strcmp(i->members[b].run_id, mb->info.run_id) == 0;
+        if (pa != pb)
+            return pa ? -1 : 1;
         bool oa = topology_address_equal(&i->members[a].address, &i->failover.old_master);
         bool ob = topology_address_equal(&i->members[b].address, &i->failover.old_master);
         if (oa != ob)
@@ -210,9 +214,8 @@ static int select_better(const struct topology_instance *i, const struct select_
 
 /* Best of the countable ones, and best of those that may be master too; -1: none. */
 static void select_rank_all(const struct topology_instance *i, const struct select_member *members,
-                            int *countable, int *allowed)
+                            bool manual, int *countable, int *allowed)
 {
-    bool manual = i->failover.verdict == TOPOLOGY_VERDICT_MANUAL;
     int old = topology_member_find(i, &i->failover.old_master);
     *countable = *allowed = -1;
     for (int k = 0; k < (int)i->n_members; k++) {
@@ -229,7 +232,7 @@ static void select_rank_all(const struct topology_instance *i, const struct sele
 
 /* The target that an operator named, if it may be taken; -1 otherwise. */
 static int select_target(const struct topology_instance *i, const struct select_member *members,
-                         int countable)
+                         const struct select_donation *donation, int countable)
 {
     const struct topology_failover *f = &i->failover;
     int target = topology_member_find(i, &f->target);
@@ -238,6 +241,9 @@ static int select_target(const struct topology_instance *i, const struct select_
     if (f->verdict == TOPOLOGY_VERDICT_MANUAL)
         return target;
     const struct info *info = &members[target].info;
+    bool in_step = donation && donation->in_step;
+    if (!in_step && select_is_ahead(i, &members[countable], &members[target]))
+        return -1; /* the pause may have ended before the seal: that may be acknowledged writes */
     if (f->verdict == TOPOLOGY_VERDICT_PLANNED && info->offset >= f->target_offset &&
         select_lineage(i, info) == select_lineage(i, &members[countable].info))
         return target;
@@ -260,15 +266,76 @@ static void select_last_resort(const struct topology_instance *i, const struct s
     out->last_resort = out->chosen >= 0;
 }
 
-void select_choose(const struct topology_instance *i, const struct select_member *members,
-                   const struct select_donation *donation, struct select_result *out)
+/* A history that began with a donation, or with a promotion that is in no row, has a name that the table
+ * lacks. Who got it by a synchronization may not know where it branched off; a trusted member with the same
+ * name does. */
+static void select_complete_by(const struct topology_instance *i, const char *id, int64_t below,
+                               struct info *mine)
 {
-    assert(i && members && out);
+    int64_t here = 0, there = 0;
+    struct info other = *mine;
+    memcpy(other.repl_id2, id, sizeof(other.repl_id2));
+    other.second_offset = below;
+    uint64_t lineage = select_place(i, mine, &here), better = select_place(i, &other, &there);
+    if (better > lineage || (better == lineage && there > here))
+        *mine = other;
+}
+
+static void select_complete(const struct topology_instance *i, const struct select_member *members,
+                            const struct select_donation *donation, struct select_member *out)
+{
+    memcpy(out, members, i->n_members * sizeof(*out));
+    for (int k = 0; k < (int)i->n_members; k++) {
+        for (int j = 0; j < (int)i->n_members; j++) {
+            const struct info *known = &members[j].info;
+            struct info *mine = &out[k].info;
+            if (j == k || select_uncountable(i, j, &members[j]) ||
+                strcmp(mine->repl_id, known->repl_id) != 0 || known->second_offset < 0)
+                continue;
+            select_complete_by(i, known->repl_id2, known->second_offset, mine);
+        }
+        if (donation && donation->known_id[0] != '\0' && donation->repl_id[0] != '\0' &&
+            strcmp(out[k].info.repl_id, donation->repl_id) == 0)
+            select_complete_by(i, donation->known_id, donation->known_below, &out[k].info);
+    }
+}
+
+static bool select_is_named(const struct topology_instance *i, const char *repl_id)
+{
+    for (uint32_t k = 0; k < i->n_epochs; k++)
+        if (repl_id[0] != '\0' && strcmp(i->epochs[k].repl_id, repl_id) == 0)
+            return true;
+    return false;
+}
+
+void select_note_donor(const struct topology_instance *i, const struct info *donor,
+                       struct select_donation *donation)
+{
+    assert(i && donor && donation);
+    if (donation->repl_id[0] != '\0' && strcmp(donation->repl_id, donor->repl_id) == 0)
+        return; /* it gives again: where it began is known */
+    bool own = select_is_named(i, donor->repl_id), second = select_is_named(i, donor->repl_id2);
+    memset(donation->known_id, 0, sizeof(donation->known_id));
+    donation->known_below = 0;
+    if (own || second) {
+        memcpy(donation->known_id, own ? donor->repl_id : donor->repl_id2, sizeof(donation->known_id));
+        donation->known_below = own ? donor->offset + 1 : donor->second_offset;
+    }
+}
+
+static void select_choose_among(const struct topology_instance *i, const struct select_member *members,
+                                const struct select_donation *donation, struct select_result *out)
+{
     memset(out, 0, sizeof(*out));
     out->chosen = out->donor = -1;
     int countable = -1;
-    select_rank_all(i, members, &countable, &out->chosen);
-    int target = countable >= 0 ? select_target(i, members, countable) : -1;
+    /* Nobody could give its data to whom the operator wants, and no loss was allowed: the most complete one,
+     * the old master too. */
+    bool free = donation && donation->failed && !i->failover.data_loss_allowed;
+    bool manual = i->failover.verdict == TOPOLOGY_VERDICT_MANUAL && !free;
+    select_rank_all(i, members, manual, &countable, &out->chosen);
+    bool named = i->failover.verdict != TOPOLOGY_VERDICT_MANUAL || manual;
+    int target = countable >= 0 && named ? select_target(i, members, donation, countable) : -1;
     if (target >= 0)
         out->chosen = target;
     bool planned = target >= 0 && i->failover.verdict == TOPOLOGY_VERDICT_PLANNED;
@@ -288,4 +355,13 @@ void select_choose(const struct topology_instance *i, const struct select_member
              : target >= 0    ? "named by the operator"
                               : "most complete",
              (unsigned long long)out->lineage, (long long)members[out->chosen].info.offset);
+}
+
+void select_choose(const struct topology_instance *i, const struct select_member *members,
+                   const struct select_donation *donation, struct select_result *out)
+{
+    struct select_member complete[TOPOLOGY_MEMBERS_MAX];
+    assert(i && members && out);
+    select_complete(i, members, donation, complete);
+    select_choose_among(i, complete, donation, out);
 }

@@ -14,9 +14,13 @@ struct select_member {
 
 /* A member that must not be master has let the others catch up from it in this failover. */
 struct select_donation {
-    char repl_id[TOPOLOGY_RUN_ID_LEN + 1]; /* of the history it gave; "": there was no donation */
-    int64_t offset;                        /* up to here */
-    bool failed;                           /* it was tried and came to nothing: choose without */
+    char repl_id[TOPOLOGY_RUN_ID_LEN + 1];  /* of the history it gave; "": there was no donation */
+    int64_t offset;                         /* up to here */
+    char known_id[TOPOLOGY_RUN_ID_LEN + 1]; /* the id in the epoch table that this history goes on from, … */
+    int64_t known_below;                    /* … valid below this offset; "": none */
+    bool failed;                            /* it was tried and came to nothing: choose without */
+    bool in_step; /* PLANNED: the old master takes no write since the target was in step: what others hold
+                     beyond target_offset is pings */
 };
 
 struct select_result {
@@ -41,6 +45,9 @@ int select_compare(const struct topology_instance *i, int a, const struct select
 /* Follows i->failover: PLANNED takes the target if it has all that was promised; MANUAL takes the target, or
  * anybody but the old master, if there is one; data_loss_allowed also takes data that is not trusted.
  * donation: NULL: none. */
+/* Remembers in *donation where the donor's history stands, before it gets a name of its own by giving. */
+void select_note_donor(const struct topology_instance *i, const struct info *donor,
+                       struct select_donation *donation);
 void select_choose(const struct topology_instance *i, const struct select_member *members,
                    const struct select_donation *donation, struct select_result *out);
 

@@ -1,34 +1,15 @@
-/* What goes wrong, drawn from the seed: each story has its own faults, all of them end when calm begins. */
-#include "tests/sim/sim.h"
+/* What can go wrong, one thing at a time. stories.c draws when and how often. All of it ends when calm
+ * begins. */
+#include "tests/sim/faults.h"
 
 #include <assert.h>
 #include <string.h>
-
-enum { FAULTS_FIRST_US = 1500000, FAULTS_LAST_US = 9000000, FAULTS_MAX = 14 };
-
-enum fault {
-    FAULT_KILL_MASTER,
-    FAULT_KILL_REPLICA,
-    FAULT_KILL_ALL, /* of one instance, at the same moment */
-    FAULT_SAVE,
-    FAULT_ZK_AWAY,
-    FAULT_ZK_EXPIRE,
-    FAULT_ZK_BREAK,
-    FAULT_CRASH,
-    FAULT_PAUSE,
-    FAULT_CRASH_LEADER,
-    FAULT_PAUSE_LEADER,
-    FAULT_CUT,
-    FAULT_SET,
-    FAULT_RESIGN,
-    FAULT_DELETE_LEADER,
-};
 
 /* ---- Redis --------------------------------------------------------------------------------------------- */
 
 static void faults_on_start(struct sim *s, struct world_event *e)
 {
-    if (!s->redis[e->who].alive)
+    if (!s->redis[e->who].alive && !s->redis[e->who].gone)
         sim_redis_start(s, e->who, (enum redis_restart)e->kind);
 }
 
@@ -40,7 +21,7 @@ static void faults_restart_after(struct sim *s, int redis, int64_t delay_us)
 }
 
 /* Back at once, soon, later, or only when calm begins. */
-static void faults_kill(struct sim *s, int redis)
+void faults_kill(struct sim *s, int redis)
 {
     if (!s->redis[redis].alive)
         return;
@@ -60,14 +41,14 @@ static void faults_kill(struct sim *s, int redis)
     }
 }
 
-static int faults_master(const struct sim *s, int instance)
+int faults_master(const struct sim *s, int instance)
 {
     const struct topology_instance *record = &s->zk.nodes[instance].record;
     const struct topology_address *to = topology_route(record);
     return to ? sim_redis_at(to) : -1;
 }
 
-static int faults_replica(struct sim *s, int instance)
+int faults_replica(struct sim *s, int instance)
 {
     int first = (int)world_between(&s->world, 0, s->n_members[instance] - 1);
     for (int k = 0; k < s->n_members[instance]; k++) {
@@ -76,6 +57,20 @@ static int faults_replica(struct sim *s, int instance)
             return redis;
     }
     return -1;
+}
+
+/* Shorter than any limit, by any controller's clock. */
+int64_t faults_stall_max_us(const struct sim *s, int instance)
+{
+    const struct topology_policy *p = &s->zk.nodes[instance].record.policy;
+    uint32_t limit_ms =
+        p->hung_after_ms < p->unreachable_after_ms ? p->hung_after_ms : p->unreachable_after_ms;
+    int64_t most_us = (int64_t)limit_ms * 1000 * 10 / 11 - 100000;
+    /* What the others have noticed up to half a second later counts beside the silence that the blind one
+     * counts (health.c, vote_slack_us). */
+    if (s->blind >= 0)
+        most_us -= 500000;
+    return most_us > 1000 ? most_us : 1000;
 }
 
 /* ---- network, controllers, ZooKeeper ------------------------------------------------------------------- */
@@ -103,7 +98,7 @@ static void faults_crash(struct sim *s, int controller)
         controller;
 }
 
-static void faults_stale_until(struct sim *s, int64_t until_us)
+void faults_stale_until(struct sim *s, int64_t until_us)
 {
     if (until_us > s->stale_until_us)
         s->stale_until_us = until_us;
@@ -119,15 +114,118 @@ static void faults_pause(struct sim *s, int controller)
     faults_stale_until(s, s->world.now_us + for_us + 1000000);
 }
 
-static void faults_cut(struct sim *s)
+static void faults_on_mended(struct sim *s, struct world_event *e)
 {
-    int a = (int)world_between(&s->world, 0, SIM_PLACES - 1),
-        b = (int)world_between(&s->world, 0, SIM_PLACES - 1);
-    int64_t until_us = s->world.now_us + world_between(&s->world, 1000, 3000000);
-    world_trace(&s->world, "places %d and %d are cut until %.6f", a, b, (double)(until_us - 1000000) / 1e6);
-    s->cut_until[a][b] = s->cut_until[b][a] = until_us;
-    faults_stale_until(s, until_us + 1000000);
+    (void)e;
+    sim_monitor_refresh(s);
 }
+
+void sim_network_cut(struct sim *s, int from, int to, int64_t until_us)
+{
+    if (from == to || s->cut_until[from][to] >= until_us)
+        return;
+    s->cut_until[from][to] = until_us;
+    s->cuts++;
+    faults_stale_until(s, until_us + 1000000);
+    sim_monitor_refresh(s);
+    (void)world_at(&s->world, until_us, faults_on_mended);
+}
+
+/* Both ways, or one of them. */
+void faults_cut_pair(struct sim *s, int a, int b, int64_t for_us)
+{
+    int64_t until_us = s->world.now_us + for_us;
+    int ways = (int)world_between(&s->world, 0, 3);
+    world_trace(&s->world, "places %d and %d are cut %s until %.6f", a, b,
+                ways == 0   ? "one way"
+                : ways == 1 ? "the other way"
+                            : "both ways",
+                (double)(until_us - 1000000) / 1e6);
+    if (ways != 1)
+        sim_network_cut(s, a, b, until_us);
+    if (ways != 0)
+        sim_network_cut(s, b, a, until_us);
+}
+
+static int faults_place(struct sim *s)
+{
+    return (int)world_between(&s->world, 0, SIM_PLACES - 1);
+}
+
+/* Two groups of places that do not hear each other; one way only, sometimes. */
+static void faults_split(struct sim *s, int64_t for_us)
+{
+    uint32_t side = 0;
+    int64_t until_us = s->world.now_us + for_us;
+    bool one_way = world_chance(&s->world, 300);
+    uint32_t weight = (uint32_t)world_between(&s->world, 150, 850);
+    for (int k = 0; k < SIM_PLACES; k++)
+        side |= (uint32_t)world_chance(&s->world, weight) << k;
+    world_trace(&s->world, "places are split, mask %x, %s, until %.6f", side,
+                one_way ? "one way" : "both ways", (double)(until_us - 1000000) / 1e6);
+    for (int a = 0; a < SIM_PLACES; a++) {
+        for (int b = 0; b < SIM_PLACES; b++) {
+            if ((side >> a & 1) != (side >> b & 1) && (!one_way || (side >> a & 1)))
+                sim_network_cut(s, a, b, until_us);
+        }
+    }
+}
+
+void faults_blind(struct sim *s, int controller, int64_t for_us)
+{
+    uint32_t weight = (uint32_t)world_between(&s->world, 500, 1000);
+    world_trace(&s->world, "c%d loses sight of most members", controller);
+    for (int r = 0; r < SIM_REDISES; r++) {
+        if (s->redis[r].exists && world_chance(&s->world, weight))
+            faults_cut_pair(s, controller, SIM_PLACE_REDIS + r, for_us);
+    }
+}
+
+/* ---- a process that lives but does not do its work ----------------------------------------------------- */
+
+static void faults_on_continue(struct sim *s, struct world_event *e)
+{
+    if (s->redis[e->who].stops == e->gen)
+        sim_redis_stop(s, e->who, false);
+}
+
+void faults_stop(struct sim *s, int redis, int64_t for_us)
+{
+    if (redis < 0 || !s->redis[redis].alive || s->redis[redis].stopped_us)
+        return;
+    sim_redis_stop(s, redis, true);
+    faults_stale_until(s, s->world.now_us + for_us + 1000000);
+    struct world_event *e = world_after(&s->world, for_us, faults_on_continue);
+    e->who = redis;
+    e->gen = s->redis[redis].stops;
+}
+
+static void faults_on_well(struct sim *s, struct world_event *e)
+{
+    if (s->redis[e->who].process == e->gen && !s->redis[e->who].loading)
+        sim_redis_say(s, e->who, HEALTH_SAID_OK);
+}
+
+void faults_say(struct sim *s, int redis, enum health_said said, int64_t for_us)
+{
+    if (redis < 0 || !s->redis[redis].alive || s->redis[redis].loading)
+        return;
+    sim_redis_say(s, redis, said);
+    struct world_event *e = world_after(&s->world, for_us, faults_on_well);
+    e->who = redis;
+    e->gen = s->redis[redis].process;
+}
+
+static void faults_switch_off(struct sim *s, int redis)
+{
+    if (redis < 0 || !s->redis[redis].alive)
+        return;
+    sim_redis_switch_off(s, redis);
+    if (world_chance(&s->world, 700))
+        faults_restart_after(s, redis, world_between(&s->world, 500000, 8000000));
+}
+
+/* ---- all together -------------------------------------------------------------------------------------- */
 
 static int faults_leader(struct sim *s)
 {
@@ -138,29 +236,86 @@ static int faults_leader(struct sim *s)
     return (int)world_between(&s->world, 0, SIM_CONTROLLERS - 1);
 }
 
-/* ---- stories ------------------------------------------------------------------------------------------- */
-
 static void faults_do_redis(struct sim *s, enum fault fault, int instance)
 {
-    int redis = fault == FAULT_KILL_REPLICA ? faults_replica(s, instance) : faults_master(s, instance);
-    if (fault == FAULT_SAVE) {
-        int any = sim_redis_index(instance, (int)world_between(&s->world, 0, s->n_members[instance] - 1));
+    int any = sim_redis_index(instance, (int)world_between(&s->world, 0, s->n_members[instance] - 1));
+    int master = faults_master(s, instance);
+    switch (fault) {
+    case FAULT_SAVE:
         if (s->redis[any].alive)
             sim_redis_save(s, any);
-    } else if (fault == FAULT_KILL_ALL) {
+        break;
+    case FAULT_KILL_ALL:
         for (int k = 0; k < s->n_members[instance]; k++)
             faults_kill(s, sim_redis_index(instance, k));
-    } else if (redis >= 0) {
-        faults_kill(s, redis);
+        break;
+    case FAULT_KILL_MASTER:
+        if (master >= 0)
+            faults_kill(s, master);
+        break;
+    case FAULT_KILL_REPLICA:
+        any = faults_replica(s, instance);
+        if (any >= 0)
+            faults_kill(s, any);
+        break;
+    case FAULT_STOP_MASTER:
+        faults_stop(s, master, world_between(&s->world, 1000, 6000000));
+        break;
+    case FAULT_STOP_ANY:
+        faults_stop(s, any, world_between(&s->world, 1000, 6000000));
+        break;
+    case FAULT_STALL:
+        faults_stop(s, any, world_between(&s->world, 1000, faults_stall_max_us(s, instance)));
+        break;
+    case FAULT_BUSY:
+        faults_say(s, any, HEALTH_SAID_BUSY, world_between(&s->world, 1000, 5000000));
+        break;
+    case FAULT_MISCONF:
+        faults_say(s, any, HEALTH_SAID_MISCONF, world_between(&s->world, 1000, 5000000));
+        break;
+    case FAULT_OFF_MASTER:
+        faults_switch_off(s, master);
+        break;
+    case FAULT_OFF_ANY:
+        faults_switch_off(s, any);
+        break;
+    default:
+        assert(!"not a fault of a process");
     }
 }
 
-static void faults_on_fault(struct sim *s, struct world_event *e)
+static void faults_flap(struct sim *s, struct world_event *e)
 {
-    enum fault fault = (enum fault)e->kind;
-    int controller = (int)world_between(&s->world, 0, SIM_CONTROLLERS - 1);
-    if (fault == FAULT_CRASH_LEADER || fault == FAULT_PAUSE_LEADER || fault == FAULT_RESIGN)
-        controller = faults_leader(s);
+    if (s->calm)
+        return;
+    faults_cut_pair(s, e->who, e->target, world_between(&s->world, 1000, 900000));
+    if (e->kind == 0)
+        return;
+    struct world_event *next = world_after(&s->world, world_between(&s->world, 1000, 1500000), faults_flap);
+    next->who = e->who;
+    next->target = e->target;
+    next->kind = e->kind - 1;
+}
+
+static void faults_do_network(struct sim *s, enum fault fault)
+{
+    int a = faults_place(s), b = faults_place(s);
+    if (fault == FAULT_SPLIT) {
+        faults_split(s, world_between(&s->world, 1000, 8000000));
+    } else if (fault == FAULT_BLIND) {
+        faults_blind(s, a % SIM_CONTROLLERS, world_between(&s->world, 1000, 6000000));
+    } else if (fault == FAULT_CUT) {
+        faults_cut_pair(s, a, b, world_between(&s->world, 1000, 4000000));
+    } else {
+        struct world_event *e = world_after(&s->world, 0, faults_flap);
+        e->who = a;
+        e->target = b;
+        e->kind = (int)world_between(&s->world, 2, 6);
+    }
+}
+
+static void faults_do_controller(struct sim *s, enum fault fault, int controller)
+{
     switch (fault) {
     case FAULT_ZK_AWAY:
         sim_zk_set_up(s, false);
@@ -181,12 +336,6 @@ static void faults_on_fault(struct sim *s, struct world_event *e)
     case FAULT_PAUSE_LEADER:
         faults_pause(s, controller);
         break;
-    case FAULT_CUT:
-        faults_cut(s);
-        break;
-    case FAULT_SET:
-        sim_zk_touch(s, (int)world_between(&s->world, 0, s->n_instances - 1), world_chance(&s->world, 600));
-        break;
     case FAULT_RESIGN:
         sim_controller_resign(s, controller);
         world_after(&s->world, world_between(&s->world, 60000, 2000000), faults_on_controller_back)->who =
@@ -196,45 +345,51 @@ static void faults_on_fault(struct sim *s, struct world_event *e)
         sim_zk_delete_leader(s);
         break;
     default:
-        faults_do_redis(s, fault, (int)world_between(&s->world, 0, s->n_instances - 1));
-        break;
+        assert(!"not a fault of the control plane");
     }
 }
 
-static enum fault faults_draw(struct sim *s)
+static void faults_do_operator(struct sim *s, enum fault fault, int instance)
 {
-    static const enum fault quiet[] = {
-        FAULT_KILL_REPLICA, FAULT_SAVE,         FAULT_ZK_AWAY, FAULT_ZK_EXPIRE,    FAULT_ZK_BREAK,
-        FAULT_CRASH,        FAULT_CRASH_LEADER, FAULT_PAUSE,   FAULT_PAUSE_LEADER, FAULT_CUT,
-        FAULT_CUT,          FAULT_SET,          FAULT_RESIGN,  FAULT_DELETE_LEADER};
-    static const enum fault redis[] = {FAULT_KILL_MASTER, FAULT_KILL_MASTER, FAULT_KILL_REPLICA,
-                                       FAULT_KILL_ALL, FAULT_SAVE};
-    if (s->story == SIM_RESTRAINT)
-        return quiet[world_between(&s->world, 0, (int)(sizeof(quiet) / sizeof(quiet[0])) - 1)];
-    if (s->story == SIM_REDIS_CHAOS || world_chance(&s->world, 400))
-        return redis[world_between(&s->world, 0, (int)(sizeof(redis) / sizeof(redis[0])) - 1)];
-    return quiet[world_between(&s->world, 0, (int)(sizeof(quiet) / sizeof(quiet[0])) - 1)];
+    if (fault == FAULT_SET) {
+        sim_zk_touch(s, instance, world_chance(&s->world, 600));
+    } else if (fault == FAULT_SWITCHOVER) {
+        sim_operator_order(s, instance, FAILOVER_COMMAND_SWITCHOVER);
+    } else if (fault == FAULT_MAINTENANCE) {
+        world_trace(&s->world, "everything is paused");
+        memcpy(s->maintenance.owner, "operator", 9);
+        s->maintenance.since_ms = sim_wall_ms(s);
+        s->maintenance.until_ms =
+            world_chance(&s->world, 500) ? 0 : sim_wall_ms(s) + world_between(&s->world, 10, 5000);
+    } else {
+        sim_operator_order(s, instance,
+                           (enum failover_command_type)world_between(&s->world, FAILOVER_COMMAND_SWITCHOVER,
+                                                                     FAILOVER_COMMAND_SET));
+    }
 }
 
-/* One master dies, once, while all else is well. */
-static void faults_on_only_one(struct sim *s, struct world_event *e)
+void faults_do(struct sim *s, enum fault fault)
 {
+    int controller = (int)world_between(&s->world, 0, SIM_CONTROLLERS - 1);
     int instance = (int)world_between(&s->world, 0, s->n_instances - 1);
-    (void)e;
-    if (world_chance(&s->world, 300))
-        sim_redis_save(s, faults_master(s, instance));
-    invariants_on_fault(s, instance);
-    faults_kill(s, faults_master(s, instance));
+    if (fault == FAULT_CRASH_LEADER || fault == FAULT_PAUSE_LEADER || fault == FAULT_RESIGN)
+        controller = faults_leader(s);
+    if (fault <= FAULT_LAST_OF_REDIS)
+        faults_do_redis(s, fault, instance);
+    else if (fault <= FAULT_LAST_OF_NETWORK)
+        faults_do_network(s, fault);
+    else if (fault <= FAULT_LAST_OF_CONTROLLERS)
+        faults_do_controller(s, fault, controller);
+    else
+        faults_do_operator(s, fault, instance);
 }
 
 /* Everything that was broken is mended; one process may stay dead for good. */
-static void faults_on_calm(struct sim *s, struct world_event *e)
+void faults_mend(struct sim *s)
 {
-    (void)e;
     world_trace(&s->world, "calm begins");
     s->calm = true;
     s->loss_permille = 0;
-    memset(s->cut_until, 0, sizeof(s->cut_until));
     sim_zk_set_up(s, true);
     for (int c = 0; c < SIM_CONTROLLERS; c++) {
         if (!s->controllers[c].alive)
@@ -243,7 +398,12 @@ static void faults_on_calm(struct sim *s, struct world_event *e)
     }
     bool one_stays = world_chance(&s->world, 150);
     for (int r = 0; r < SIM_REDISES; r++) {
-        if (!s->redis[r].exists || s->redis[r].alive)
+        if (!s->redis[r].exists)
+            continue;
+        sim_redis_stop(s, r, false);
+        if (!s->redis[r].loading)
+            sim_redis_say(s, r, HEALTH_SAID_OK);
+        if (s->redis[r].alive)
             continue;
         if (one_stays) {
             world_trace(&s->world, "redis %d stays dead", r);
@@ -256,25 +416,5 @@ static void faults_on_calm(struct sim *s, struct world_event *e)
     }
     for (int i = 0; i < s->n_instances; i++)
         sim_zk_touch(s, i, true);
-}
-
-void faults_plan(struct sim *s)
-{
-    int64_t last_us = FAULTS_FIRST_US;
-    if (s->story == SIM_ONE_FAULT) {
-        last_us = world_between(&s->world, FAULTS_FIRST_US, FAULTS_FIRST_US + 1000000);
-        (void)world_after(&s->world, last_us, faults_on_only_one);
-    } else {
-        int64_t n = world_between(&s->world, 1, FAULTS_MAX);
-        for (int64_t k = 0; k < n; k++) {
-            int64_t at_us = world_between(&s->world, FAULTS_FIRST_US, FAULTS_LAST_US);
-            /* Faults that come together are the ones that find something. */
-            if (k > 0 && world_chance(&s->world, 500))
-                at_us = last_us + world_between(&s->world, 0, 20000);
-            if (at_us > last_us)
-                last_us = at_us;
-            world_after(&s->world, at_us, faults_on_fault)->kind = (int)faults_draw(s);
-        }
-    }
-    (void)world_after(&s->world, last_us + world_between(&s->world, 100000, 3000000), faults_on_calm);
+    sim_operator_mend(s);
 }

@@ -14,6 +14,10 @@ void invariants_create(struct sim *s)
         w->committed_epoch = s->zk.nodes[i].record.epoch;
         w->next_write = w->n_acked = 0;
         w->changed = false;
+        w->served_epoch = w->committed_epoch;
+        w->planned_epoch = 0;
+        w->sets = 0;
+        w->never = false;
     }
 }
 
@@ -47,79 +51,10 @@ static const char *invariants_transition(const struct topology_instance *from,
     return illegal;
 }
 
-/* Could this member, sealed for the epoch, have been chosen, and does it hold writes that the candidate
- * lacks? */
-static bool invariants_is_better(const struct sim *s, const struct topology_instance *before, int member,
-                                 int redis, const struct sim_redis *candidate)
-{
-    const struct sim_redis *r = &s->redis[redis];
-    char run_id[TOPOLOGY_RUN_ID_LEN + 1];
-    sim_redis_run_id(s, redis, run_id);
-    if (!r->alive || r->tainted || r->sealed_epoch != before->epoch ||
-        strcmp(run_id, before->members[member].run_id) != 0 || r->data.n <= candidate->data.n)
-        return false;
-    for (uint32_t k = 0; k < candidate->data.n; k++) {
-        if (r->data.writes[k].id != candidate->data.writes[k].id)
-            return false;
-    }
-    return true;
-}
-
-static bool invariants_trusted(const struct sim *s, const struct topology_instance *i, int redis)
-{
-    struct topology_address a;
-    char run_id[TOPOLOGY_RUN_ID_LEN + 1];
-    sim_redis_address(redis, &a);
-    int member = topology_member_find(i, &a);
-    sim_redis_run_id(s, redis, run_id);
-    return member >= 0 && strcmp(run_id, i->members[member].run_id) == 0;
-}
-
-static bool invariants_lacks(const struct sim_redis *r, const struct sim_redis *other)
-{
-    for (uint32_t k = 0; k < other->data.n; k++) {
-        if (!sim_redis_has(&r->data, other->data.writes[k].id))
-            return true;
-    }
-    return false;
-}
-
-static void invariants_on_choice(struct sim *s, const struct zk_request *q,
-                                 const struct topology_instance *before)
-{
-    struct sim_witness *w = &s->witness[q->instance];
-    uint64_t epoch = q->record.epoch;
-    int chosen = invariants_member(&q->record, &q->record.candidate);
-    assert(epoch < SIM_EPOCHS);
-    if (w->candidate[epoch] >= 0)
-        world_fail(&s->world, "one candidate", "i%d epoch %llu: %d and then %d", q->instance,
-                   (unsigned long long)epoch, w->candidate[epoch], chosen);
-    w->candidate[epoch] = chosen;
-    const struct sim_redis *c = &s->redis[chosen];
-    if (!c->alive || c->sealed_epoch != epoch || !invariants_trusted(s, &q->record, chosen))
-        return; /* it died or was replaced since its seal: the promotion will fail */
-    for (int k = 0; k < (int)before->n_members; k++) {
-        int redis = sim_redis_at(&before->members[k].address);
-        if (redis == chosen)
-            continue;
-        if (invariants_is_better(s, before, k, redis, c))
-            world_fail(&s->world, "best candidate",
-                       "i%d epoch %llu: %d with %u writes was chosen, but %d, sealed and trusted, has %u",
-                       q->instance, (unsigned long long)epoch, chosen, c->data.n, redis,
-                       s->redis[redis].data.n);
-        if (c->tainted && s->redis[redis].alive && !s->redis[redis].tainted &&
-            s->redis[redis].sealed_epoch == epoch && invariants_trusted(s, before, redis) &&
-            invariants_lacks(c, &s->redis[redis]))
-            world_fail(&s->world, "trusted candidate",
-                       "i%d epoch %llu: restarted %d was chosen although %d kept its data", q->instance,
-                       (unsigned long long)epoch, chosen, redis);
-    }
-}
-
 /* Evidence may be as old as a controller was stopped or a message under way; older is no evidence. */
 enum { INVARIANTS_STALE_US = 1200000 };
 
-static void invariants_on_intent(struct sim *s, int instance, const struct topology_instance *before)
+static void invariants_on_demoted(struct sim *s, int instance, const struct topology_instance *before)
 {
     int master = sim_redis_at(&before->master);
     if (before->state != TOPOLOGY_STABLE || master < 0)
@@ -130,6 +65,15 @@ static void invariants_on_intent(struct sim *s, int instance, const struct topol
     if (s->world.now_us - r->master_since_us > INVARIANTS_STALE_US && s->world.now_us > s->stale_until_us)
         world_fail(&s->world, "healthy master", "i%d: %d has been master since %.6f and is failed over",
                    instance, master, (double)(r->master_since_us - 1000000) / 1e6);
+}
+
+/* What an operator has set stays, whatever else is committed. */
+static void invariants_on_policy(struct sim *s, const struct zk_request *q,
+                                 const struct topology_instance *from)
+{
+    if (q->record.policy.auto_failover != from->policy.auto_failover && s->witness[q->instance].sets == 0)
+        world_fail(&s->world, "lost update", "i%d: c%d switches auto_failover %s, which nobody ordered",
+                   q->instance, q->client, q->record.policy.auto_failover ? "on" : "off");
 }
 
 void invariants_on_commit(struct sim *s, const struct zk_request *q, const struct zk_node *before,
@@ -158,13 +102,18 @@ void invariants_on_commit(struct sim *s, const struct zk_request *q, const struc
     if (s->world.failed)
         return;
     w->committed_epoch = to->epoch;
+    invariants_on_policy(s, q, from);
     if (to->epoch > from->epoch) {
-        w->changed = true;
-        invariants_on_intent(s, q->instance, from);
+        enum topology_verdict verdict = to->failover.verdict;
+        w->changed |= verdict != TOPOLOGY_VERDICT_MANUAL && verdict != TOPOLOGY_VERDICT_PLANNED;
+        if (verdict == TOPOLOGY_VERDICT_DEMOTED)
+            invariants_on_demoted(s, q->instance, from);
+        if (from->state == TOPOLOGY_STABLE)
+            s->stats->verdicts[verdict]++;
         s->stats->failovers++;
     }
     if (to->state == TOPOLOGY_PROMOTING)
-        invariants_on_choice(s, q, from);
+        invariants_check_choice(s, q, from);
     if (from->state == TOPOLOGY_PROMOTING && to->state == TOPOLOGY_STABLE) {
         s->stats->promotions++;
         s->redis[invariants_member(to, &to->master)].tainted = false; /* whatever it holds is the truth now */
@@ -198,9 +147,25 @@ static void invariants_on_replicate(struct sim *s, int controller, int instance,
     const struct topology_address *to = topology_route(truth);
     if (target == redis)
         world_fail(&s->world, "replicate", "c%d makes %d a replica of itself", controller, redis);
+    else if (truth->state == TOPOLOGY_SEALING && target >= 0 &&
+             s->redis[target].paused_until_us > s->world.now_us)
+        return; /* it donates: the chosen one catches up from it */
     else if (!to || target != sim_redis_at(to))
         world_fail(&s->world, "replicate", "c%d points %d at %d, but the record is %s, master %d", controller,
                    redis, target, topology_state_name(truth->state), to ? sim_redis_at(to) : -1);
+}
+
+/* Whose final state does the leader know as it chooses? */
+static void invariants_note_sealed(struct sim *s, int controller, int instance)
+{
+    struct sim_controller *c = &s->controllers[controller];
+    const struct failover *f = &c->failover[instance];
+    c->known_sealed[instance] = 0;
+    for (uint32_t k = 0; k < f->proposed.n_members; k++) {
+        /* Row 53 and 56: it had its chance to give. */
+        bool passed_over = f->donation.failed && f->proposed.members[k].priority == TOPOLOGY_MUST_NOT;
+        c->known_sealed[instance] |= (uint32_t)(f->members[k].sealed && !passed_over) << k;
+    }
 }
 
 /* A leader whose election node is there and lowest is the only writer: the record is what it believes, unless
@@ -210,10 +175,12 @@ void invariants_on_action(struct sim *s, int controller, int instance, const str
     const struct sim_controller *c = &s->controllers[controller];
     const struct failover *f = &c->failover[instance];
     const struct zk_node *truth = &s->zk.nodes[instance];
-    bool acts =
-        a->type != FAILOVER_DO_PROBE && a->type != FAILOVER_DO_REPORT && a->type != FAILOVER_DO_RELOAD;
-    if (!acts)
-        return;
+    static const enum failover_action_type harmless[] = {
+        FAILOVER_DO_PROBE, FAILOVER_DO_REPORT, FAILOVER_DO_RELOAD, FAILOVER_DO_SURVEY, FAILOVER_DO_ANSWER};
+    for (size_t k = 0; k < sizeof(harmless) / sizeof(harmless[0]); k++) {
+        if (a->type == harmless[k])
+            return;
+    }
     if (f->term == 0 || c->leading == 0) {
         world_fail(&s->world, "leader only", "c%d does %s without leading", controller,
                    failover_action_name(a->type));
@@ -221,7 +188,12 @@ void invariants_on_action(struct sim *s, int controller, int instance, const str
     }
     bool leads = sim_zk_candidate_leads(s, f->term) && f->version == truth->version;
     int redis = a->member >= 0 ? sim_redis_at(&f->record.members[a->member].address) : -1;
-    if (a->type == FAILOVER_DO_PROMOTE)
+    if (a->type == FAILOVER_DO_COMMIT && f->proposed.state == TOPOLOGY_SEALING &&
+        f->record.state == TOPOLOGY_STABLE)
+        evidence_check(s, controller, instance, &f->record, &f->proposed);
+    else if (a->type == FAILOVER_DO_COMMIT && f->proposed.state == TOPOLOGY_PROMOTING)
+        invariants_note_sealed(s, controller, instance);
+    else if (a->type == FAILOVER_DO_PROMOTE)
         invariants_on_promote(s, controller, instance, a, redis, leads);
     else if (a->type == FAILOVER_DO_REPLICATE && leads)
         invariants_on_replicate(s, controller, instance, a, redis);
@@ -231,41 +203,6 @@ void invariants_on_action(struct sim *s, int controller, int instance, const str
     else if (a->type == FAILOVER_DO_SEAL && leads && truth->record.state == TOPOLOGY_PROMOTING)
         world_fail(&s->world, "seal", "c%d seals %d while %s is PROMOTING", controller, redis,
                    truth->record.name);
-}
-
-/* ---- data ---------------------------------------------------------------------------------------------- */
-
-void invariants_on_write(struct sim *s, int instance, uint64_t epoch, int redis)
-{
-    struct sim_witness *w = &s->witness[instance];
-    s->stats->writes++;
-    if (epoch >= SIM_EPOCHS)
-        return;
-    if (w->writer[epoch] >= 0 && w->writer[epoch] != redis)
-        world_fail(&s->world, "one master", "i%d epoch %llu: %d and %d both took writes", instance,
-                   (unsigned long long)epoch, w->writer[epoch], redis);
-    w->writer[epoch] = redis;
-}
-
-void invariants_on_ack(struct sim *s, int instance, uint32_t id)
-{
-    struct sim_witness *w = &s->witness[instance];
-    if (w->n_acked < sizeof(w->acked) / sizeof(w->acked[0])) {
-        w->must_survive[w->n_acked] = s->story == SIM_RESTRAINT;
-        w->acked[w->n_acked++] = id;
-    }
-}
-
-void invariants_on_fault(struct sim *s, int instance)
-{
-    struct sim_witness *w = &s->witness[instance];
-    for (uint32_t k = 0; k < w->n_acked; k++) {
-        for (int m = 0; m < s->n_members[instance]; m++) {
-            const struct sim_redis *r = &s->redis[sim_redis_index(instance, m)];
-            w->must_survive[k] |=
-                r->alive && !r->is_master && r->link_up && sim_redis_has(&r->data, w->acked[k]);
-        }
-    }
 }
 
 /* ---- the end: all is well again, or somebody says why not ---------------------------------------------- */
@@ -342,21 +279,14 @@ bool invariants_settled(struct sim *s, char *why, size_t why_size)
     return true;
 }
 
-static void invariants_check_survivors(struct sim *s, int instance)
-{
-    const struct sim_witness *w = &s->witness[instance];
-    int master = sim_redis_at(&s->zk.nodes[instance].record.master);
-    for (uint32_t k = 0; k < w->n_acked; k++) {
-        if (w->must_survive[k] && !sim_redis_has(&s->redis[master].data, w->acked[k])) {
-            world_fail(&s->world, "no loss", "i%d: acknowledged write %u is not on master %d any more",
-                       instance, w->acked[k], master);
-            return;
-        }
-    }
-}
-
 /* END_ECHO_US: what was delayed by the last faults still arrives. */
-enum { END_PERIOD_US = 200000, END_ECHO_US = 5200000, END_LIMIT_US = 35000000, END_STAYS_US = 1500000 };
+enum {
+    END_PERIOD_US = 200000,
+    END_MEND_US = 1000000,
+    END_ECHO_US = 5200000,
+    END_LIMIT_US = 35000000,
+    END_STAYS_US = 1500000
+};
 
 static bool invariants_says_why_not(const struct sim *s)
 {
@@ -375,10 +305,15 @@ void invariants_watch_end(struct sim *s)
     if (s->world.now_us - s->checked_us < END_PERIOD_US)
         return;
     s->checked_us = s->world.now_us;
+    uint64_t unanswered = sim_operator_unanswered(s);
+    if (unanswered)
+        world_fail(&s->world, "answers", "order %llu is not answered", (unsigned long long)unanswered);
     if (!s->calm) {
         s->calm_us = s->world.now_us;
         return;
     }
+    if (s->settled_us == 0 && (s->world.now_us - s->calm_us) % END_MEND_US < END_PERIOD_US)
+        sim_operator_mend(s);
     if (s->world.now_us - s->calm_us < END_ECHO_US)
         return;
     if (invariants_settled(s, why, sizeof(why))) {
@@ -389,7 +324,7 @@ void invariants_watch_end(struct sim *s)
         if (s->world.now_us - s->settled_us < END_STAYS_US)
             return;
         for (int i = 0; i < s->n_instances; i++) {
-            if (s->story == SIM_RESTRAINT && s->witness[i].changed)
+            if (s->witness[i].never && s->witness[i].changed)
                 world_fail(&s->world, "restraint", "i%d failed over although its master was well", i);
             invariants_check_survivors(s, i);
         }
@@ -405,5 +340,7 @@ void invariants_watch_end(struct sim *s)
         s->done = true;
         return;
     }
+    for (int i = 0; i < s->n_instances; i++)
+        invariants_check_survivors(s, i);
     world_fail(&s->world, "settles", "%d s after the last fault: %s", END_LIMIT_US / 1000000, why);
 }

@@ -1,38 +1,21 @@
-/* The deterministic simulator: runs seeds, reports the first failure of each with the tail of its trace.
- *
- *   sim --seeds 100000 [--from N] [--jobs 2]     many; exit 1 when one fails or a table row was never taken
- *   sim --seed N [--trace]                       one, the same events in the same order each time */
+/* One seed: the network and the clocks, the first records, the run, its end. */
 #include "tests/sim/sim.h"
 
-#include "controller/core/failover_table.h"
-
 #include <assert.h>
-#include <errno.h>
-#include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-enum { SIM_JOBS_MAX = 16, SIM_FAILED_MAX = 20, SIM_TRACE_TAIL = 16384, SIM_EVENTS_MAX = 400000 };
+enum { SIM_EVENTS_MAX = 400000 };
 
-/* Shared by the jobs. */
-struct sim_board {
-    uint64_t next, end;
-    uint64_t running[SIM_JOBS_MAX]; /* seed + 1 of each job; 0: none */
-    struct sim_stats stats[SIM_JOBS_MAX];
-    uint32_t n_failed;
-    uint64_t failed[SIM_FAILED_MAX];
-};
+const char *const sim_stories[SIM_STORIES] = {"one fault", "restraint", "chaos",     "redis chaos",
+                                              "hang",      "partition", "switchover"};
 
 /* ---- network ------------------------------------------------------------------------------------------- */
 
 bool sim_network_is_cut(const struct sim *s, int a, int b)
 {
-    return s->cut_until[a][b] > s->world.now_us;
+    return s->cut_until[a][b] > s->world.now_us || s->cut_until[b][a] > s->world.now_us;
 }
 
 int64_t sim_network_at(struct sim *s, int from, int to, int64_t *last)
@@ -41,7 +24,7 @@ int64_t sim_network_at(struct sim *s, int from, int to, int64_t *last)
     int64_t at = w->now_us + world_between(w, 80, 600);
     if (world_chance(w, s->slow_permille))
         at += world_between(w, 1000, 40000);
-    if (s->cut_until[from][to] > at)
+    if (s->cut_until[from][to] > w->now_us) /* sent again once the way is free */
         at = s->cut_until[from][to] + world_between(w, 100, 1000);
     if (last) {
         at = at <= *last ? *last + 1 : at;
@@ -50,7 +33,37 @@ int64_t sim_network_at(struct sim *s, int from, int to, int64_t *last)
     return at;
 }
 
+/* ---- clocks -------------------------------------------------------------------------------------------- */
+
+static const int64_t sim_clock_apart_us = INT64_C(1000000000); /* no two show the same */
+
+int64_t sim_clock_us(const struct sim *s, int controller)
+{
+    return (controller + 1) * sim_clock_apart_us +
+           s->world.now_us * s->controllers[controller].rate_permille / 1000;
+}
+
+int64_t sim_clock_at_us(const struct sim *s, int controller, int64_t clock_us)
+{
+    int rate = s->controllers[controller].rate_permille;
+    return ((clock_us - (controller + 1) * sim_clock_apart_us) * 1000 + rate - 1) / rate;
+}
+
+int64_t sim_wall_ms(const struct sim *s)
+{
+    return s->world.now_us / 1000 + INT64_C(1700000000000);
+}
+
 /* ---- one seed ------------------------------------------------------------------------------------------ */
+
+static void sim_draw_policy(struct sim *s, struct topology_policy *policy)
+{
+    struct world *w = &s->world;
+    policy->hung_after_ms = (uint32_t)world_between(w, 1000, 3000);
+    policy->unreachable_after_ms = (uint32_t)world_between(w, 700, 1500);
+    if (world_chance(w, 700))
+        policy->cooldown_ms = (uint32_t)world_between(w, 0, world_chance(w, 500) ? 100 : 4000);
+}
 
 /* The record as `mrctl adopt` leaves it, or as it is once the replicas were found and registered. */
 static void sim_adopt(struct sim *s, int instance, bool registered)
@@ -63,11 +76,15 @@ static void sim_adopt(struct sim *s, int instance, bool registered)
     record->state = TOPOLOGY_STABLE;
     record->epoch = 1;
     topology_policy_default(&record->policy);
+    sim_draw_policy(s, &record->policy);
     record->n_members = registered ? (uint32_t)s->n_members[instance] : 1;
     for (uint32_t m = 0; m < record->n_members; m++) {
         int redis = sim_redis_index(instance, (int)m);
         sim_redis_address(redis, &record->members[m].address);
         sim_redis_run_id(s, redis, record->members[m].run_id);
+        if (m > 0 && world_chance(&s->world, s->story == SIM_REDIS_CHAOS ? 300 : 150))
+            record->members[m].priority =
+                (enum topology_priority)world_between(&s->world, TOPOLOGY_PREFER, TOPOLOGY_MUST_NOT);
     }
     record->master = record->members[0].address;
     struct info info;
@@ -84,7 +101,6 @@ static void sim_adopt(struct sim *s, int instance, bool registered)
 
 static void sim_create(struct sim *s, uint64_t seed)
 {
-    static const char *const stories[] = {"one fault", "restraint", "chaos", "redis chaos"};
     struct world *w = &s->world;
     world_reset(w, seed);
     s->seed = seed;
@@ -92,6 +108,13 @@ static void sim_create(struct sim *s, uint64_t seed)
     s->calm = s->gone_for_good = s->done = false;
     s->calm_us = s->settled_us = s->checked_us = 0;
     s->ids = 0;
+    s->blind = -1;
+    s->quiet = false;
+    s->cuts = 0;
+    s->order_ids = 0;
+    memset(&s->maintenance, 0, sizeof(s->maintenance));
+    memset(s->id_epoch, 0, sizeof(s->id_epoch));
+    sim_monitor_create(s);
     s->n_instances = (int)world_between(w, 1, SIM_INSTANCES);
     s->loss_permille = world_chance(w, 500) ? 0 : 30;
     s->slow_permille = world_chance(w, 500) ? 0 : 20;
@@ -99,10 +122,11 @@ static void sim_create(struct sim *s, uint64_t seed)
     memset(s->cut_until, 0, sizeof(s->cut_until));
     s->stale_until_us = 0;
     sim_zk_create(s);
+    bool alone = s->story != SIM_ONE_FAULT && s->story != SIM_HANG && s->story != SIM_SWITCHOVER;
     for (int r = 0; r < SIM_REDISES; r++)
         s->redis[r].exists = s->redis[r].alive = false;
     for (int i = 0; i < s->n_instances; i++) {
-        s->n_members[i] = (int)world_between(w, s->story == SIM_ONE_FAULT ? 2 : 1, SIM_MEMBERS);
+        s->n_members[i] = (int)world_between(w, alone ? 1 : 2, SIM_MEMBERS);
         for (int m = 0; m < s->n_members[i]; m++) {
             int redis = sim_redis_index(i, m), master = sim_redis_index(i, 0);
             sim_redis_create(s, redis, i, m == 0, master);
@@ -115,17 +139,19 @@ static void sim_create(struct sim *s, uint64_t seed)
     }
     invariants_create(s);
     memset(s->controllers, 0, sizeof(s->controllers));
-    for (int c = 0; c < SIM_CONTROLLERS; c++)
+    for (int c = 0; c < SIM_CONTROLLERS; c++) {
+        s->controllers[c].rate_permille = (int)world_between(w, 900, 1100);
         sim_controller_start(s, c);
+    }
     for (int p = 0; p < SIM_PROXIES; p++)
         sim_proxy_start(s, p);
     faults_plan(s);
-    world_trace(w, "seed %llu: %s, %d instance(s)", (unsigned long long)seed, stories[s->story],
+    world_trace(w, "seed %llu: %s, %d instance(s)", (unsigned long long)seed, sim_stories[s->story],
                 s->n_instances);
 }
 
 /* True when the seed passes. */
-static bool sim_run(struct sim *s, uint64_t seed)
+bool sim_run(struct sim *s, uint64_t seed)
 {
     sim_create(s, seed);
     while (!s->done && !s->world.failed) {
@@ -137,6 +163,8 @@ static bool sim_run(struct sim *s, uint64_t seed)
     }
     for (int c = 0; c < SIM_CONTROLLERS; c++)
         sim_controller_end(s, c);
+    for (int r = 0; r < SIM_REDISES; r++)
+        sim_redis_end(s, r);
     for (int p = 0; p < SIM_PROXIES; p++)
         sim_proxy_end(s, p);
     s->stats->seeds++;
@@ -146,7 +174,7 @@ static bool sim_run(struct sim *s, uint64_t seed)
     return !s->world.failed;
 }
 
-static void sim_free(struct sim *s)
+void sim_free(struct sim *s)
 {
     world_free(&s->world);
     for (int r = 0; r < SIM_REDISES; r++) {
@@ -156,244 +184,11 @@ static void sim_free(struct sim *s)
     free(s);
 }
 
-static struct sim *sim_new(struct sim_stats *stats)
+struct sim *sim_new(struct sim_stats *stats)
 {
     struct sim *s = (struct sim *)calloc(1, sizeof(*s));
     if (!s)
         abort();
     s->stats = stats;
     return s;
-}
-
-/* ---- many seeds ---------------------------------------------------------------------------------------- */
-
-static void sim_board_fail(struct sim_board *board, uint64_t seed)
-{
-    uint32_t at = __atomic_fetch_add(&board->n_failed, 1, __ATOMIC_RELAXED);
-    if (at < SIM_FAILED_MAX)
-        board->failed[at] = seed;
-}
-
-static void sim_job(struct sim_board *board, int job)
-{
-    struct sim *s = sim_new(&board->stats[job]);
-    for (;;) {
-        uint64_t seed = __atomic_fetch_add(&board->next, 1, __ATOMIC_RELAXED);
-        if (seed >= board->end || __atomic_load_n(&board->n_failed, __ATOMIC_RELAXED) >= SIM_FAILED_MAX)
-            break;
-        board->running[job] = seed + 1;
-        if (!sim_run(s, seed))
-            sim_board_fail(board, seed);
-    }
-    board->running[job] = 0;
-    sim_free(s);
-}
-
-static pid_t sim_fork(struct sim_board *board, int job)
-{
-    (void)fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) {
-        /* What the core asserts is printed when the seed is run again for its trace. */
-        if (!freopen("/dev/null", "w", stderr))
-            _exit(2);
-        sim_job(board, job);
-        _exit(0);
-    }
-    return pid;
-}
-
-/* A job that died took its seed with it: that seed failed, the others go on in a new job. */
-static void sim_run_jobs(struct sim_board *board, int jobs)
-{
-    pid_t pids[SIM_JOBS_MAX];
-    int left = jobs;
-    for (int j = 0; j < jobs; j++)
-        pids[j] = sim_fork(board, j);
-    while (left > 0) {
-        int status = 0;
-        pid_t pid = wait(&status);
-        int job = 0;
-        while (job < jobs && pids[job] != pid)
-            job++;
-        if (pid < 0 || job == jobs)
-            break;
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-            left--;
-            continue;
-        }
-        if (board->running[job] != 0)
-            sim_board_fail(board, board->running[job] - 1);
-        board->stats[job].seeds++;
-        board->stats[job].failures++;
-        pids[job] = sim_fork(board, job);
-    }
-}
-
-static const struct world *sim_aborting;
-
-static void sim_on_abort(int signum)
-{
-    (void)signum;
-    world_trace_print(sim_aborting);
-    _exit(3);
-}
-
-/* Runs the seed again in a process of its own, as it may abort, and prints the end of its trace. */
-static void sim_explain(uint64_t seed)
-{
-    (void)fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct sim_stats stats = {0};
-        struct sim *s = sim_new(&stats);
-        s->world.tracing = true;
-        s->world.trace_room = SIM_TRACE_TAIL;
-        s->world.trace = (char *)malloc(SIM_TRACE_TAIL);
-        if (!s->world.trace)
-            abort();
-        sim_aborting = &s->world;
-        (void)signal(SIGABRT, sim_on_abort);
-        (void)setvbuf(stdout, NULL, _IONBF, 0);
-        printf("---- seed %llu, the end of its trace\n", (unsigned long long)seed);
-        (void)sim_run(s, seed);
-        world_trace_print(&s->world);
-        printf("seed %llu FAILED %s: %s\n", (unsigned long long)seed, s->world.invariant, s->world.failure);
-        (void)fflush(stdout);
-        sim_free(s);
-        _exit(0);
-    }
-    int status = 0;
-    if (waitpid(pid, &status, 0) == pid && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
-        printf("seed %llu FAILED: it aborted; the assertion is on stderr\n", (unsigned long long)seed);
-}
-
-/* ---- results ------------------------------------------------------------------------------------------- */
-
-static void sim_sum(struct sim_stats *sum, const struct sim_stats *stats)
-{
-    sum->seeds += stats->seeds;
-    sum->failures += stats->failures;
-    sum->events += stats->events;
-    sum->failovers += stats->failovers;
-    sum->promotions += stats->promotions;
-    sum->writes += stats->writes;
-    sum->refused_commits += stats->refused_commits;
-    sum->waiting += stats->waiting;
-    sum->full_syncs += stats->full_syncs;
-    for (int k = 0; k < SIM_ROWS; k++)
-        sum->rows[k] += stats->rows[k];
-    for (int k = 0; k < SIM_STORIES; k++)
-        sum->stories[k] += stats->stories[k];
-}
-
-/* Number of rows that were never taken: each row must be reachable, or it does not belong in the table. */
-static uint32_t sim_print_coverage(const struct sim_stats *sum)
-{
-    uint32_t missing = 0;
-    printf("coverage of table rows:");
-    for (uint32_t k = 0; k < failover_table_rows; k++)
-        printf(" %u:%llu", failover_table[k].number, (unsigned long long)sum->rows[k]);
-    printf("\n");
-    for (uint32_t k = 0; k < failover_table_rows; k++) {
-        if (sum->rows[k] == 0)
-            printf("row %u was NEVER TAKEN\n", failover_table[k].number);
-        missing += sum->rows[k] == 0;
-    }
-    return missing;
-}
-
-static int sim_many(uint64_t from, uint64_t seeds, int jobs)
-{
-    struct sim_board *board = (struct sim_board *)mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
-                                                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (board == MAP_FAILED) {
-        (void)fprintf(stderr, "sim: no memory for the jobs: %s\n", strerror(errno));
-        return 2;
-    }
-    board->next = from;
-    board->end = from + seeds;
-    sim_run_jobs(board, jobs);
-    struct sim_stats sum = {0};
-    for (int j = 0; j < jobs; j++)
-        sim_sum(&sum, &board->stats[j]);
-    uint32_t failed = board->n_failed < SIM_FAILED_MAX ? board->n_failed : SIM_FAILED_MAX;
-    for (uint32_t k = 0; k < failed; k++)
-        sim_explain(board->failed[k]);
-    uint32_t missing = sim_print_coverage(&sum);
-    printf("%llu seeds, %u failures, %llu failovers, %llu promotions, %llu events, %llu writes, %llu full "
-           "synchronizations, %llu commits refused, %llu ended waiting for a dead member\n",
-           (unsigned long long)sum.seeds, board->n_failed, (unsigned long long)sum.failovers,
-           (unsigned long long)sum.promotions, (unsigned long long)sum.events, (unsigned long long)sum.writes,
-           (unsigned long long)sum.full_syncs, (unsigned long long)sum.refused_commits,
-           (unsigned long long)sum.waiting);
-    /* A few seeds can't be expected to take every row. */
-    bool covered = missing == 0 || seeds < 10000;
-    int result = failed == 0 && covered ? 0 : 1;
-    munmap(board, sizeof(*board));
-    return result;
-}
-
-static int sim_one(uint64_t seed, bool trace)
-{
-    struct sim_stats stats = {0};
-    struct sim *s = sim_new(&stats);
-    s->world.tracing = trace;
-    bool passed = sim_run(s, seed);
-    if (passed)
-        printf("seed %llu passed: %llu events, %llu failovers\n", (unsigned long long)seed,
-               (unsigned long long)stats.events, (unsigned long long)stats.failovers);
-    else
-        printf("seed %llu FAILED %s: %s\n", (unsigned long long)seed, s->world.invariant, s->world.failure);
-    sim_free(s);
-    return passed ? 0 : 1;
-}
-
-static bool sim_number(const char *text, uint64_t *out)
-{
-    char *end = NULL;
-    errno = 0;
-    *out = strtoull(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0';
-}
-
-static int sim_usage(FILE *to)
-{
-    (void)fprintf(to, "usage: sim --seeds COUNT [--from SEED] [--jobs N]\n"
-                      "       sim --seed SEED [--trace]\n");
-    return to == stdout ? 0 : 2;
-}
-
-int main(int argc, char **argv)
-{
-    static const struct option options[] = {
-        {"seeds", required_argument, NULL, 'n'},
-        {"from", required_argument, NULL, 'f'},
-        {"jobs", required_argument, NULL, 'j'},
-        {"seed", required_argument, NULL, 's'},
-        {"trace", no_argument, NULL, 't'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    uint64_t seeds = 1000, from = 0, jobs = 2, seed = 0;
-    bool one = false, trace = false, good = true;
-    for (int c; good && (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (c == 'h')
-            return sim_usage(stdout);
-        if (c == 't')
-            trace = true;
-        else if (c == 'n')
-            good = sim_number(optarg, &seeds);
-        else if (c == 'f')
-            good = sim_number(optarg, &from);
-        else if (c == 'j')
-            good = sim_number(optarg, &jobs) && jobs > 0 && jobs <= SIM_JOBS_MAX;
-        else if (c == 's')
-            good = one = sim_number(optarg, &seed);
-        else
-            good = false;
-    }
-    if (!good || optind != argc)
-        return sim_usage(stderr);
-    return one ? sim_one(seed, trace) : sim_many(from, seeds, (int)jobs);
 }

@@ -14,7 +14,9 @@
 #include "common/core/message.h"
 #include "controller/core/election.h"
 #include "controller/core/failover.h"
+#include "controller/core/outlook.h"
 #include "proxy/core/route_book.h"
+#include "tests/sim/ablations.h"
 #include "tests/sim/world.h"
 
 enum {
@@ -77,6 +79,16 @@ struct sim_redis {
     int64_t feed_at[SIM_REDISES]; /* in-order delivery to each replica */
     struct redis_data data, disk;
     uint64_t sealed_epoch; /* last seal applied; 0 once it was given a role again */
+    bool off;              /* not alive, and its host is gone: no FIN, no answer to anything */
+    int64_t stopped_us;    /* holds its connections but does nothing, since then; 0: runs */
+    uint32_t crons;
+    uint32_t stops;                   /* grows with each stop */
+    int64_t stop_from_us, stop_to_us; /* the last stop that ended */
+    struct world_inbox inbox;         /* while it is stopped */
+    enum health_said said;            /* how it answers */
+    bool pings;                       /* lets its replication pings be set to one a second */
+    int64_t paused_until_us;          /* CLIENT PAUSE … WRITE */
+    int64_t gap_to_us; /* when its last silence of more than a ping's period as a replica ended */
 };
 
 /* ---- ZooKeeper ----------------------------------------------------------------------------------------- */
@@ -165,7 +177,7 @@ struct sim_zk {
 
 /* ---- controllers --------------------------------------------------------------------------------------- */
 
-enum sim_command { SIM_INFO, SIM_SEAL, SIM_PROMOTE, SIM_REPLICATE };
+enum sim_command { SIM_INFO, SIM_SEAL, SIM_PROMOTE, SIM_REPLICATE, SIM_PAUSE, SIM_UNPAUSE, SIM_DONATE };
 
 struct sim_pending {
     uint32_t number; /* 0: free */
@@ -183,11 +195,45 @@ struct sim_link {
     int64_t to_redis_at, to_controller_at, backoff_us;
     uint32_t numbers;
     struct sim_pending pending[SIM_PENDING];
+    int64_t tried_us;  /* when the present attempt to connect began */
+    bool mute, silent; /* the monitor said so; the outlook was told so */
+    uint32_t silences; /* grows with each silence; knocks of older ones are void */
+    enum health_said said;
+};
+
+/* A survey under way. */
+struct sim_survey {
+    uint32_t number; /* grows; answers to older ones are void */
+    bool open;
+    int redis;
+    uint32_t asked;
+    struct health_votes votes;
+};
+
+/* What the proxies answered to a hold, and operators' orders that wait for their answers. */
+struct sim_hold {
+    bool open;
+    uint64_t epoch;
+    uint32_t awaited, held; /* a bit each */
+};
+enum { SIM_ORDERS = 16 };
+struct sim_order {
+    uint64_t id; /* 0: free */
+    int64_t at_us;
 };
 
 struct sim_controller {
     bool alive, paused, suspended;
-    uint32_t life; /* grows with each start */
+    int rate_permille; /* of its monotonic clock */
+    int64_t paused_us, resumed_us;
+    struct outlook outlook;
+    bool unfit; /* it resigned because of its outlook */
+    uint32_t outlook_ticks;
+    struct sim_survey surveys[SIM_INSTANCES];
+    struct sim_hold holds[SIM_INSTANCES];
+    struct sim_order orders[SIM_INSTANCES][SIM_ORDERS];
+    uint32_t known_sealed[SIM_INSTANCES]; /* a bit each, when the choice was made */
+    uint32_t life;                        /* grows with each start */
     struct election election;
     struct failover failover[SIM_INSTANCES];
     bool known[SIM_INSTANCES];        /* the record was read since the leadership began */
@@ -199,7 +245,7 @@ struct sim_controller {
     int64_t tick_at[SIM_INSTANCES];
     uint32_t late[SIM_INSTANCES]; /* ticks in a row that left their deadline in the past */
     struct sim_link links[SIM_REDISES];
-    struct world_event *inbox, **inbox_end; /* of a paused process */
+    struct world_inbox inbox; /* of a paused process */
 };
 
 /* ---- proxies ------------------------------------------------------------------------------------------- */
@@ -207,9 +253,16 @@ struct sim_controller {
 /* The data path of one instance in one proxy. */
 struct sim_worker {
     uint64_t epoch;
-    int master;       /* -1: requests are held */
-    uint32_t process; /* connected to; 0: not yet */
-    bool doubt;       /* nothing is sent until the route is confirmed or replaced */
+    int master;            /* -1: requests are held */
+    uint32_t process;      /* connected to; 0: not yet */
+    bool doubt;            /* nothing is sent until the route is confirmed or replaced */
+    uint32_t connection;   /* grows when it is dropped; answers of older ones are not heard */
+    uint32_t in_flight;    /* writes on the present connection */
+    int64_t hold_until_us; /* a switchover is prepared: nothing is sent */
+    bool held;             /* and nothing is in flight */
+    uint64_t hold;         /* number of the hold */
+    uint64_t acked_epoch;  /* of the newest acknowledged write, … */
+    int acked_redis;       /* … which that process took */
     int64_t acked_us;
 };
 
@@ -229,6 +282,9 @@ enum sim_story {
     SIM_RESTRAINT,   /* faults that must never cause a failover */
     SIM_CHAOS,       /* anything, anywhere */
     SIM_REDIS_CHAOS, /* anything, of Redis processes only */
+    SIM_HANG,        /* one master is stopped, for shorter or longer than the limit */
+    SIM_PARTITION,   /* silence between groups of places, both ways or one way, on and off */
+    SIM_SWITCHOVER,  /* planned ones under load, with and without something going wrong meanwhile */
     SIM_STORIES,
 };
 
@@ -240,8 +296,22 @@ struct sim_witness {
     uint32_t next_write;
     uint32_t n_acked;
     uint32_t acked[1024];
+    uint64_t acked_epoch[1024];
     bool must_survive[1024]; /* by position in acked */
-    bool changed;            /* a failover was committed */
+    uint32_t sets;           /* orders to change the policy */
+    bool changed;            /* a failover that nobody ordered was committed */
+    bool never;              /* and that must not be */
+    uint64_t served_epoch;   /* the newest epoch whose master was promoted */
+    uint64_t planned_epoch;  /* the newest that a switchover made; 0: none … */
+    uint64_t before_planned; /* … the one that was served before it … */
+    bool sealed_before;      /* … and its master was sealed */
+};
+
+/* Between a controller and a member: could it answer a ping, and if not, since when? */
+struct sim_path {
+    int64_t quiet_us;       /* 0: it answers */
+    int64_t from_us, to_us; /* the last quiet time that ended */
+    uint32_t changes;
 };
 
 struct sim_stats {
@@ -249,12 +319,15 @@ struct sim_stats {
         full_syncs;
     uint64_t rows[SIM_ROWS];
     uint64_t stories[SIM_STORIES];
+    uint64_t verdicts[TOPOLOGY_VERDICT_PLANNED + 1]; /* committed intents by their reason */
+    uint64_t orders, answers_done, answers_refused;
 };
 
 struct sim {
     struct world world;
     uint64_t seed;
     enum sim_story story;
+    enum ablation ablation;
     int n_instances;
     int n_members[SIM_INSTANCES];
     bool calm;                             /* faults have stopped */
@@ -263,6 +336,13 @@ struct sim {
     int64_t info_period_us;
     int64_t cut_until[SIM_PLACES][SIM_PLACES];
     int64_t stale_until_us; /* news of before a cut or a stop may arrive until then */
+    int blind;              /* RESTRAINT: the only controller whose view of the members is disturbed */
+    uint32_t cuts;          /* so far */
+    bool quiet;             /* SWITCHOVER: nothing goes wrong, so nobody may notice anything */
+    struct sim_path paths[SIM_CONTROLLERS][SIM_REDISES];
+    struct topology_pause maintenance; /* of all instances */
+    uint64_t id_epoch[1024];           /* by replication id: the epoch whose promotion made it; 0: none did */
+    uint64_t order_ids;
     struct sim_redis redis[SIM_REDISES];
     struct sim_zk zk;
     struct sim_controller controllers[SIM_CONTROLLERS];
@@ -283,11 +363,29 @@ int sim_redis_index(int instance, int member);
 /* When something sent now from one place reaches the other, not before what was sent earlier on the same
  * connection (*last, moved on). */
 int64_t sim_network_at(struct sim *s, int from, int to, int64_t *last);
-bool sim_network_is_cut(const struct sim *s, int a, int b);
+bool sim_network_is_cut(const struct sim *s, int a, int b); /* in one direction at least */
+/* Nothing arrives from `from` at `to` until then. */
+void sim_network_cut(struct sim *s, int from, int to, int64_t until_us);
+/* The controller's own clock, and when in the world's time it shows clock_us. */
+int64_t sim_clock_us(const struct sim *s, int controller);
+int64_t sim_clock_at_us(const struct sim *s, int controller, int64_t clock_us);
+int64_t sim_wall_ms(const struct sim *s);
+/* One seed. */
+struct sim *sim_new(struct sim_stats *stats);
+void sim_free(struct sim *s);
+bool sim_run(struct sim *s, uint64_t seed); /* true: it passed */
+extern const char *const sim_stories[SIM_STORIES];
 
 /* sim_redis.c */
 void sim_redis_create(struct sim *s, int redis, int instance, bool is_master, int follows);
 void sim_redis_kill(struct sim *s, int redis);
+void sim_redis_switch_off(struct sim *s, int redis); /* host and all */
+/* SIGSTOP and SIGCONT. */
+void sim_redis_stop(struct sim *s, int redis, bool stopped);
+void sim_redis_say(struct sim *s, int redis, enum health_said said);
+/* The event is for a process that is stopped now: keeps it until it goes on. */
+bool sim_redis_defers(struct sim *s, int redis, struct world_event *e);
+void sim_redis_end(struct sim *s, int redis); /* of the seed: frees what it kept */
 void sim_redis_start(struct sim *s, int redis, enum redis_restart how);
 void sim_redis_save(struct sim *s, int redis); /* a snapshot on disk, for REDIS_OLD */
 void sim_redis_info(const struct sim *s, int redis, struct info *out);
@@ -310,10 +408,12 @@ void sim_zk_client_break(struct sim *s, int client);
 bool sim_zk_send(struct sim *s, const struct zk_request *request);
 /* An operator changes the instance's policy: a new version, nothing else. */
 void sim_zk_touch(struct sim *s, int instance, bool auto_failover);
+/* Live sessions: of controllers; of proxies, a bit each. */
+uint32_t sim_zk_controllers(const struct sim *s);
+uint32_t sim_zk_proxies(const struct sim *s);
 /* An operator deletes the leader's election node; its session lives on. */
 void sim_zk_delete_leader(struct sim *s);
-/* What the ensemble would answer for the candidate now: is it in the list at all, and lowest? */
-bool sim_zk_candidate_exists(const struct sim *s, uint64_t czxid);
+/* Would the ensemble list the candidate as lowest now? */
 bool sim_zk_candidate_leads(const struct sim *s, uint64_t czxid);
 
 /* sim_controller.c: what ZooKeeper and the network tell a controller. */
@@ -323,6 +423,8 @@ void sim_controller_crash(struct sim *s, int controller);
 /* SIGTERM: hands over, then ends. */
 void sim_controller_resign(struct sim *s, int controller);
 void sim_controller_pause(struct sim *s, int controller, bool paused);
+/* Its outlook wants it not to lead, or lets it again. */
+void sim_controller_step_down(struct sim *s, int controller, bool down);
 void sim_controller_on_session(struct sim *s, int controller, bool up, bool expired);
 void sim_controller_on_reply(struct sim *s, int controller, const struct zk_pending *p,
                              const struct zk_reply *reply);
@@ -338,8 +440,35 @@ void sim_link_close_all(struct sim *s, int controller);
 void sim_link_nudge(struct sim *s, int controller, int redis);
 void sim_link_command(struct sim *s, int controller, int redis, enum sim_command command, uint64_t epoch,
                       int target);
-/* The process at the other end ended: FIN or RST travels. */
-void sim_link_on_death(struct sim *s, int redis);
+/* The process at the other end ended: FIN or RST travels, after_us from now. */
+void sim_link_on_death(struct sim *s, int redis, int64_t after_us);
+/* Tells the controller's core something about the member; false: it doesn't know the member. */
+bool sim_link_tell(struct sim *s, int controller, int redis, struct failover_event *event);
+
+/* sim_monitor.c: silence and how members answer, as controller/monitor.h describes it. */
+void sim_monitor_create(struct sim *s);
+void sim_monitor_refresh(struct sim *s); /* after a change of processes or cuts */
+void sim_monitor_on_up(struct sim *s, int controller, int redis);
+void sim_monitor_on_down(struct sim *s, int controller, int redis, int reason);
+void sim_monitor_on_reply(struct sim *s, int controller, int redis);
+void sim_monitor_on_said(struct sim *s, int redis);
+
+/* sim_votes.c: surveys, and the outlook with what follows from it. */
+void sim_votes_survey(struct sim *s, int controller, int instance, int redis);
+void sim_votes_on_controllers(struct sim *s); /* their number in ZooKeeper changed */
+void sim_votes_check(struct sim *s, int controller);
+/* What the controller's core is told of trust. */
+void sim_votes_trust(const struct sim *s, int controller, struct health_trust *out);
+
+/* sim_operator.c: orders and their answers, holds and who holds. */
+void sim_operator_order(struct sim *s, int instance, enum failover_command_type type);
+void sim_operator_mend(struct sim *s); /* calm: nothing is paused any more */
+void sim_operator_on_answer(struct sim *s, int controller, int instance, const struct failover_action *a);
+void sim_operator_on_lost(struct sim *s, int controller); /* leadership: the engine answers */
+void sim_operator_hold(struct sim *s, int controller, int instance, const struct failover_action *a);
+void sim_operator_on_held(struct sim *s, int proxy, int instance, uint64_t epoch);
+/* An order that waits for its answer for long; 0: none. */
+uint64_t sim_operator_unanswered(const struct sim *s);
 
 /* sim_proxy.c */
 void sim_proxy_start(struct sim *s, int proxy);
@@ -349,11 +478,13 @@ void sim_proxy_on_watch(struct sim *s, int proxy, int instance);
 /* Sends the message to all proxies. */
 void sim_proxy_publish(struct sim *s, int controller, const struct message *m);
 /* The process ended: connections of workers to it break. */
-void sim_proxy_on_death(struct sim *s, int redis);
+void sim_proxy_on_death(struct sim *s, int redis, int64_t after_us);
 void sim_proxy_end(struct sim *s, int proxy); /* of the seed: frees what it kept */
 
-/* faults.c */
+/* faults.c, stories.c */
 void faults_plan(struct sim *s);
+/* A donation begins: a good moment for trouble. */
+void faults_on_donation(struct sim *s, int instance, int donor);
 
 /* invariants.c */
 void invariants_create(struct sim *s);
@@ -361,12 +492,27 @@ void invariants_on_commit(struct sim *s, const struct zk_request *request, const
                           bool known_to_lead);
 void invariants_on_action(struct sim *s, int controller, int instance, const struct failover_action *a);
 void invariants_on_write(struct sim *s, int instance, uint64_t epoch, int redis);
-void invariants_on_ack(struct sim *s, int instance, uint32_t id);
+void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, int redis, uint32_t id);
 /* The one fault of SIM_ONE_FAULT happens now. */
 void invariants_on_fault(struct sim *s, int instance);
 /* True when every instance is as it must be in the end; otherwise why not. */
 bool invariants_settled(struct sim *s, char *why, size_t why_size);
 /* After each event: once calm has begun, is all well, and does it stay so? */
 void invariants_watch_end(struct sim *s);
+
+/* invariants_data.c */
+void invariants_on_promoted(struct sim *s, int redis, uint64_t epoch); /* the process became master */
+void invariants_on_order(struct sim *s, int redis, enum sim_command command, uint64_t epoch);
+void invariants_on_publish(struct sim *s, int controller, const struct message *m);
+void invariants_check_choice(struct sim *s, const struct zk_request *q,
+                             const struct topology_instance *before);
+void invariants_check_survivors(struct sim *s, int instance);
+void invariants_check_planned(struct sim *s, int instance, uint64_t epoch, uint32_t id);
+/* Is it the registered incarnation of its address? */
+bool invariants_trusted(const struct sim *s, const struct topology_instance *i, int redis);
+
+/* evidence.c: is the committed intent borne out by what was really so? */
+void evidence_check(struct sim *s, int controller, int instance, const struct topology_instance *from,
+                    const struct topology_instance *to);
 
 #endif

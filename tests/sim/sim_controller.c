@@ -17,8 +17,7 @@ bool sim_controller_defers(struct sim *s, int controller, struct world_event *e)
         return true; /* it ends here */
     if (!c->paused)
         return false;
-    *c->inbox_end = world_keep(&s->world, e);
-    c->inbox_end = &(*c->inbox_end)->next;
+    world_inbox_put(&s->world, &c->inbox, e);
     return true;
 }
 
@@ -28,11 +27,16 @@ void sim_controller_tell(struct sim *s, int controller, int instance, const stru
     struct failover *f = &c->failover[instance];
     assert(c->alive && !c->paused);
     struct failover_event now = *event;
-    now.now_us = s->world.now_us;
-    now.wall_ms = s->world.now_us / 1000 + 1700000000000;
+    struct health_trust trust;
+    sim_votes_trust(s, controller, &trust);
+    now.now_us = sim_clock_us(s, controller);
+    now.wall_ms = ablations_wall_ms(s);
+    now.trust = &trust;
+    now.maintenance = s->maintenance.owner[0] ? &s->maintenance : NULL;
     enum failover_phase before = f->phase;
     failover_step(f, &now, &s->update);
-    if (s->world.tracing && (event->type != FAILOVER_ON_INFO || s->update.n > 0 || f->phase != before))
+    if (s->world.tracing && ((event->type != FAILOVER_ON_INFO && event->type != FAILOVER_ON_KNOCK) ||
+                             s->update.n > 0 || f->phase != before))
         world_trace_line(&s->world, "c%d i%d %s member=%d err=%s: %s -> %s row=%u", controller, instance,
                          failover_event_name(event->type), event->member,
                          event->err ? err_name(event->err) : "0", failover_phase_name(before),
@@ -49,6 +53,8 @@ static void controller_lead(struct sim *s, int controller, uint64_t term)
                 (unsigned long long)(term ? term : c->leading));
     c->leading = term;
     c->reloading = false;
+    if (term == 0)
+        sim_operator_on_lost(s, controller);
     if (term && term != c->seq_term) { /* a suspended leader may lead again in the same term: seq goes on */
         c->seq_term = term;
         c->seq = 0;
@@ -90,10 +96,9 @@ static uint64_t controller_czxid(const char *node)
 static void controller_elect_action(struct sim *s, int controller, const struct election_update *update)
 {
     static const enum zk_op ops[] = {
-        [ELECTION_DO_LIST] = ZK_OP_LIST,
-        [ELECTION_DO_CREATE] = ZK_OP_ENLIST,
-        [ELECTION_DO_WATCH] = ZK_OP_EXISTS,
-        [ELECTION_DO_DELETE] = ZK_OP_REMOVE,
+        [ELECTION_DO_LIST] = ZK_OP_LIST,     [ELECTION_DO_CREATE] = ZK_OP_ENLIST,
+        [ELECTION_DO_WATCH] = ZK_OP_EXISTS,  [ELECTION_DO_DELETE] = ZK_OP_REMOVE,
+        [ELECTION_DO_REMOVE] = ZK_OP_REMOVE,
     };
     if (update->action == ELECTION_DO_NOTHING)
         return;
@@ -101,9 +106,10 @@ static void controller_elect_action(struct sim *s, int controller, const struct 
     q.op = ops[update->action];
     q.client = controller;
     q.instance = -1;
-    bool named = update->action == ELECTION_DO_WATCH || update->action == ELECTION_DO_DELETE;
+    bool removes = update->action == ELECTION_DO_DELETE || update->action == ELECTION_DO_REMOVE;
+    bool named = removes || update->action == ELECTION_DO_WATCH;
     q.czxid = named ? controller_czxid(update->node) : 0;
-    if (sim_zk_send(s, &q) || update->action == ELECTION_DO_DELETE)
+    if (sim_zk_send(s, &q) || removes)
         return;
     struct world_event *e = world_after(&s->world, CONTROLLER_RETRY_US, controller_on_retry);
     e->who = controller;
@@ -238,8 +244,13 @@ void sim_controller_start(struct sim *s, int controller)
     c->life++;
     c->leading = c->seq_term = 0;
     c->reloading = false;
-    c->inbox = NULL;
-    c->inbox_end = &c->inbox;
+    c->inbox = (struct world_inbox){NULL, NULL};
+    c->unfit = false;
+    c->paused_us = 0;
+    c->resumed_us = s->world.now_us;
+    outlook_init(&c->outlook);
+    for (int i = 0; i < SIM_INSTANCES; i++)
+        c->surveys[i].open = false;
     memset(c->tick_at, 0, sizeof(c->tick_at));
     memset(c->late, 0, sizeof(c->late));
     election_init(&c->election);
@@ -251,19 +262,40 @@ void sim_controller_start(struct sim *s, int controller)
     e->gen = c->life;
 }
 
-static void controller_empty_inbox(struct sim *s, struct sim_controller *c)
-{
-    while (c->inbox) {
-        struct world_event *e = c->inbox;
-        c->inbox = e->next;
-        world_dispose(&s->world, e);
-    }
-    c->inbox_end = &c->inbox;
-}
-
 void sim_controller_end(struct sim *s, int controller)
 {
-    controller_empty_inbox(s, &s->controllers[controller]);
+    world_inbox_clear(&s->world, &s->controllers[controller].inbox);
+}
+
+void sim_controller_step_down(struct sim *s, int controller, bool down)
+{
+    struct sim_controller *c = &s->controllers[controller];
+    struct election_event event = {.type = down ? ELECTION_ON_YIELD : ELECTION_ON_FIT};
+    world_trace(&s->world, "c%d %s", controller, down ? "is unfit to lead" : "may lead again");
+    c->unfit = down;
+    controller_elect(s, controller, &event);
+}
+
+/* A standby's connection to the leader broke, and another one is refused. */
+static void controller_on_leader_gone(struct sim *s, struct world_event *e)
+{
+    if (sim_controller_defers(s, e->who, e) || s->controllers[e->who].life != e->gen)
+        return;
+    struct election_event event = {.type = ELECTION_ON_LEADER_GONE, .czxid = (uint64_t)e->x};
+    controller_elect(s, e->who, &event);
+}
+
+static void controller_tell_gone(struct sim *s, int controller)
+{
+    for (int k = 0; k < SIM_CONTROLLERS; k++) {
+        if (k == controller || !s->controllers[k].alive || sim_network_is_cut(s, controller, k))
+            continue;
+        struct world_event *e =
+            world_at(&s->world, sim_network_at(s, controller, k, NULL), controller_on_leader_gone);
+        e->who = k;
+        e->gen = s->controllers[k].life;
+        e->x = (int64_t)s->controllers[controller].election.term;
+    }
 }
 
 void sim_controller_crash(struct sim *s, int controller)
@@ -271,10 +303,13 @@ void sim_controller_crash(struct sim *s, int controller)
     struct sim_controller *c = &s->controllers[controller];
     assert(c->alive);
     world_trace(&s->world, "c%d crashes", controller);
+    if (c->election.term)
+        controller_tell_gone(s, controller);
     c->alive = c->paused = false;
     c->life++;
     c->leading = 0;
-    controller_empty_inbox(s, c);
+    world_inbox_clear(&s->world, &c->inbox);
+    sim_operator_on_lost(s, controller);
     sim_link_close_all(s, controller);
     sim_zk_client_stop(s, controller, world_chance(&s->world, 300));
 }
@@ -305,17 +340,18 @@ void sim_controller_pause(struct sim *s, int controller, bool paused)
         return;
     world_trace(&s->world, "c%d %s", controller, paused ? "is stopped" : "goes on");
     c->paused = paused;
-    if (paused)
+    if (paused) {
+        c->paused_us = s->world.now_us;
         return;
-    struct world_event *e = c->inbox;
-    c->inbox = NULL;
-    c->inbox_end = &c->inbox;
-    while (e) {
-        struct world_event *next = e->next;
-        e->fire(s, e);
-        world_dispose(&s->world, e);
-        e = next;
     }
+    if ((s->world.now_us - c->paused_us) * c->rate_permille / 1000 >= OUTLOOK_LAG_US)
+        c->resumed_us = s->world.now_us;
+    /* The late turn is noticed before anything of it is handled. */
+    outlook_on_lag(&c->outlook, (s->world.now_us - c->paused_us) * c->rate_permille / 1000,
+                   sim_clock_us(s, controller));
+    world_inbox_run(s, &s->world, &c->inbox);
+    if (!c->alive)
+        return;
     if (!s->zk.up)
         sim_zk_client_break(s, controller);
 }

@@ -43,17 +43,34 @@ static void engine_note(struct sim *s, int controller, int instance)
     (void)sim_zk_send(s, &q); /* no event comes back, whatever becomes of it */
 }
 
-static void engine_publish(struct sim *s, int controller, int instance)
+static void engine_publish(struct sim *s, int controller, int instance, const struct topology_instance *route)
 {
     struct sim_controller *c = &s->controllers[controller];
     const struct failover *f = &c->failover[instance];
     struct message m;
     memset(&m, 0, sizeof(m));
-    message_from_instance(&f->route, &m);
+    message_from_instance(route, &m);
     m.revision = (uint64_t)f->revision;
     m.term = c->leading;
     m.seq = ++c->seq;
+    invariants_on_publish(s, controller, &m);
     sim_proxy_publish(s, controller, &m);
+}
+
+/* What an engine that does not wait for its commits would do. */
+static void engine_hurry(struct sim *s, int controller, int instance)
+{
+    const struct failover *f = &s->controllers[controller].failover[instance];
+    const struct topology_instance *next = &f->proposed;
+    bool intent = next->state == TOPOLOGY_SEALING && s->ablation == ABLATE_INTENT;
+    for (int k = 0; intent && k < (int)next->n_members; k++)
+        sim_link_command(s, controller, sim_redis_at(&next->members[k].address), SIM_SEAL, next->epoch, -1);
+    if (next->state != TOPOLOGY_PROMOTING)
+        return;
+    if (s->ablation == ABLATE_CHOICE)
+        sim_link_command(s, controller, sim_redis_at(&next->candidate), SIM_PROMOTE, next->epoch, -2);
+    else if (s->ablation == ABLATE_ROUTE)
+        engine_publish(s, controller, instance, next);
 }
 
 static void engine_member(struct sim *s, int controller, int redis, const struct failover_action *a)
@@ -72,6 +89,19 @@ static void engine_member(struct sim *s, int controller, int redis, const struct
     case FAILOVER_DO_REPLICATE:
         sim_link_command(s, controller, redis, SIM_REPLICATE, a->epoch, sim_redis_at(&a->target));
         break;
+    case FAILOVER_DO_SURVEY:
+        sim_votes_survey(s, controller, s->redis[redis].instance, redis);
+        break;
+    case FAILOVER_DO_PAUSE:
+        sim_link_command(s, controller, redis, SIM_PAUSE, a->epoch, (int)a->limit_ms);
+        break;
+    case FAILOVER_DO_UNPAUSE:
+        sim_link_command(s, controller, redis, SIM_UNPAUSE, a->epoch, 0);
+        break;
+    case FAILOVER_DO_DONATE:
+        faults_on_donation(s, s->redis[redis].instance, redis);
+        sim_link_command(s, controller, redis, SIM_DONATE, a->epoch, (int)a->limit_ms);
+        break;
     default:
         assert(!"an action of a member that the engine does not know");
     }
@@ -88,12 +118,19 @@ static void engine_action(struct sim *s, int controller, int instance, const str
     switch (a->type) {
     case FAILOVER_DO_COMMIT:
         engine_commit(s, controller, instance);
+        engine_hurry(s, controller, instance);
         break;
     case FAILOVER_DO_HISTORY:
         engine_note(s, controller, instance);
         break;
     case FAILOVER_DO_PUBLISH:
-        engine_publish(s, controller, instance);
+        engine_publish(s, controller, instance, &f->route);
+        break;
+    case FAILOVER_DO_HOLD:
+        sim_operator_hold(s, controller, instance, a);
+        break;
+    case FAILOVER_DO_ANSWER:
+        sim_operator_on_answer(s, controller, instance, a);
         break;
     case FAILOVER_DO_RELOAD: {
         struct zk_request q;
@@ -124,7 +161,7 @@ static void engine_on_tick(struct sim *s, struct world_event *e)
     struct failover_event event = {.type = FAILOVER_ON_TICK};
     sim_controller_tell(s, e->who, e->target, &event);
     int64_t deadline_us = failover_deadline_us(&c->failover[e->target]);
-    bool late = deadline_us != 0 && deadline_us <= s->world.now_us;
+    bool late = deadline_us != 0 && deadline_us <= sim_clock_us(s, e->who);
     c->late[e->target] = late ? c->late[e->target] + 1 : 0;
     if (c->late[e->target] > 20)
         world_fail(&s->world, "deadline", "c%d i%d phase %s: ticks in a row leave the deadline in the past",
@@ -141,7 +178,9 @@ static void engine_arm(struct sim *s, int controller, int instance)
     c->ticks[instance]++;
     if (deadline_us == 0)
         return;
-    int64_t at_us = deadline_us > s->world.now_us ? deadline_us : s->world.now_us + 1000;
+    int64_t at_us = sim_clock_at_us(s, controller, deadline_us);
+    if (at_us <= s->world.now_us)
+        at_us = s->world.now_us + 1000;
     struct world_event *e = world_at(&s->world, at_us, engine_on_tick);
     e->who = controller;
     e->target = instance;

@@ -10,8 +10,8 @@
 #include <string.h>
 
 enum {
-    LINK_CONNECT_US = 500000,
-    LINK_REPLY_US = 1000000,
+    LINK_CONNECT_US = 1000000,
+    LINK_REPLY_US = 5000000,
     LINK_BACKOFF_MIN_US = 10000,
     LINK_BACKOFF_MAX_US = 500000,
 };
@@ -21,18 +21,24 @@ static struct sim_link *link_of(struct sim *s, int controller, int redis)
     return &s->controllers[controller].links[redis];
 }
 
-static void link_tell(struct sim *s, int controller, int redis, enum failover_event_type type, int err,
-                      uint64_t epoch, const struct info *info)
+bool sim_link_tell(struct sim *s, int controller, int redis, struct failover_event *event)
 {
     int instance = s->redis[redis].instance;
     struct topology_address address;
     sim_redis_address(redis, &address);
     const struct failover *f = &s->controllers[controller].failover[instance];
-    int member = f->has_record ? topology_member_find(&f->record, &address) : -1;
-    if (member < 0)
-        return;
-    struct failover_event event = {.type = type, .member = member, .err = err, .epoch = epoch, .info = info};
-    sim_controller_tell(s, controller, instance, &event);
+    event->member = f->has_record ? topology_member_find(&f->record, &address) : -1;
+    if (event->member < 0)
+        return false;
+    sim_controller_tell(s, controller, instance, event);
+    return true;
+}
+
+static void link_tell(struct sim *s, int controller, int redis, enum failover_event_type type, int err,
+                      uint64_t epoch, const struct info *info)
+{
+    struct failover_event event = {.type = type, .err = err, .epoch = epoch, .info = info};
+    (void)sim_link_tell(s, controller, redis, &event);
 }
 
 static enum failover_event_type link_answer(enum sim_command command)
@@ -44,10 +50,21 @@ static enum failover_event_type link_answer(enum sim_command command)
         return FAILOVER_ON_PROMOTED;
     case SIM_REPLICATE:
         return FAILOVER_ON_REPLICATING;
+    case SIM_PAUSE:
+        return FAILOVER_ON_PAUSED;
+    case SIM_DONATE:
+        return FAILOVER_ON_DONATING;
     case SIM_INFO:
+    case SIM_UNPAUSE:
         break;
     }
     return FAILOVER_ON_INFO;
+}
+
+/* Orders are answered by exactly one event. */
+static bool link_is_order(enum sim_command command)
+{
+    return command != SIM_INFO && command != SIM_UNPAUSE;
 }
 
 /* ---- connecting ---------------------------------------------------------------------------------------- */
@@ -82,10 +99,11 @@ static void link_down(struct sim *s, int controller, int redis, int reason)
     e->target = redis;
     e->gen = l->connection;
     for (int i = 0; i < SIM_PENDING; i++) {
-        if (pending[i].number && pending[i].command != SIM_INFO)
+        if (pending[i].number && link_is_order(pending[i].command))
             link_tell(s, controller, redis, link_answer(pending[i].command), reason, pending[i].epoch, NULL);
     }
     link_tell(s, controller, redis, FAILOVER_ON_LINK_DOWN, reason, 0, NULL);
+    sim_monitor_on_down(s, controller, redis, reason);
 }
 
 static void link_on_timeout(struct sim *s, struct world_event *e)
@@ -115,6 +133,7 @@ static void link_on_connected(struct sim *s, struct world_event *e)
         l->process = r->process;
         l->backoff_us = LINK_BACKOFF_MIN_US;
         link_tell(s, e->who, e->target, FAILOVER_ON_LINK_UP, 0, 0, NULL);
+        sim_monitor_on_up(s, e->who, e->target);
         sim_link_command(s, e->who, e->target, SIM_INFO, 0, 0);
     }
 }
@@ -123,6 +142,8 @@ static void link_on_syn(struct sim *s, struct world_event *e)
 {
     struct sim_link *l = link_of(s, e->who, e->target);
     const struct sim_redis *r = &s->redis[e->target];
+    if (r->off)
+        return;
     int64_t at = sim_network_at(s, SIM_PLACE_REDIS + e->target, e->who,
                                 l->connection == e->gen ? &l->to_controller_at : NULL);
     struct world_event *answer = world_at(&s->world, at, link_on_connected);
@@ -136,6 +157,7 @@ static void link_connect(struct sim *s, int controller, int redis)
 {
     struct sim_link *l = link_of(s, controller, redis);
     l->connecting = true;
+    l->tried_us = s->world.now_us;
     l->connection++;
     l->to_redis_at = l->to_controller_at = 0;
     int64_t at = sim_network_at(s, controller, SIM_PLACE_REDIS + redis, &l->to_redis_at);
@@ -158,14 +180,14 @@ static void link_on_fin(struct sim *s, struct world_event *e)
         link_down(s, e->who, e->target, ERR_CLOSED);
 }
 
-void sim_link_on_death(struct sim *s, int redis)
+void sim_link_on_death(struct sim *s, int redis, int64_t after_us)
 {
     for (int c = 0; c < SIM_CONTROLLERS; c++) {
         struct sim_link *l = link_of(s, c, redis);
         if (!l->up || l->process != s->redis[redis].process)
             continue;
         int64_t at = sim_network_at(s, SIM_PLACE_REDIS + redis, c, &l->to_controller_at);
-        struct world_event *e = world_at(&s->world, at + 500, link_on_fin);
+        struct world_event *e = world_at(&s->world, at + after_us, link_on_fin);
         e->who = c;
         e->target = redis;
         e->gen = l->connection;
@@ -186,7 +208,8 @@ static void link_on_reply(struct sim *s, struct world_event *e)
         if (p.number != e->number)
             continue;
         l->pending[i].number = 0;
-        if (p.command != SIM_INFO || e->x == 0)
+        sim_monitor_on_reply(s, e->who, e->target);
+        if (link_is_order(p.command) || (p.command == SIM_INFO && e->x == 0))
             link_tell(s, e->who, e->target, link_answer(p.command), (int)e->x, p.epoch,
                       e->x == 0 ? (const struct info *)e->data : NULL);
         return;
@@ -195,25 +218,37 @@ static void link_on_reply(struct sim *s, struct world_event *e)
 
 static int link_execute(struct sim *s, const struct world_event *e)
 {
+    static const char *const names[] = {"INFO", "SEAL", "PROMOTE", "REPLICATE", "PAUSE", "UNPAUSE", "DONATE"};
     enum sim_command command = (enum sim_command)e->kind;
-    int err = 0;
+    struct sim_redis *r = &s->redis[e->target];
+    if (r->said == HEALTH_SAID_BUSY)
+        return ERR_REPLY; /* a script runs: it answers -BUSY to everything */
     if (command == SIM_INFO)
         return 0;
-    world_trace(&s->world, "redis %d gets %s of epoch %lld from c%d (target %lld)", e->target,
-                command == SIM_SEAL      ? "SEAL"
-                : command == SIM_PROMOTE ? "PROMOTE"
-                                         : "REPLICATE",
+    world_trace(&s->world, "redis %d gets %s of epoch %lld from c%d (%lld)", e->target, names[command],
                 (long long)e->x, e->who, (long long)e->y);
-    err = sim_redis_replicaof(s, e->target, (int)e->y);
+    if (command == SIM_UNPAUSE) {
+        r->paused_until_us = 0;
+        return 0;
+    }
+    if ((command == SIM_PAUSE || command == SIM_DONATE) && s->ablation != ABLATE_PAUSE)
+        r->paused_until_us = s->world.now_us + e->y * 1000;
+    if (command == SIM_PAUSE)
+        return 0;
+    int err = command == SIM_SEAL && s->ablation == ABLATE_SEAL
+                  ? 0
+                  : sim_redis_replicaof(s, e->target, command == SIM_DONATE ? -2 : (int)e->y);
+    if (err == 0)
+        invariants_on_order(s, e->target, command, (uint64_t)e->x);
     if (err == 0 && command == SIM_SEAL)
-        s->redis[e->target].sealed_epoch = (uint64_t)e->x;
+        r->sealed_epoch = (uint64_t)e->x;
     return err;
 }
 
 static void link_on_command(struct sim *s, struct world_event *e)
 {
     const struct sim_redis *r = &s->redis[e->target];
-    if (!r->alive || r->process != (uint32_t)e->z)
+    if (!r->alive || r->process != (uint32_t)e->z || sim_redis_defers(s, e->target, e))
         return;
     int err = link_execute(s, e);
     struct sim_link *l = link_of(s, e->who, e->target);
@@ -225,6 +260,7 @@ static void link_on_command(struct sim *s, struct world_event *e)
         if (!info)
             abort();
         sim_redis_info(s, e->target, info);
+        ablations_change_info(s, e->target, e->kind == SIM_SEAL, info);
     }
     struct world_event *answer =
         world_at(&s->world, sim_network_at(s, SIM_PLACE_REDIS + e->target, e->who, &l->to_controller_at),
@@ -250,10 +286,13 @@ void sim_link_command(struct sim *s, int controller, int redis, enum sim_command
 {
     struct sim_link *l = link_of(s, controller, redis);
     int slot = 0;
-    while (slot < SIM_PENDING && (l->pending[slot].number != 0))
+    while (slot < SIM_PENDING && l->pending[slot].number != 0) {
+        if (command == SIM_INFO && l->pending[slot].command == SIM_INFO)
+            return; /* one is under way */
         slot++;
+    }
     if (!l->up || slot == SIM_PENDING) {
-        if (command == SIM_INFO)
+        if (!link_is_order(command))
             return;
         struct world_event *e = world_after(&s->world, 0, link_on_not_sent);
         e->who = controller;
@@ -308,6 +347,7 @@ void sim_link_open(struct sim *s, int controller, int redis)
     if (l->open)
         return;
     l->open = true;
+    outlook_on_member(&s->controllers[controller].outlook, 1, false, sim_clock_us(s, controller));
     l->backoff_us = LINK_BACKOFF_MIN_US;
     link_connect(s, controller, redis);
     struct world_event *e =
@@ -328,9 +368,10 @@ void sim_link_close_all(struct sim *s, int controller)
 {
     for (int r = 0; r < SIM_REDISES; r++) {
         struct sim_link *l = link_of(s, controller, r);
-        uint32_t connection = l->connection + 1, numbers = l->numbers;
+        uint32_t connection = l->connection + 1, numbers = l->numbers, silences = l->silences + 1;
         memset(l, 0, sizeof(*l));
         l->connection = connection;
         l->numbers = numbers;
+        l->silences = silences;
     }
 }

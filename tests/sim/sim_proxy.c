@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROXY_WRITE_MIN_US = 30000, PROXY_WRITE_MAX_US = 250000, PROXY_ALONE = 1 };
+enum { PROXY_WRITE_MIN_US = 30000, PROXY_WRITE_MAX_US = 250000, PROXY_ALONE = 1, PROXY_PAUSED_US = 5000 };
 
 static void proxy_step(struct sim *s, int proxy, struct route_event *event);
 
@@ -44,6 +44,15 @@ static void proxy_hint(struct sim *s, int proxy, const struct route *route)
     e->x = (int64_t)route->epoch;
 }
 
+/* What was in flight on it has no answer any more: its clients are told that the outcome is unknown. */
+static void proxy_drop_connection(const struct sim *s, struct sim_worker *w)
+{
+    w->process = 0;
+    w->in_flight = 0;
+    if (s->ablation != ABLATE_RESET)
+        w->connection++;
+}
+
 static void proxy_apply(struct sim *s, int proxy, const struct route *route)
 {
     int instance = proxy_instance(route->name);
@@ -53,10 +62,50 @@ static void proxy_apply(struct sim *s, int proxy, const struct route *route)
         world_trace(&s->world, "proxy %d i%d routes to %d epoch=%llu", proxy, instance, master,
                     (unsigned long long)route->epoch);
     if (master != w->master)
-        w->process = 0;
+        proxy_drop_connection(s, w);
     w->master = master;
     w->epoch = route->epoch;
     w->doubt = false;
+    w->hold_until_us = 0;
+}
+
+/* A planned hold: nothing more is sent; once nothing is in flight, HELD. */
+static bool proxy_is_held(const struct sim *s, const struct sim_worker *w)
+{
+    return w->hold_until_us > s->world.now_us;
+}
+
+static void proxy_say_held(struct sim *s, int proxy, int instance)
+{
+    struct sim_worker *w = &s->proxies[proxy].workers[instance];
+    if (!proxy_is_held(s, w) || w->in_flight > 0 || w->held)
+        return;
+    char name[8];
+    w->held = true;
+    snprintf(name, sizeof(name), "i%d", instance);
+    struct route_event event = {.type = ROUTE_EVENT_HELD, .name = name, .epoch = w->epoch, .number = w->hold};
+    proxy_step(s, proxy, &event);
+}
+
+static void proxy_on_idle(struct sim *s, struct world_event *e)
+{
+    proxy_say_held(s, e->who, e->target);
+}
+
+static void proxy_hold(struct sim *s, int proxy, const struct route_action *a)
+{
+    int instance = proxy_instance(a->entry->route.name);
+    struct sim_worker *w = &s->proxies[proxy].workers[instance];
+    if (s->ablation == ABLATE_PAUSE)
+        return;
+    world_trace(&s->world, "proxy %d i%d holds for %u ms, %u in flight", proxy, instance, a->limit_ms,
+                w->in_flight);
+    w->hold = a->number;
+    w->hold_until_us = s->world.now_us + (int64_t)a->limit_ms * 1000;
+    w->held = false;
+    struct world_event *e = world_after(&s->world, 0, proxy_on_idle);
+    e->who = proxy;
+    e->target = instance;
 }
 
 static bool proxy_read_one(struct sim *s, int proxy, int instance, bool watch, uint64_t alone)
@@ -99,13 +148,15 @@ static void proxy_do(struct sim *s, int proxy, const struct route_action *a)
     case ROUTE_ACTION_DROP: /* no instance is ever deleted here */
         world_fail(&s->world, "routes", "proxy %d drops %s", proxy, a->name);
         break;
+    case ROUTE_ACTION_PAUSE:
+        proxy_hold(s, proxy, a);
+        break;
+    case ROUTE_ACTION_HELD:
+        sim_operator_on_held(s, proxy, proxy_instance(a->entry->route.name), a->epoch);
+        break;
     case ROUTE_ACTION_RECONNECT:
     case ROUTE_ACTION_FOLLOW:
     case ROUTE_ACTION_ACK:
-        break;
-    case ROUTE_ACTION_PAUSE: /* no switchover is planned here */
-    case ROUTE_ACTION_HELD:
-        world_fail(&s->world, "routes", "proxy %d: %s", proxy, route_row_text(a->row));
         break;
     }
 }
@@ -188,7 +239,9 @@ void sim_proxy_publish(struct sim *s, int controller, const struct message *m)
 {
     struct sim_controller *c = &s->controllers[controller];
     for (int p = 0; p < SIM_PROXIES; p++) {
-        bool lost = world_chance(&s->world, s->loss_permille);
+        /* A connection that was cut for long is given up, with what was sent on it. */
+        bool cut = s->cut_until[controller][SIM_PLACE_PROXY + p] > s->world.now_us;
+        bool lost = world_chance(&s->world, cut ? 500 : s->loss_permille);
         bool twice = world_chance(&s->world, s->loss_permille);
         for (int copies = lost ? 0 : twice ? 2 : 1; copies > 0; copies--) {
             int64_t at =
@@ -208,7 +261,7 @@ static void proxy_doubt(struct sim *s, int proxy, int instance)
     struct sim_worker *w = &s->proxies[proxy].workers[instance];
     char name[8];
     struct topology_address master;
-    w->process = 0;
+    proxy_drop_connection(s, w);
     if (w->doubt || w->master < 0)
         return;
     w->doubt = true;
@@ -228,31 +281,47 @@ static void proxy_on_fin(struct sim *s, struct world_event *e)
         proxy_doubt(s, e->who, s->redis[e->target].instance);
 }
 
-void sim_proxy_on_death(struct sim *s, int redis)
+void sim_proxy_on_death(struct sim *s, int redis, int64_t after_us)
 {
     for (int p = 0; p < SIM_PROXIES; p++) {
         const struct sim_worker *w = &s->proxies[p].workers[s->redis[redis].instance];
         if (w->master != redis || w->process != s->redis[redis].process)
             continue;
         int64_t at = sim_network_at(s, SIM_PLACE_REDIS + redis, SIM_PLACE_PROXY + p, NULL);
-        struct world_event *e = world_at(&s->world, at + 500, proxy_on_fin);
+        struct world_event *e = world_at(&s->world, at + after_us, proxy_on_fin);
         e->who = p;
         e->target = redis;
         e->gen = s->redis[redis].process;
     }
 }
 
+enum proxy_outcome { PROXY_BROKEN, PROXY_DONE, PROXY_REFUSED };
+
 static void proxy_on_written(struct sim *s, struct world_event *e)
 {
     struct sim_worker *w = &s->proxies[e->who].workers[e->target];
-    if (e->kind) {
+    if (w->connection != (uint32_t)e->z)
+        return; /* that connection was dropped: nobody hears the answer */
+    if (w->in_flight > 0)
+        w->in_flight--;
+    if (e->kind == PROXY_DONE) {
         w->acked_us = s->world.now_us;
-        invariants_on_ack(s, e->target, e->number);
+        invariants_on_ack(s, e->who, e->target, (uint64_t)e->x, (int)e->y, e->number);
+        if (w->master >= 0 && w->master != (int)e->y)
+            world_fail(&s->world, "late answer",
+                       "proxy %d i%d acknowledges write %u of %d although it routes to %d in epoch %llu",
+                       e->who, e->target, e->number, (int)e->y, w->master, (unsigned long long)w->epoch);
         if (w->master == (int)e->y)
             w->process = e->gen;
-    } else if (w->epoch == (uint64_t)e->x) {
+    } else if (e->kind == PROXY_BROKEN && w->epoch == (uint64_t)e->x) {
+        if (s->quiet)
+            world_fail(&s->world, "nobody notices",
+                       "proxy %d i%d: write %u failed at %d, nothing but a switchover "
+                       "goes on",
+                       e->who, e->target, e->number, (int)e->y);
         proxy_doubt(s, e->who, e->target);
     }
+    proxy_say_held(s, e->who, e->target);
 }
 
 /* The write is at the server, over the connection to the process e->gen; 0: over a new one. */
@@ -261,19 +330,27 @@ static void proxy_on_write(struct sim *s, struct world_event *e)
     int redis = (int)e->y;
     const struct sim_redis *r = &s->redis[redis];
     bool there = r->alive && (e->gen == 0 || e->gen == r->process);
-    bool done = there && sim_redis_write(s, redis, e->number);
-    if (done)
-        invariants_on_write(s, e->target, (uint64_t)e->x, redis);
-    struct world_event *answer =
-        world_at(&s->world, sim_network_at(s, SIM_PLACE_REDIS + redis, SIM_PLACE_PROXY + e->who, NULL),
-                 proxy_on_written);
-    answer->who = e->who;
-    answer->target = e->target;
-    answer->number = e->number;
-    answer->kind = done;
-    answer->gen = r->process;
-    answer->x = e->x;
-    answer->y = e->y;
+    if (r->off || (there && sim_redis_defers(s, redis, e)))
+        return;
+    struct world_event *next = NULL;
+    if (there && r->paused_until_us > s->world.now_us) { /* it waits in the server */
+        next = world_after(&s->world, PROXY_PAUSED_US, proxy_on_write);
+        next->gen = r->process;
+    } else {
+        bool done = there && sim_redis_write(s, redis, e->number);
+        if (done)
+            invariants_on_write(s, e->target, (uint64_t)e->x, redis);
+        int64_t at = sim_network_at(s, SIM_PLACE_REDIS + redis, SIM_PLACE_PROXY + e->who, NULL);
+        next = world_at(&s->world, at, proxy_on_written);
+        next->gen = r->process;
+        next->kind = done ? PROXY_DONE : there && r->is_master && !r->loading ? PROXY_REFUSED : PROXY_BROKEN;
+    }
+    next->who = e->who;
+    next->target = e->target;
+    next->number = e->number;
+    next->x = e->x;
+    next->y = e->y;
+    next->z = e->z;
 }
 
 static void proxy_on_client(struct sim *s, struct world_event *e)
@@ -282,8 +359,8 @@ static void proxy_on_client(struct sim *s, struct world_event *e)
     struct world_event *next = world_after(&s->world, pause_us, proxy_on_client);
     next->who = e->who;
     next->target = e->target;
-    const struct sim_worker *w = &s->proxies[e->who].workers[e->target];
-    if (w->master < 0 || w->doubt)
+    struct sim_worker *w = &s->proxies[e->who].workers[e->target];
+    if (w->master < 0 || w->doubt || proxy_is_held(s, w))
         return;
     int64_t at = sim_network_at(s, SIM_PLACE_PROXY + e->who, SIM_PLACE_REDIS + w->master, NULL);
     struct world_event *write = world_at(&s->world, at, proxy_on_write);
@@ -293,6 +370,8 @@ static void proxy_on_client(struct sim *s, struct world_event *e)
     write->gen = w->process;
     write->x = (int64_t)w->epoch;
     write->y = w->master;
+    write->z = w->connection;
+    w->in_flight++;
 }
 
 void sim_proxy_start(struct sim *s, int proxy)

@@ -13,7 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REDIS_PORT = 7000, REDIS_PING_BYTES = 14, REDIS_WRITE_BYTES = 37, REDIS_CRON_US = 1000000 };
+enum {
+    REDIS_PORT = 7000,
+    REDIS_PING_BYTES = 14,
+    REDIS_WRITE_BYTES = 37,
+    REDIS_CRON_US = 1000000,
+    REDIS_GAP_US = 1100000,
+    REDIS_EXIT_US = 500
+};
 
 static void redis_on_attach(struct sim *s, struct world_event *e);
 static void redis_on_synced(struct sim *s, struct world_event *e);
@@ -49,6 +56,20 @@ void sim_redis_run_id(const struct sim *s, int redis, char out[TOPOLOGY_RUN_ID_L
     redis_id(out, 'a', (uint64_t)(redis + 1) << 16 | s->redis[redis].process);
 }
 
+static uint64_t redis_id_epoch(const struct sim *s, uint64_t id)
+{
+    return id < sizeof(s->id_epoch) / sizeof(s->id_epoch[0]) ? s->id_epoch[id] : 0;
+}
+
+/* A new replication id; epoch: whose promotion began the history it goes on with. */
+static uint64_t redis_new_id(struct sim *s, uint64_t epoch)
+{
+    uint64_t id = ++s->ids;
+    if (id < sizeof(s->id_epoch) / sizeof(s->id_epoch[0]))
+        s->id_epoch[id] = epoch;
+    return id;
+}
+
 /* ---- data ---------------------------------------------------------------------------------------------- */
 
 static void redis_append(struct redis_data *d, struct redis_write write)
@@ -79,6 +100,16 @@ static void redis_copy(struct redis_data *to, const struct redis_data *from)
         memcpy(writes, from->writes, from->n * sizeof(*writes));
 }
 
+/* For a process that is stopped everything waits: what arrives, and its own timers. */
+bool sim_redis_defers(struct sim *s, int redis, struct world_event *e)
+{
+    struct sim_redis *r = &s->redis[redis];
+    if (r->stopped_us == 0)
+        return false;
+    world_inbox_put(&s->world, &r->inbox, e);
+    return true;
+}
+
 bool sim_redis_has(const struct redis_data *d, uint32_t id)
 {
     for (uint32_t i = d->n; i-- > 0;) {
@@ -96,12 +127,19 @@ static bool redis_is_attached(const struct sim *s, int replica, int master)
     return r->alive && r->link_up && r->follows == master;
 }
 
+static void redis_heard(struct sim *s, struct sim_redis *r)
+{
+    if (s->world.now_us - r->heard_us > REDIS_GAP_US)
+        r->gap_to_us = s->world.now_us;
+    r->heard_us = s->world.now_us;
+}
+
 static void redis_on_feed(struct sim *s, struct world_event *e)
 {
     struct sim_redis *r = &s->redis[e->who];
-    if (!r->alive || e->gen != r->link || !r->link_up)
+    if (!r->alive || e->gen != r->link || !r->link_up || sim_redis_defers(s, e->who, e))
         return;
-    r->heard_us = s->world.now_us;
+    redis_heard(s, r);
     if (e->x <= r->data.offset)
         return; /* it came with the synchronization */
     r->tainted |= e->z != 0;
@@ -144,7 +182,7 @@ static void redis_propagate(struct sim *s, int redis, uint32_t id, int64_t bytes
 bool sim_redis_write(struct sim *s, int redis, uint32_t id)
 {
     struct sim_redis *r = &s->redis[redis];
-    if (!r->alive || r->loading || !r->is_master)
+    if (!r->alive || r->loading || !r->is_master || r->said != HEALTH_SAID_OK)
         return false;
     redis_propagate(s, redis, id, REDIS_WRITE_BYTES);
     return true;
@@ -153,12 +191,13 @@ bool sim_redis_write(struct sim *s, int redis, uint32_t id)
 static void redis_on_cron(struct sim *s, struct world_event *e)
 {
     struct sim_redis *r = &s->redis[e->who];
-    if (!r->alive || r->process != e->gen)
+    if (!r->alive || r->process != e->gen || sim_redis_defers(s, e->who, e))
         return;
     bool has_replicas = false;
     for (int k = 0; k < SIM_REDISES; k++)
         has_replicas |= redis_is_attached(s, k, e->who);
-    if (r->is_master && !r->loading && has_replicas)
+    bool pings = r->pings || ++r->crons % 10 == 0;
+    if (r->is_master && !r->loading && has_replicas && pings)
         redis_propagate(s, e->who, 0, REDIS_PING_BYTES);
     struct world_event *next = world_after(&s->world, REDIS_CRON_US, redis_on_cron);
     next->who = e->who;
@@ -180,7 +219,7 @@ static void redis_attach_after(struct sim *s, int redis, int64_t delay_us)
 static void redis_on_lost(struct sim *s, struct world_event *e)
 {
     struct sim_redis *r = &s->redis[e->who];
-    if (!r->alive || e->gen != r->link)
+    if (!r->alive || e->gen != r->link || sim_redis_defers(s, e->who, e))
         return;
     redis_attach_after(s, e->who, world_between(&s->world, 50, 500)); /* tries again at once, as Redis does */
 }
@@ -233,7 +272,7 @@ static void redis_continue(struct sim *s, int redis, const struct sim_redis *mas
     r->tainted &= master->tainted; /* what it has is the beginning of its master's history */
     r->link_up = true;
     r->cached = true;
-    r->heard_us = s->world.now_us;
+    redis_heard(s, r);
     world_trace(&s->world, "redis %d continues with %d at %lld", redis, r->follows,
                 (long long)r->data.offset);
 }
@@ -241,10 +280,10 @@ static void redis_continue(struct sim *s, int redis, const struct sim_redis *mas
 static void redis_on_attach(struct sim *s, struct world_event *e)
 {
     struct sim_redis *r = &s->redis[e->who];
-    if (!r->alive || e->gen != r->link || r->is_master)
+    if (!r->alive || e->gen != r->link || r->is_master || sim_redis_defers(s, e->who, e))
         return;
     struct sim_redis *master = r->follows >= 0 ? &s->redis[r->follows] : NULL;
-    if (r->loading || !master || !master->alive || master->loading ||
+    if (r->loading || !master || !master->alive || master->loading || master->stopped_us != 0 ||
         (!master->is_master && !master->link_up) ||
         sim_network_is_cut(s, SIM_PLACE_REDIS + e->who, SIM_PLACE_REDIS + r->follows)) {
         redis_attach_after(s, e->who, REDIS_CRON_US);
@@ -256,7 +295,7 @@ static void redis_on_attach(struct sim *s, struct world_event *e)
     }
     if (!master->backlog) { /* a history that nobody could continue: Redis begins a new one */
         master->backlog = true;
-        master->data.id = ++s->ids;
+        master->data.id = redis_new_id(s, redis_id_epoch(s, master->data.id));
         master->data.id2 = 0;
         master->data.second = -1;
         master->backlog_from = master->data.offset + 1;
@@ -272,9 +311,18 @@ static void redis_on_attach(struct sim *s, struct world_event *e)
 static void redis_on_synced(struct sim *s, struct world_event *e)
 {
     struct sim_redis *r = &s->redis[e->who];
-    if (!r->alive || e->gen != r->link || !r->syncing)
+    if (!r->alive || e->gen != r->link || !r->syncing || sim_redis_defers(s, e->who, e))
         return;
     const struct sim_redis *master = &s->redis[r->follows];
+    bool stuck = master->off || master->stopped_us != 0 ||
+                 sim_network_is_cut(s, SIM_PLACE_REDIS + e->who, SIM_PLACE_REDIS + r->follows);
+    if (stuck && master->process == e->number) {
+        struct world_event *again = world_after(&s->world, REDIS_CRON_US, redis_on_synced);
+        again->who = e->who;
+        again->gen = e->gen;
+        again->number = e->number;
+        return;
+    }
     if (!master->alive || master->process != e->number) {
         redis_attach_after(s, e->who, REDIS_CRON_US);
         return;
@@ -292,7 +340,7 @@ static void redis_on_synced(struct sim *s, struct world_event *e)
     r->tainted = master->tainted;
     r->link_up = true;
     r->cached = true;
-    r->heard_us = s->world.now_us;
+    redis_heard(s, r);
 }
 
 int sim_redis_replicaof(struct sim *s, int redis, int target)
@@ -307,7 +355,7 @@ int sim_redis_replicaof(struct sim *s, int redis, int target)
             return 0;
         r->data.id2 = r->data.id;
         r->data.second = r->data.offset + 1;
-        r->data.id = ++s->ids;
+        r->data.id = redis_new_id(s, redis_id_epoch(s, r->data.id2));
         r->is_master = true;
         r->master_since_us = s->world.now_us;
         r->link++;
@@ -368,6 +416,8 @@ void sim_redis_create(struct sim *s, int redis, int instance, bool is_master, in
     struct sim_redis *r = &s->redis[redis];
     struct redis_data data = r->data, disk = r->disk; /* their storage is used again */
     memset(r, 0, sizeof(*r));
+    r->said = HEALTH_SAID_OK;
+    r->pings = world_chance(&s->world, 900);
     r->data = data;
     r->disk = disk;
     r->exists = r->alive = true;
@@ -383,7 +433,7 @@ void sim_redis_create(struct sim *s, int redis, int instance, bool is_master, in
     r->heard_us = s->world.now_us;
     r->data.n = 0;
     r->data.offset = 1000;
-    r->data.id = is_master ? ++s->ids : s->redis[follows].data.id;
+    r->data.id = is_master ? redis_new_id(s, 1) : s->redis[follows].data.id;
     r->data.id2 = 0;
     r->data.second = -1;
     r->backlog_from = 1;
@@ -398,26 +448,85 @@ void sim_redis_save(struct sim *s, int redis)
     redis_copy(&s->redis[redis].disk, &s->redis[redis].data);
 }
 
+/* The process is no more; whether anybody is told is the caller's business. */
+static void redis_end(struct sim *s, int redis)
+{
+    struct sim_redis *r = &s->redis[redis];
+    r->alive = false;
+    if (r->stopped_us) {
+        r->stop_from_us = r->stopped_us;
+        r->stop_to_us = s->world.now_us;
+    }
+    r->stopped_us = 0;
+    r->paused_until_us = 0;
+    world_inbox_clear(&s->world, &r->inbox);
+    r->master_since_us = 0;
+    r->link_up = r->syncing = false;
+    r->link++;
+}
+
 void sim_redis_kill(struct sim *s, int redis)
 {
     struct sim_redis *r = &s->redis[redis];
     assert(r->alive);
     world_trace(&s->world, "redis %d dies", redis);
-    r->alive = false;
-    r->master_since_us = 0;
-    r->link_up = r->syncing = false;
-    r->link++;
+    redis_end(s, redis);
     redis_drop_replicas(s, redis);
-    sim_link_on_death(s, redis);
-    sim_proxy_on_death(s, redis);
+    sim_link_on_death(s, redis, REDIS_EXIT_US);
+    sim_proxy_on_death(s, redis, REDIS_EXIT_US);
+    sim_monitor_refresh(s);
+}
+
+void sim_redis_switch_off(struct sim *s, int redis)
+{
+    struct sim_redis *r = &s->redis[redis];
+    assert(r->alive);
+    world_trace(&s->world, "redis %d: its host is gone", redis);
+    redis_end(s, redis);
+    r->off = true;
+    sim_monitor_refresh(s);
+}
+
+void sim_redis_stop(struct sim *s, int redis, bool stopped)
+{
+    struct sim_redis *r = &s->redis[redis];
+    if (!r->alive || (r->stopped_us != 0) == stopped)
+        return;
+    world_trace(&s->world, "redis %d %s", redis, stopped ? "is stopped" : "goes on");
+    if (stopped) {
+        r->stopped_us = s->world.now_us;
+        r->stops++;
+    } else {
+        r->stop_from_us = r->stopped_us;
+        r->stop_to_us = s->world.now_us;
+        r->stopped_us = 0;
+        world_inbox_run(s, &s->world, &r->inbox);
+    }
+    sim_monitor_refresh(s);
+}
+
+void sim_redis_say(struct sim *s, int redis, enum health_said said)
+{
+    struct sim_redis *r = &s->redis[redis];
+    if (!r->alive || r->said == said)
+        return;
+    world_trace(&s->world, "redis %d says %s", redis, health_said_name(said));
+    r->said = said;
+    sim_monitor_on_said(s, redis);
+}
+
+void sim_redis_end(struct sim *s, int redis)
+{
+    world_inbox_clear(&s->world, &s->redis[redis].inbox);
 }
 
 static void redis_on_loaded(struct sim *s, struct world_event *e)
 {
     struct sim_redis *r = &s->redis[e->who];
-    if (!r->alive || r->process != e->gen)
+    if (!r->alive || r->process != e->gen || sim_redis_defers(s, e->who, e))
         return;
     r->loading = false;
+    sim_redis_say(s, e->who, HEALTH_SAID_OK);
     r->master_since_us = r->is_master ? s->world.now_us : 0;
     if (!r->is_master)
         redis_attach_after(s, e->who, 100);
@@ -433,7 +542,7 @@ static void redis_restore(struct sim *s, struct sim_redis *r, enum redis_restart
     if (how == REDIS_EMPTY)
         r->data.n = 0;
     if (how == REDIS_EMPTY || how == REDIS_NO_OFFSET) {
-        r->data.id = ++s->ids;
+        r->data.id = redis_new_id(s, 0);
         r->data.id2 = 0;
         r->data.second = -1;
         r->data.offset = 0;
@@ -442,7 +551,7 @@ static void redis_restore(struct sim *s, struct sim_redis *r, enum redis_restart
     } else if (r->is_master) {
         r->data.id2 = r->data.id;
         r->data.second = r->data.offset + 1;
-        r->data.id = ++s->ids;
+        r->data.id = redis_new_id(s, 0);
         r->backlog = true;
         r->backlog_from = r->data.offset + 1;
     } else {
@@ -457,6 +566,12 @@ void sim_redis_start(struct sim *s, int redis, enum redis_restart how)
     struct sim_redis *r = &s->redis[redis];
     assert(r->exists && !r->alive);
     world_trace(&s->world, "redis %d starts: boot=%d data=%d", redis, (int)r->boot, (int)how);
+    if (r->off) { /* whoever still waits for the old process learns now that it is gone */
+        r->off = false;
+        redis_drop_replicas(s, redis);
+        sim_link_on_death(s, redis, world_between(&s->world, 1000, 400000));
+        sim_proxy_on_death(s, redis, world_between(&s->world, 1000, 400000));
+    }
     r->process++;
     r->alive = r->tainted = true;
     r->is_master = r->boot == REDIS_BOOT_MASTER;
@@ -466,6 +581,7 @@ void sim_redis_start(struct sim *s, int redis, enum redis_restart how)
     redis_restore(s, r, how);
     r->link_up = r->syncing = false;
     r->loading = true;
+    r->said = HEALTH_SAID_LOADING;
     bool slow = world_chance(&s->world, 300);
     struct world_event *e =
         world_after(&s->world, slow ? world_between(&s->world, 1000, 800000) : 200, redis_on_loaded);
@@ -475,4 +591,6 @@ void sim_redis_start(struct sim *s, int redis, enum redis_restart how)
     e->who = redis;
     e->gen = r->process;
     sim_redis_save(s, redis);
+    sim_monitor_refresh(s);
+    sim_monitor_on_said(s, redis);
 }

@@ -39,13 +39,28 @@ static struct zk_candidate *zk_find_candidate(struct sim_zk *zk, uint64_t czxid)
     return NULL;
 }
 
-bool sim_zk_candidate_exists(const struct sim *s, uint64_t czxid)
+uint32_t sim_zk_controllers(const struct sim *s)
 {
-    for (uint32_t i = 0; i < s->zk.n_candidates; i++) {
-        if (s->zk.candidates[i].czxid == czxid)
-            return true;
+    uint32_t seen = 0, n = 0;
+    for (size_t i = 0; i < sizeof(s->zk.sessions) / sizeof(s->zk.sessions[0]); i++) {
+        const struct zk_session_state *session = &s->zk.sessions[i];
+        if (session->id && session->client < SIM_CONTROLLERS && !(seen >> session->client & 1)) {
+            seen |= 1u << session->client;
+            n++;
+        }
     }
-    return false;
+    return n;
+}
+
+uint32_t sim_zk_proxies(const struct sim *s)
+{
+    uint32_t bits = 0;
+    for (size_t i = 0; i < sizeof(s->zk.sessions) / sizeof(s->zk.sessions[0]); i++) {
+        const struct zk_session_state *session = &s->zk.sessions[i];
+        if (session->id && session->client >= SIM_CONTROLLERS)
+            bits |= 1u << (session->client - SIM_CONTROLLERS);
+    }
+    return bits;
 }
 
 bool sim_zk_candidate_leads(const struct sim *s, uint64_t czxid)
@@ -120,6 +135,8 @@ static void zk_end_session(struct sim *s, struct zk_session_state *session)
     int64_t id = session->id;
     world_trace(&s->world, "zk: session %lld of client %d ends", (long long)id, session->client);
     session->id = 0;
+    if (session->client < SIM_CONTROLLERS)
+        sim_votes_on_controllers(s);
     for (uint32_t k = s->zk.n_candidates; k-- > 0;) {
         if (s->zk.candidates[k].owner == id)
             zk_remove_candidate(s, k);
@@ -132,10 +149,10 @@ static void zk_end_session(struct sim *s, struct zk_session_state *session)
 static void zk_commit(struct sim *s, const struct zk_request *q, struct zk_reply *reply)
 {
     struct zk_node *node = &s->zk.nodes[q->instance];
-    if (!zk_find_candidate(&s->zk, q->czxid)) {
+    if (!zk_find_candidate(&s->zk, q->czxid) && s->ablation != ABLATE_FENCE) {
         reply->err = ERR_DEPOSED;
         s->stats->refused_commits++;
-    } else if (node->version != q->version) {
+    } else if (node->version != q->version && s->ablation != ABLATE_VERSION) {
         reply->err = ERR_BAD_VERSION;
         s->stats->refused_commits++;
     } else {
@@ -370,6 +387,8 @@ static void zk_on_connected(struct sim *s, struct world_event *e)
     c->session = e->x;
     c->up = true;
     c->heard_us = s->world.now_us;
+    if (e->who < SIM_CONTROLLERS)
+        sim_votes_on_controllers(s);
     zk_tell_client(s, e->who, true, false);
 }
 
@@ -417,7 +436,8 @@ static void zk_on_client_tick(struct sim *s, struct world_event *e)
     next->gen = e->gen;
     if (owner && owner->paused)
         return;
-    bool silent = s->world.now_us - c->heard_us > ZK_SILENCE_US;
+    int rate = owner ? owner->rate_permille : 1000; /* by its own clock */
+    bool silent = (s->world.now_us - c->heard_us) * rate / 1000 > ZK_SILENCE_US;
     if (c->up && silent) {
         sim_zk_client_break(s, e->who);
     } else if (c->up) {
@@ -463,6 +483,8 @@ void sim_zk_touch(struct sim *s, int instance, bool auto_failover)
     world_trace(&s->world, "zk: an operator switches i%d's auto_failover %s", instance,
                 auto_failover ? "on" : "off");
     node->record.policy.auto_failover = auto_failover;
+    for (uint32_t k = 0; s->calm && k < node->record.n_members; k++)
+        node->record.members[k].priority = TOPOLOGY_NEUTRAL;
     node->version++;
     node->revision = ++s->zk.zxid;
     zk_on_changed(s, instance);

@@ -119,13 +119,39 @@ static struct world_event *world_take(struct world *w)
     return e;
 }
 
-struct world_event *world_keep(struct world *w, struct world_event *e)
+void world_inbox_put(struct world *w, struct world_inbox *inbox, struct world_event *e)
 {
     struct world_event *kept = world_take(w);
     *kept = *e;
     kept->next = NULL;
     e->data = NULL;
-    return kept;
+    if (inbox->last)
+        inbox->last->next = kept;
+    else
+        inbox->first = kept;
+    inbox->last = kept;
+}
+
+void world_inbox_run(struct sim *s, struct world *w, struct world_inbox *inbox)
+{
+    struct world_event *e = inbox->first;
+    *inbox = (struct world_inbox){NULL, NULL};
+    while (e) {
+        struct world_event *next = e->next;
+        e->fire(s, e);
+        world_dispose(w, e);
+        e = next;
+    }
+}
+
+void world_inbox_clear(struct world *w, struct world_inbox *inbox)
+{
+    while (inbox->first) {
+        struct world_event *e = inbox->first;
+        inbox->first = e->next;
+        world_dispose(w, e);
+    }
+    inbox->last = NULL;
 }
 
 struct world_event *world_at(struct world *w, int64_t at_us,

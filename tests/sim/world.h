@@ -23,6 +23,11 @@ struct world_event {
     struct world_event *next;
 };
 
+/* What waits for a process that can't take it now, in the order it came. All zero: empty. */
+struct world_inbox {
+    struct world_event *first, *last;
+};
+
 enum { WORLD_FAILURE_MAX = 512 };
 
 struct world {
@@ -53,8 +58,11 @@ struct world_event *world_at(struct world *w, int64_t at_us,
                              void (*fire)(struct sim *s, struct world_event *e));
 /* Fires the next event; false when there is none. */
 bool world_turn(struct sim *s, struct world *w);
-/* A copy of *e, with its data, that is in no queue: for a process that can't take it now. */
-struct world_event *world_keep(struct world *w, struct world_event *e);
+/* Keeps a copy of *e, which fires now; its data goes with it. */
+void world_inbox_put(struct world *w, struct world_inbox *inbox, struct world_event *e);
+/* Fires what was kept, in its order; what is put in meanwhile waits for the next run. */
+void world_inbox_run(struct sim *s, struct world *w, struct world_inbox *inbox);
+void world_inbox_clear(struct world *w, struct world_inbox *inbox);
 /* Frees an event that is in no queue, with its data. */
 void world_dispose(struct world *w, struct world_event *e);
 

@@ -42,7 +42,7 @@ static void test_dead_master_is_replaced(void **state)
     rig_committed(b);
     assert_string_equal(rig_actions(b), "PROMOTE:2");
     rig_promoted(b, 2, 150);
-    assert_string_equal(rig_actions(b), "PUBLISH REPLICATE:1 COMMIT");
+    assert_string_equal(rig_actions(b), "PUBLISH REPLICATE:1 UNPAUSE:2 COMMIT");
     assert_string_equal(topology_route(&b->f.route)->host, "10.0.0.3");
     assert_int_equal(b->update.history.kind, TOPOLOGY_HISTORY_FAILOVER);
     assert_string_equal(b->update.history.from.host, "10.0.0.1");
@@ -194,7 +194,7 @@ static void test_standby_does_nothing_and_takes_over_half_done_work(void **state
     assert_int_equal(b->f.phase, FAILOVER_PROMOTE);
     assert_string_equal(rig_actions(b), "PROMOTE:1");
     rig_promoted(b, 1, 100);
-    assert_string_equal(rig_actions(b), "PUBLISH REPLICATE:2 COMMIT");
+    assert_string_equal(rig_actions(b), "PUBLISH REPLICATE:2 UNPAUSE:1 COMMIT");
     free(b);
 }
 

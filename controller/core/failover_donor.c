@@ -27,6 +27,32 @@ static int failover_recipient(const struct failover *f)
     return topology_member_find(&f->record, &f->recipient);
 }
 
+/* Giving again would hide where its history came from (Redis remembers one former id): the table must know
+ * the present one first. */
+FAILOVER_EFFECT(failover_do_name_donor)
+{
+    char donor[TOPOLOGY_ADDRESS_MAX + 1];
+    struct select_result choice;
+    failover_choose(f, event->now_us, &choice);
+    assert(choice.chosen >= 0 && choice.donor >= 0);
+    const struct info *info = &f->health[choice.donor].info;
+    struct topology_instance *p = &f->proposed;
+    *p = f->record;
+    p->epoch++;
+    p->failover.epoch = p->epoch;
+    struct topology_epoch row = {.epoch = p->epoch,
+                                 .start_offset = info->second_offset > 0 ? info->second_offset - 1 : 0};
+    memcpy(row.repl_id, info->repl_id, sizeof(row.repl_id));
+    failover_make_room(p);
+    topology_epoch_append(p, &row);
+    f->commit_at_us = event->now_us;
+    failover_report(f, out, FAILOVER_WARN,
+                    "event=failover.donor_named instance=%s epoch=%llu donor=%s repl_id=%.8s", p->name,
+                    (unsigned long long)p->epoch,
+                    topology_address_format(&f->record.members[choice.donor].address, donor), row.repl_id);
+    failover_commit(f, out, false);
+}
+
 FAILOVER_EFFECT(failover_do_donate)
 {
     char donor[TOPOLOGY_ADDRESS_MAX + 1], recipient[TOPOLOGY_ADDRESS_MAX + 1];

@@ -92,6 +92,14 @@ FAILOVER_GUARD(failover_has_donor)
     return failover_may_choose(f, event->now_us, &choice) && choice.donor >= 0;
 }
 
+/* It gave before, in a failover that was interrupted, and its history has had a name of its own since. */
+FAILOVER_GUARD(failover_has_nameless_donor)
+{
+    struct select_result choice;
+    return failover_may_choose(f, event->now_us, &choice) && choice.donor >= 0 &&
+           !failover_has_row(&f->record, f->health[choice.donor].info.repl_id);
+}
+
 FAILOVER_GUARD(failover_is_promoted)
 {
     int candidate = failover_candidate(f);
@@ -204,8 +212,7 @@ FAILOVER_EFFECT(failover_do_seal)
         failover_explain_wait(f, event->now_us, out);
 }
 
-/* The table keeps rows of promotions that came to nothing only as long as there is room. */
-static void failover_make_room(struct topology_instance *p)
+void failover_make_room(struct topology_instance *p)
 {
     if (p->n_epochs < TOPOLOGY_EPOCHS_MAX)
         return;

@@ -42,7 +42,7 @@ static void failover_note(struct topology_history *history, const char *what,
              topology_address_format(who, text));
 }
 
-static bool failover_has_row(const struct topology_instance *i, const char *repl_id)
+bool failover_has_row(const struct topology_instance *i, const char *repl_id)
 {
     for (uint32_t k = 0; k < i->n_epochs; k++)
         if (strcmp(i->epochs[k].repl_id, repl_id) == 0)

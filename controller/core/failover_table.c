@@ -59,6 +59,8 @@ const struct failover_row failover_table[] = {
      "the commit lost a race, or its outcome is unknown", "read the record again"},
 
     /* -- seal and choose (§4.2, §4.3) -- */
+    {49, IN(SEAL), FAILOVER_AT_ENTER, failover_has_nameless_donor, failover_do_name_donor, FAILOVER_INTENT,
+     "the most complete member gave before, in an interrupted failover, and its history has a name of its own", "commit SEALING again, epoch + 1, with that name"},
     {50, IN(SEAL), FAILOVER_AT_ENTER, failover_has_donor, failover_do_donate, FAILOVER_DONOR,
      "the most complete member must not be master", "let it give: pause its writes, REPLICAOF NO ONE"},
     {51, IN(SEAL), FAILOVER_AT_ENTER, failover_has_choice, failover_do_commit_choice, FAILOVER_CHOICE,

@@ -79,6 +79,7 @@ FAILOVER_GUARD(failover_has_verdict);
 FAILOVER_GUARD(failover_has_verdict_but_off);
 FAILOVER_GUARD(failover_has_verdict_but_restrained);
 FAILOVER_GUARD(failover_is_degraded_anew);
+FAILOVER_GUARD(failover_has_nameless_donor);
 FAILOVER_GUARD(failover_has_donor);
 FAILOVER_GUARD(failover_has_donated);
 FAILOVER_GUARD(failover_is_donor_lost);
@@ -104,6 +105,7 @@ FAILOVER_EFFECT(failover_do_probe);
 FAILOVER_EFFECT(failover_do_report_off);
 FAILOVER_EFFECT(failover_do_report_restrained);
 FAILOVER_EFFECT(failover_do_report_degraded);
+FAILOVER_EFFECT(failover_do_name_donor);
 FAILOVER_EFFECT(failover_do_donate);
 FAILOVER_EFFECT(failover_do_feed);
 FAILOVER_EFFECT(failover_do_await_recipient);
@@ -159,6 +161,10 @@ bool failover_find_fact(const struct failover *f, const struct failover_event *e
  * needed. */
 int64_t failover_tend_members(struct failover *f, const struct failover_event *event,
                               struct failover_update *out);
+/* The epoch table has a row with that replication id. */
+bool failover_has_row(const struct topology_instance *i, const char *repl_id);
+/* The table keeps rows of promotions that came to nothing only as long as there is room. */
+void failover_make_room(struct topology_instance *p);
 /* Bytes the member wrote beyond the point where the present history branched off its own; 0 when unknown. */
 int64_t failover_divergent_bytes(const struct topology_instance *i, const struct info *info);
 

@@ -236,6 +236,23 @@ static int faults_leader(struct sim *s)
     return (int)world_between(&s->world, 0, SIM_CONTROLLERS - 1);
 }
 
+static void faults_on_kill_ahead(struct sim *s, struct world_event *e)
+{
+    if (!s->calm)
+        faults_kill(s, e->who);
+}
+
+static void faults_kill_ahead(struct sim *s, int instance, int master)
+{
+    const struct topology_instance *record = &s->zk.nodes[instance].record;
+    for (uint32_t k = 0; k < record->n_members; k++) {
+        int redis = sim_redis_at(&record->members[k].address);
+        if (redis != master && record->members[k].priority != TOPOLOGY_MUST_NOT)
+            faults_stop(s, redis, world_between(&s->world, 250000, 900000));
+    }
+    world_after(&s->world, world_between(&s->world, 50000, 240000), faults_on_kill_ahead)->who = master;
+}
+
 static void faults_do_redis(struct sim *s, enum fault fault, int instance)
 {
     int any = sim_redis_index(instance, (int)world_between(&s->world, 0, s->n_members[instance] - 1));
@@ -252,6 +269,10 @@ static void faults_do_redis(struct sim *s, enum fault fault, int instance)
     case FAULT_KILL_MASTER:
         if (master >= 0)
             faults_kill(s, master);
+        break;
+    case FAULT_KILL_AHEAD:
+        if (master >= 0)
+            faults_kill_ahead(s, instance, master);
         break;
     case FAULT_KILL_REPLICA:
         any = faults_replica(s, instance);

@@ -7,7 +7,9 @@
 enum fault {
     FAULT_KILL_MASTER,
     FAULT_KILL_REPLICA,
-    FAULT_KILL_ALL, /* of one instance, at the same moment */
+    FAULT_KILL_ALL,   /* of one instance, at the same moment */
+    FAULT_KILL_AHEAD, /* the master, while all but one replica lag behind: that one must not be master,
+                         perhaps */
     FAULT_SAVE,
     FAULT_STOP_MASTER,
     FAULT_STOP_ANY,

@@ -67,9 +67,9 @@ static int64_t stories_plan_one(struct sim *s)
 
 static enum fault stories_draw_redis(struct sim *s)
 {
-    static const enum fault faults[] = {FAULT_KILL_MASTER, FAULT_KILL_MASTER, FAULT_KILL_REPLICA,
-                                        FAULT_KILL_ALL,    FAULT_SAVE,        FAULT_STOP_MASTER,
-                                        FAULT_STOP_ANY,    FAULT_BUSY,        FAULT_OFF_MASTER};
+    static const enum fault faults[] = {
+        FAULT_KILL_MASTER, FAULT_KILL_MASTER, FAULT_KILL_REPLICA, FAULT_KILL_ALL,   FAULT_SAVE,
+        FAULT_STOP_MASTER, FAULT_STOP_ANY,    FAULT_BUSY,         FAULT_OFF_MASTER, FAULT_KILL_AHEAD};
     return STORIES_DRAW(s, faults);
 }
 

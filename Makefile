@@ -141,9 +141,10 @@ check-unit: deps               ## unit tests (cmocka)
 SIM_SEEDS ?= $(if $(SANITIZER)$(COVERAGE),2000,100000)
 SIM_FROM  ?= 0
 SIM_JOBS  ?= $(shell nproc)
-check-sim: deps                ## the cores in a simulated cluster: seeded faults, and each safety rule switched off (SIM_SEEDS=100000)
+check-sim: deps                ## the cores in a simulated cluster: seeded faults, the leader killed between any two actions, each safety rule switched off (SIM_SEEDS=100000)
 	@$(PARALLEL) $(SIM)
 	@$(SIM) --seeds $(SIM_SEEDS) --from $(SIM_FROM) --jobs $(SIM_JOBS)
+	@$(SIM) --crashes $(if $(SANITIZER)$(COVERAGE),--seeds 70,--seeds 700)
 	@$(SIM) --ablations --jobs $(SIM_JOBS)
 
 .PHONY: nightly

@@ -87,7 +87,7 @@ static enum health_link failover_link_of(int err)
 
 static void failover_end_silence(struct health_member *h)
 {
-    h->mute_us = h->unanswered_us = 0;
+    h->mute_us = h->unanswered_us = h->accepted_us = 0;
     h->knock = HEALTH_KNOCK_UNKNOWN;
     h->knocks = 0;
 }
@@ -218,6 +218,10 @@ static bool failover_absorb_silence(struct failover *f, const struct failover_ev
             h->unanswered_us = 0;
         else if (h->unanswered_us == 0)
             h->unanswered_us = event->now_us;
+        if (event->knock != HEALTH_KNOCK_ACCEPTED)
+            h->accepted_us = 0;
+        else if (h->accepted_us == 0)
+            h->accepted_us = event->now_us;
         return true;
     default:
         assert(event->type == FAILOVER_ON_PINGS);

@@ -310,6 +310,15 @@ FAILOVER_EFFECT(failover_do_restart_intent)
     p->failover.epoch = p->epoch;
     p->start_offset = 0;
     memset(&p->candidate, 0, sizeof(p->candidate));
+    if (p->failover.verdict ==
+        TOPOLOGY_VERDICT_PLANNED) { /* what was planned has failed: this is an emergency now */
+        size_t at = strlen(p->failover.evidence);
+        p->failover.verdict = TOPOLOGY_VERDICT_UNREACHABLE;
+        memset(&p->failover.target, 0, sizeof(p->failover.target));
+        p->failover.target_offset = 0;
+        snprintf(p->failover.evidence + at, sizeof(p->failover.evidence) - at,
+                 "; then the candidate was lost");
+    }
     f->promote_pending = false;
     f->commit_at_us = event->now_us;
     failover_report(f, out, FAILOVER_WARN,

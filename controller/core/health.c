@@ -14,6 +14,7 @@ static const int64_t echo_us = 50 * 1000;
 static const int64_t witness_age_us = 400 * 1000; /* a replica's word about silence is as old at most */
 static const int64_t survey_lead_us = 200 * 1000; /* the others are asked so long before the limit */
 static const int64_t survey_age_us = 1000 * 1000; /* their answers count for so long */
+static const int64_t first_knock_us = 500 * 1000; /* a silence's first knock has ended by then */
 static const int64_t vote_slack_us = 500 * 1000;  /* they noticed the silence so much later at most */
 
 /* RESTARTED: another process answers at the master's address; what it holds is not the registered data. */
@@ -53,13 +54,24 @@ static int64_t health_later(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* Since when its silence counts. That of a process whose host was away begins with the host's return: the
+ * first knock that is accepted after a time of unanswered ones says nothing about the process yet. */
+static int64_t health_silent_since(const struct health_member *m, const struct health_trust *trust)
+{
+    int64_t since_us = health_later(m->mute_us, trust->since_us);
+    return m->accepted_us != 0 ? health_later(since_us, m->accepted_us - first_knock_us) : since_us;
+}
+
 /* Does the replica still hear from its master? Its link alone says so only after repl-timeout (a minute);
  * its offset stops growing with the master's last ping. */
 static bool health_is_fed(const struct topology_instance *i, const struct health_member *replica,
                           const struct health_member *master, bool judge_quiet)
 {
-    if (replica->info.role != INFO_ROLE_REPLICA || !replica->info.master_link_up ||
-        !topology_address_equal(&replica->info.master, &i->master))
+    if (replica->info.role != INFO_ROLE_REPLICA || !topology_address_equal(&replica->info.master, &i->master))
+        return false;
+    if (replica->info.syncing && replica->info.sync_io_s >= 0 && replica->info.sync_io_s < 2)
+        return true; /* its link is not "up" before the data has come, but the data comes */
+    if (!replica->info.master_link_up)
         return false;
     if (!judge_quiet)
         return true;
@@ -165,7 +177,7 @@ static void health_judge_silent(const struct topology_instance *i, const struct 
     const struct health_member *m = &members[master];
     bool is_hung = m->knock == HEALTH_KNOCK_ACCEPTED;
     int64_t limit_us = (int64_t)(is_hung ? i->policy.hung_after_ms : i->policy.unreachable_after_ms) * 1000;
-    int64_t began_us = health_later(m->mute_us, trust->since_us);
+    int64_t began_us = health_silent_since(m, trust);
     int64_t silent_us = now_us - began_us;
     /* One lost SYN is no proof of an unreachable host: a whole series over half of the limit is. */
     bool is_proven = is_hung || (m->knock == HEALTH_KNOCK_NO_ANSWER && m->knocks >= 2 &&
@@ -199,7 +211,7 @@ void health_view(const struct health_member *m, const struct health_trust *trust
     memset(out, 0, sizeof(*out));
     out->distrusted = trust->distrusted;
     if (m->mute_us != 0 && m->link != HEALTH_LINK_REFUSED) {
-        out->silent_us = health_later(0, now_us - health_later(m->mute_us, trust->since_us));
+        out->silent_us = health_later(0, now_us - health_silent_since(m, trust));
         out->kind = m->knock == HEALTH_KNOCK_ACCEPTED    ? HEALTH_VIEW_HUNG
                     : m->knock == HEALTH_KNOCK_NO_ANSWER ? HEALTH_VIEW_UNREACHABLE
                     : m->knock == HEALTH_KNOCK_REFUSED   ? HEALTH_VIEW_REFUSED

@@ -59,6 +59,7 @@ struct health_member {
     enum health_knock knock;
     uint32_t knocks;       /* ended in this silence */
     int64_t unanswered_us; /* when the first of the present series of NO_ANSWER knocks ended; 0: none */
+    int64_t accepted_us; /* the same of ACCEPTED ones: a host that came back a moment ago does not hang yet */
     enum health_said said;
     int64_t said_us; /* when it began to say so */
     int64_t fed_us;  /* a replica: when its offset was last seen to grow, or was seen first; 0: never seen */

@@ -26,7 +26,7 @@ void info_init(struct info *out)
     assert(out);
     memset(out, 0, sizeof(*out));
     out->second_offset = -1;
-    out->master_last_io_s = -1;
+    out->master_last_io_s = out->sync_io_s = -1;
     out->replica_priority = 100;
 }
 
@@ -75,6 +75,11 @@ static void info_on_loading(struct info_draft *d, const char *value)
 static void info_on_syncing(struct info_draft *d, const char *value)
 {
     d->out->syncing = strcmp(value, "1") == 0;
+}
+
+static void info_on_sync_io(struct info_draft *d, const char *value)
+{
+    d->out->sync_io_s = (int)strtol(value, NULL, 10);
 }
 
 static void info_on_repl_id(struct info_draft *d, const char *value)
@@ -175,6 +180,7 @@ static const struct {
     {"redis_version", info_on_version},
     {"loading", info_on_loading},
     {"master_sync_in_progress", info_on_syncing},
+    {"master_sync_last_io_seconds_ago", info_on_sync_io},
     {"master_replid", info_on_repl_id},
     {"master_replid2", info_on_repl_id2},
     {"master_repl_offset", info_on_master_offset},
@@ -280,6 +286,7 @@ static void info_finish(struct info_draft *d)
         memset(&out->master, 0, sizeof(out->master));
         out->master_link_up = false;
         out->syncing = false;
+        out->sync_io_s = -1;
         out->master_last_io_s = -1;
     }
     if (out->offset < 0)

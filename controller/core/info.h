@@ -20,6 +20,7 @@ struct info {
     char version[16];                     /* redis_version, likewise */
     bool loading;                         /* reading its data set from disk */
     bool syncing;                         /* replica: a full synchronization is under way */
+    int sync_io_s;                        /* then: seconds since its last byte came; -1: not said */
     char repl_id[TOPOLOGY_RUN_ID_LEN + 1], repl_id2[TOPOLOGY_RUN_ID_LEN + 1];
     int64_t offset;        /* applied bytes: slave_repl_offset of a replica, else master_repl_offset */
     int64_t second_offset; /* repl_id2 is valid below this offset; -1: none */

@@ -112,6 +112,7 @@ static void sim_create(struct sim *s, uint64_t seed)
     s->quiet = false;
     s->cuts = 0;
     s->order_ids = 0;
+    s->actions = 0;
     memset(&s->maintenance, 0, sizeof(s->maintenance));
     memset(s->id_epoch, 0, sizeof(s->id_epoch));
     sim_monitor_create(s);

@@ -224,6 +224,7 @@ struct sim_order {
 
 struct sim_controller {
     bool alive, paused, suspended;
+    bool doomed;       /* crashes now: does nothing more */
     int rate_permille; /* of its monotonic clock */
     int64_t paused_us, resumed_us;
     struct outlook outlook;
@@ -327,6 +328,8 @@ struct sim {
     struct world world;
     uint64_t seed;
     enum sim_story story;
+    uint32_t crash_at; /* the leader crashes before this action of a failover or switchover; 0: it does not */
+    uint32_t actions;  /* counted since the faults began */
     enum ablation ablation;
     int n_instances;
     int n_members[SIM_INSTANCES];

@@ -188,6 +188,46 @@ static void engine_arm(struct sim *s, int controller, int instance)
     e->number = c->life;
 }
 
+/* ---- a crash between any two actions --------------------------------------------------------------------
+ */
+
+enum { ENGINE_FROM_US = 2500000, ENGINE_BACK_US = 3000000 };
+
+static void engine_on_back(struct sim *s, struct world_event *e)
+{
+    if (!s->controllers[e->who].alive)
+        sim_controller_start(s, e->who);
+}
+
+static void engine_on_doom(struct sim *s, struct world_event *e)
+{
+    s->controllers[e->who].doomed = false;
+    if (s->controllers[e->who].alive)
+        sim_controller_crash(s, e->who);
+    world_after(&s->world, ENGINE_BACK_US, engine_on_back)->who = e->who;
+}
+
+/* `sim --crashes`: is it before this action that the leader's life ends? */
+static bool engine_is_doomed(struct sim *s, int controller, const struct failover_action *a)
+{
+    struct sim_controller *c = &s->controllers[controller];
+    if (c->doomed)
+        return true;
+    if (!c->leading || s->world.now_us < ENGINE_FROM_US || a->type == FAILOVER_DO_PROBE ||
+        a->type == FAILOVER_DO_REPORT || a->type == FAILOVER_DO_ANSWER)
+        return false;
+    if (++s->actions != s->crash_at)
+        return false;
+    c->doomed = true;
+    s->quiet = false;
+    for (int i = 0; i < s->n_instances; i++)
+        s->witness[i].never = s->witness[i].never && s->story == SIM_RESTRAINT;
+    world_trace(&s->world, "c%d crashes before action %u, %s", controller, s->actions,
+                failover_action_name(a->type));
+    world_after(&s->world, 0, engine_on_doom)->who = controller;
+    return true;
+}
+
 void sim_engine_run(struct sim *s, int controller, int instance)
 {
     struct sim_controller *c = &s->controllers[controller];
@@ -196,8 +236,11 @@ void sim_engine_run(struct sim *s, int controller, int instance)
         if (s->update.taken >> k & 1)
             s->stats->rows[k]++;
     }
-    for (uint32_t k = 0; k < s->update.n; k++)
+    for (uint32_t k = 0; k < s->update.n; k++) {
+        if (engine_is_doomed(s, controller, &s->update.actions[k]))
+            return;
         engine_action(s, controller, instance, &s->update.actions[k]);
+    }
     for (uint32_t k = 0; f->has_record && k < f->record.n_members; k++) {
         int redis = sim_redis_at(&f->record.members[k].address);
         if (redis < 0 || !s->redis[redis].exists)

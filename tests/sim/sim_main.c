@@ -2,8 +2,9 @@
  *
  *   sim --seeds 100000 [--from N] [--jobs 2]     many; exit 1 when one fails or a table row was never taken
  *   sim --seed N [--trace]                       one, the same events in the same order each time
- *   sim --ablate RULE …                          the same without one safety rule
- *   sim --ablations [--seeds LIMIT]              each rule switched off: exit 1 unless each is noticed */
+ *   sim --crashes [--seeds COUNT]                the leader crashes before each action of each seed's
+ * failovers sim --ablate RULE …                          the same without one safety rule sim --ablations
+ * [--seeds LIMIT]              each rule switched off: exit 1 unless each is noticed */
 #include "tests/sim/sim.h"
 
 #include "controller/core/failover_table.h"
@@ -24,7 +25,9 @@ enum {
     SIM_FAILED_MAX = 20,
     SIM_TRACE_TAIL = 16384,
     SIM_COVERING_SEEDS = 10000,
-    SIM_ABLATION_SEEDS = 20000
+    SIM_ABLATION_SEEDS = 20000,
+    SIM_CRASH_SEEDS = 140,
+    SIM_CRASHES_MAX = 60
 };
 
 /* Shared by the jobs. */
@@ -285,7 +288,8 @@ static struct sim_board *sim_board_open(uint64_t from, uint64_t seeds, enum abla
 
 struct sim_wish {
     uint64_t seeds, from, jobs, seed;
-    bool has_seeds, one, trace, ablations;
+    uint64_t crash_at;
+    bool has_seeds, one, trace, ablations, crashes;
     enum ablation ablation;
 };
 
@@ -335,12 +339,40 @@ static int sim_ablate_all(const struct sim_wish *wish)
     return failed == 0 ? 0 : 1;
 }
 
+/* The leader crashes before the first action of the seed's failovers, before the second, … : each moment in
+ * which a successor can find its work half done. 0 when all runs pass. */
+static int sim_crash_everywhere(const struct sim_wish *wish)
+{
+    struct sim_stats stats = {0};
+    struct sim *s = sim_new(&stats);
+    uint64_t runs = 0, failed = 0;
+    for (uint64_t seed = wish->from; seed < wish->from + wish->seeds; seed++) {
+        s->crash_at = 0;
+        bool passed = sim_run(s, seed);
+        uint32_t n = s->actions < SIM_CRASHES_MAX ? s->actions : SIM_CRASHES_MAX;
+        for (uint32_t k = 1; passed && k <= n; k++) {
+            s->crash_at = k;
+            passed = sim_run(s, seed);
+            runs++;
+        }
+        if (!passed)
+            printf("seed %llu FAILED with the leader crashing before action %u: %s: %s\n",
+                   (unsigned long long)seed, s->crash_at, s->world.invariant, s->world.failure);
+        failed += !passed;
+    }
+    printf("%llu crashes of the leader, %llu seeds, %llu failovers\n", (unsigned long long)runs,
+           (unsigned long long)wish->seeds, (unsigned long long)stats.failovers);
+    sim_free(s);
+    return failed == 0 ? 0 : 1;
+}
+
 static int sim_one(const struct sim_wish *wish)
 {
     struct sim_stats stats = {0};
     struct sim *s = sim_new(&stats);
     s->world.tracing = wish->trace;
     s->ablation = wish->ablation;
+    s->crash_at = (uint32_t)wish->crash_at;
     bool passed = sim_run(s, wish->seed);
     if (passed)
         printf("seed %llu passed: %llu events, %llu failovers\n", (unsigned long long)wish->seed,
@@ -363,7 +395,8 @@ static bool sim_number(const char *text, uint64_t *out)
 static int sim_usage(FILE *to)
 {
     (void)fprintf(to, "usage: sim --seeds COUNT [--from SEED] [--jobs N] [--ablate RULE]\n"
-                      "       sim --seed SEED [--trace] [--ablate RULE]\n"
+                      "       sim --seed SEED [--trace] [--ablate RULE] [--crash-at ACTION]\n"
+                      "       sim --crashes [--seeds COUNT] [--from SEED]\n"
                       "       sim --ablations [--seeds LIMIT] [--from SEED] [--jobs N]\n"
                       "Rules that can be switched off:\n");
     for (int a = ABLATE_NOTHING + 1; a < ABLATIONS; a++)
@@ -376,6 +409,10 @@ static bool sim_take_option(int c, struct sim_wish *wish)
     switch (c) {
     case 't':
         return wish->trace = true;
+    case 'c':
+        return wish->crashes = true;
+    case 'k':
+        return sim_number(optarg, &wish->crash_at);
     case 'b':
         return wish->ablations = true;
     case 'a':
@@ -403,6 +440,8 @@ int main(int argc, char **argv)
         {"trace", no_argument, NULL, 't'},
         {"ablate", required_argument, NULL, 'a'},
         {"ablations", no_argument, NULL, 'b'},
+        {"crashes", no_argument, NULL, 'c'},
+        {"crash-at", required_argument, NULL, 'k'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -417,6 +456,10 @@ int main(int argc, char **argv)
         return sim_usage(stderr);
     if (wish.ablations && !wish.has_seeds)
         wish.seeds = SIM_ABLATION_SEEDS;
+    if (wish.crashes && !wish.has_seeds)
+        wish.seeds = SIM_CRASH_SEEDS;
+    if (wish.crashes)
+        return sim_crash_everywhere(&wish);
     if (wish.one)
         return sim_one(&wish);
     if (wish.ablations)

@@ -396,6 +396,10 @@ void sim_redis_info(const struct sim *s, int redis, struct info *out)
         else
             out->master = (struct topology_address){.host = "127.0.0.1", .port = 1};
         out->syncing = r->syncing;
+        if (r->syncing && r->follows >= 0) {
+            const struct sim_redis *master = &s->redis[r->follows];
+            out->sync_io_s = master->stopped_us ? (int)((s->world.now_us - master->stopped_us) / 1000000) : 0;
+        }
         out->master_link_up = r->link_up;
         out->master_last_io_s = r->link_up ? (int)((s->world.now_us - r->heard_us) / 1000000) : -1;
     }

@@ -532,6 +532,8 @@ void sim_zk_set_up(struct sim *s, bool up)
     for (int k = 0; !up && k < SIM_ZK_CLIENTS; k++) {
         if (k >= SIM_CONTROLLERS || (s->controllers[k].alive && !s->controllers[k].paused))
             sim_zk_client_break(s, k);
+        else if (s->controllers[k].alive && s->zk.clients[k].up)
+            s->zk.clients[k].connection++; /* it learns that when it goes on: nothing comes any more */
     }
 }
 

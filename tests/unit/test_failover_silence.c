@@ -115,6 +115,47 @@ static void test_incomplete_evidence_never_triggers(void **state)
     }
 }
 
+/* Its host was away; the process that has just come back has had no time to answer yet. */
+static void test_a_host_that_comes_back_does_not_hang(void **state)
+{
+    const struct silence away = {
+        .knock = HEALTH_KNOCK_NO_ANSWER, .controllers = 3, .others = HEALTH_VIEW_ANSWERS};
+    const struct silence back = {
+        .knock = HEALTH_KNOCK_ACCEPTED, .controllers = 3, .others = HEALTH_VIEW_HUNG};
+    struct rig *b = silent_master(&away);
+    (void)state;
+    live(b, &away, 8000000);
+    live(b, &back, 2000000);
+    assert_int_equal(b->f.phase, FAILOVER_CONFIRM);
+    live(b, &back, 1500000); /* but one that goes on like that does */
+    assert_int_equal(b->f.phase, FAILOVER_INTENT);
+    assert_int_equal(b->f.proposed.failover.verdict, TOPOLOGY_VERDICT_HUNG);
+    free(b);
+}
+
+/* A full synchronization is no link that is up, but its bytes come from a master that lives. */
+static void test_a_synchronizing_replica_is_a_witness(void **state)
+{
+    const struct silence s = {.knock = HEALTH_KNOCK_NO_ANSWER, .controllers = 1};
+    struct rig *b = silent_master(&s);
+    struct info syncing = rig_replica_info(b, 1, 100, false);
+    (void)state;
+    syncing.syncing = true;
+    syncing.sync_io_s = 0;
+    for (int tick = 0; tick < 50; tick++) {
+        rig_pass(b, TICK_US);
+        rig_knock(b, 0, HEALTH_KNOCK_NO_ANSWER);
+        rig_tell(b, 1, syncing);
+        rig_tell(b, 2, rig_replica_info(b, 2, 100, false));
+        assert_int_equal(b->f.phase, FAILOVER_CONFIRM);
+    }
+    syncing.sync_io_s = 5; /* its bytes have stopped, too */
+    rig_tell(b, 2, rig_replica_info(b, 2, 100, false));
+    rig_tell(b, 1, syncing);
+    assert_int_equal(b->f.phase, FAILOVER_INTENT);
+    free(b);
+}
+
 static void test_stall_below_the_limit_is_forgotten(void **state)
 {
     const struct silence s = {.knock = HEALTH_KNOCK_ACCEPTED, .controllers = 3, .others = HEALTH_VIEW_HUNG};
@@ -304,6 +345,8 @@ int main(void)
         cmocka_unit_test(test_unreachable_master_is_replaced_at_its_limit),
         cmocka_unit_test(test_hung_master_is_replaced_at_its_limit),
         cmocka_unit_test(test_incomplete_evidence_never_triggers),
+        cmocka_unit_test(test_a_host_that_comes_back_does_not_hang),
+        cmocka_unit_test(test_a_synchronizing_replica_is_a_witness),
         cmocka_unit_test(test_stall_below_the_limit_is_forgotten),
         cmocka_unit_test(test_a_stalled_loop_starts_the_clock_again),
         cmocka_unit_test(test_nothing_heard_in_a_late_turn_proves_death),

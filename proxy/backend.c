@@ -110,6 +110,13 @@ void backend_close(struct backend *b)
     free(b);
 }
 
+void backend_give(struct backend *b, backend_event_fn on_event, void *owner)
+{
+    assert(on_event && owner);
+    b->on_event = on_event;
+    b->owner = owner;
+}
+
 bool backend_is_connected(const struct backend *b)
 {
     return b->connected;

@@ -28,6 +28,9 @@ struct backend *backend_open(struct ev_loop *ev, const struct topology_address *
 /* Resets the connection (what the server hasn't read yet is thrown away) and frees. */
 void backend_close(struct backend *b);
 
+/* Its events go to another owner from now on. */
+void backend_give(struct backend *b, backend_event_fn on_event, void *owner);
+
 bool backend_is_connected(const struct backend *b);
 int64_t backend_opened_us(const struct backend *b);
 const struct topology_address *backend_address(const struct backend *b);

@@ -5,6 +5,7 @@
 #include "proxy/backend.h"
 #include "proxy/core/pipeline.h"
 #include "proxy/instance.h"
+#include "proxy/mux.h"
 #include "proxy/net.h"
 
 #include <assert.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #define CLIENT_CONNECT_TIMEOUT_US ((int64_t)1000000)
+enum { CLIENT_OUT_MAX = 64 * 1024 }; /* bytes of replies that it hasn't taken, while it shares */
 
 static uint32_t client_now_ms(const struct client *c)
 {
@@ -26,6 +28,66 @@ void client_touch(struct client *c)
     list_push_back(&c->instance->shard->dirty, &c->dirty);
 }
 
+static void client_close_backend(struct client *c)
+{
+    if (!c->backend)
+        return;
+    if (!backend_is_connected(c->backend))
+        c->instance->connecting--;
+    backend_close(c->backend);
+    c->backend = NULL;
+    c->blocked = false;
+}
+
+/* One that doesn't take its replies has the next requests wait in its socket. */
+static bool client_reads(const struct client *c)
+{
+    return session_reads_client(&c->session) &&
+           (c->backend || session_reply_span(&c->session).len < CLIENT_OUT_MAX);
+}
+
+/* The mux that takes its requests now, or NULL. */
+static struct mux *client_open_mux(struct client *c)
+{
+    if (c->backend || !session_may_share(&c->session, client_now_ms(c)))
+        return NULL;
+    if (!c->mux)
+        c->mux = mux_of(c->instance, &c->session);
+    return c->mux && mux_is_open(c->mux) ? c->mux : NULL;
+}
+
+/* It needed a connection of its own, but not any more, and not for what it says now. */
+static void client_leave_backend(struct client *c, const char *data, size_t len)
+{
+    if (!c->backend || !session_may_share(&c->session, client_now_ms(c)) || !session_is_parked(&c->session) ||
+        !shared_may_take(data, len) || !session_leave_own(&c->session))
+        return;
+    client_close_backend(c);
+}
+
+/* What it sent: as much as can be goes straight to the shared connection, the rest to its session. */
+static void client_take(struct client *c, const char *data, size_t len)
+{
+    struct mux *mux;
+    size_t n = 1;
+
+    client_leave_backend(c, data, len);
+    while (len > 0 && n > 0 && (mux = client_open_mux(c)) != NULL) {
+        if (session_has_no_request(&c->session)) {
+            n = mux_take(mux, c, data, len);
+        } else if ((n = session_rest_of_request(&c->session, data, len)) > 0) {
+            session_take_request(&c->session, client_now_ms(c), data, n);
+            (void)mux_share(mux, c);
+        }
+        data += n;
+        len -= n;
+    }
+    if (len > 0)
+        session_take_request(&c->session, client_now_ms(c), data, len);
+    if (len > 0 || c->session.work)
+        client_touch(c);
+}
+
 static void client_on_readable(struct client *c)
 {
     struct shard *shard = c->instance->shard;
@@ -33,10 +95,11 @@ static void client_on_readable(struct client *c)
 
     if (n == ERR_BUSY)
         return;
-    if (n > 0)
-        session_take_request(&c->session, client_now_ms(c), shard->buffer, (size_t)n);
-    else
-        session_client_left(&c->session);
+    if (n > 0) {
+        client_take(c, shard->buffer, (size_t)n);
+        return;
+    }
+    session_client_left(&c->session);
     client_touch(c);
 }
 
@@ -45,9 +108,10 @@ static void client_on_io(struct ev_loop *ev, ev_io *io, int revents)
     struct client *c = io->data;
 
     (void)ev;
-    if ((revents & EV_READ) && session_reads_client(&c->session))
+    if (revents & EV_WRITE)
+        client_touch(c);
+    if ((revents & EV_READ) && client_reads(c))
         client_on_readable(c);
-    client_touch(c);
 }
 
 int client_open(struct instance *instance, int fd)
@@ -61,6 +125,7 @@ int client_open(struct instance *instance, int fd)
     net_tune(fd);
     c->instance = instance;
     c->id = ++instance->shard->last_client_id;
+    c->user.session = &c->session;
     list_init(&c->dirty);
     list_init(&c->queue);
     list_init(&c->timed);
@@ -77,17 +142,6 @@ int client_open(struct instance *instance, int fd)
     return 0;
 }
 
-static void client_close_backend(struct client *c)
-{
-    if (!c->backend)
-        return;
-    if (!backend_is_connected(c->backend))
-        c->instance->connecting--;
-    backend_close(c->backend);
-    c->backend = NULL;
-    c->blocked = false;
-}
-
 void client_close(struct client *c, const char *reason)
 {
     struct instance *i = c->instance;
@@ -95,6 +149,7 @@ void client_close(struct client *c, const char *reason)
     if (reason)
         log_info("event=client.closed instance=%s client=%u reason=\"%s\"", i->route.name, c->id, reason);
     client_close_backend(c);
+    mux_leave(c);
     session_free(&c->session);
     ev_io_stop(i->shard->ev, &c->io);
     close(c->io.fd);
@@ -188,7 +243,8 @@ bool client_connect(struct client *c)
 {
     struct instance *i = c->instance;
 
-    assert(!c->backend);
+    assert(!c->backend && !c->user.on);
+    c->mux = NULL; /* what it says there may make it another one's */
     c->backend =
         backend_open(i->shard->ev, &i->route.master, loop_now_us(i->shard->loop), client_on_backend, c);
     if (c->backend) {
@@ -205,6 +261,8 @@ void client_tick(struct client *c, int64_t now_us)
     if (c->backend && !backend_is_connected(c->backend) &&
         now_us - backend_opened_us(c->backend) >= CLIENT_CONNECT_TIMEOUT_US)
         client_lose_backend(c, "timeout", ETIMEDOUT);
+    if (c->backend && session_may_share(&c->session, client_now_ms(c)) && session_leave_own(&c->session))
+        client_close_backend(c);
     session_expire(&c->session, client_now_ms(c));
     client_touch(c);
 }
@@ -234,8 +292,29 @@ static void client_write_requests(struct client *c)
     }
 }
 
+void client_pass(struct client *c, const char *data, size_t len)
+{
+    struct buf_span span = {data, len};
+
+    if (c->broken)
+        return;
+    if (session_reply_span(&c->session).len == 0) {
+        ssize_t wrote = net_write(c->io.fd, &span, 1);
+        if (wrote == (ssize_t)len)
+            return;
+        c->broken = wrote < 0 && wrote != ERR_BUSY;
+        span.data += wrote > 0 ? wrote : 0;
+        span.len -= wrote > 0 ? (size_t)wrote : 0;
+    }
+    if (!c->broken)
+        session_emit(&c->session, span.data, span.len);
+    client_touch(c);
+}
+
 static bool client_write_replies(struct client *c)
 {
+    if (c->broken)
+        return false;
     for (;;) {
         struct buf_span span = session_reply_span(&c->session);
         if (span.len == 0)
@@ -246,9 +325,33 @@ static bool client_write_replies(struct client *c)
         if (wrote < 0)
             return false;
         session_reply_wrote(&c->session, (size_t)wrote);
+        if (c->mux && session_reply_span(&c->session).len < SHARED_OUT_MAX)
+            mux_drained(c);
         if ((size_t)wrote < span.len)
             return true;
     }
+}
+
+/* Where it waits for a master, if it does. */
+static void client_queue(struct client *c)
+{
+    struct list *to = NULL;
+
+    if (!c->backend && session_wants_backend(&c->session)) {
+        to = &c->instance->queue;
+        if (session_wants_shared(&c->session, client_now_ms(c))) {
+            if (!c->mux)
+                c->mux = mux_of(c->instance, &c->session);
+            if (c->mux && !mux_is_refused(c->mux))
+                to = mux_waiting(c->mux);
+        }
+    }
+    if (!list_empty(&c->queue) && c->queued == to)
+        return;
+    list_remove(&c->queue);
+    c->queued = to;
+    if (to)
+        list_push_back(to, &c->queue);
 }
 
 /* What to wait for until the next event. */
@@ -258,16 +361,13 @@ static void client_wait(struct client *c)
     bool reply_left = session_reply_span(&c->session).len > 0;
     uint32_t at_ms;
 
-    net_watch(ev, &c->io, (session_reads_client(&c->session) ? EV_READ : 0) | (reply_left ? EV_WRITE : 0));
+    net_watch(ev, &c->io, (client_reads(c) ? EV_READ : 0) | (reply_left ? EV_WRITE : 0));
     if (c->backend)
         backend_want(c->backend, session_reads_backend(&c->session), c->blocked);
     bool connecting = c->backend && !backend_is_connected(c->backend);
-    bool queued = !c->backend && session_wants_backend(&c->session);
-    bool timed = connecting || session_deadline(&c->session, &at_ms);
-    if (queued && list_empty(&c->queue))
-        list_push_back(&c->instance->queue, &c->queue);
-    else if (!queued)
-        list_remove(&c->queue);
+    bool timed =
+        connecting || session_deadline(&c->session, &at_ms) || session_is_parked(&c->session);
+    client_queue(c);
     if (timed && list_empty(&c->timed))
         list_push_back(&c->instance->timed, &c->timed);
     else if (!timed)
@@ -277,6 +377,7 @@ static void client_wait(struct client *c)
 void client_settle(struct client *c)
 {
     struct instance *i = c->instance;
+    struct mux *mux;
 
     do {
         unsigned actions = session_take_actions(&c->session);
@@ -288,6 +389,8 @@ void client_settle(struct client *c)
             client_close(c, c->session.reason);
             return;
         }
+        if (c->session.work && (mux = client_open_mux(c)) != NULL)
+            (void)mux_share(mux, c);
         client_write_requests(c);
         if (!client_write_replies(c)) {
             client_close(c, NULL);

@@ -1,4 +1,4 @@
-/* A client's socket, its session and (while it needs one) its backend: moves bytes between the three.
+/* A client's socket, its session and its backend, shared or (while it needs one) its own: moves bytes.
  *
  * Nothing is written when something happens, but once at the end of the loop's turn: client_settle(). */
 #ifndef MR_PROXY_CLIENT_H
@@ -6,6 +6,7 @@
 
 #include "common/core/list.h"
 #include "proxy/core/session.h"
+#include "proxy/core/shared.h"
 
 #include <ev.h>
 
@@ -15,12 +16,16 @@ struct instance;
 struct client {
     ev_io io;
     struct instance *instance;
-    struct backend *backend; /* NULL: none */
+    struct backend *backend; /* its own; NULL: none */
+    struct mux *mux;         /* that it shares; NULL: not looked for yet */
+    struct shared_user user;
     struct list node;        /* of instance->clients */
     struct list dirty, queue, timed, awaiting;
-    int64_t heard_us; /* silence.h: from its backend, or since when a reply is due */
+    struct list *queued; /* the list that `queue` is in, if it is in one */
+    int64_t heard_us;    /* silence.h: from its backend, or since when a reply is due */
     uint32_t id;
     bool blocked;   /* the backend's socket is full */
+    bool broken;    /* its own socket is */
     bool in_flight; /* switchover.h */
     struct session session;
 };
@@ -36,6 +41,8 @@ void client_detach(struct client *c);
 void client_read_out(struct client *c);
 /* Its deadline may have passed. */
 void client_tick(struct client *c, int64_t now_us);
+/* A shared connection brought bytes for it: written at once, as far as they can be. */
+void client_pass(struct client *c, const char *data, size_t len);
 /* Something happened to it: settled at the end of the turn. */
 void client_touch(struct client *c);
 /* Writes, connects, closes, as the session wants; may free c. */

@@ -5,6 +5,7 @@
 #include "proxy/backend.h"
 #include "proxy/client.h"
 #include "proxy/listener.h"
+#include "proxy/mux.h"
 #include "proxy/net.h"
 
 #include <assert.h>
@@ -27,20 +28,26 @@ void shard_settle(struct shard *shard)
 {
     struct list *node;
 
-    while ((node = list_first(&shard->dirty)) != NULL) {
-        struct client *c = list_entry(node, struct client, dirty);
-        struct instance *i = c->instance;
-        list_remove(node);
-        client_settle(c);
-        instance_pump(i);
-    }
+    /* Writing may let more requests through, which are other clients'. */
+    do {
+        while ((node = list_first(&shard->dirty)) != NULL) {
+            struct client *c = list_entry(node, struct client, dirty);
+            struct instance *i = c->instance;
+            list_remove(node);
+            client_settle(c);
+            instance_pump(i);
+        }
+        mux_settle(shard);
+    } while (!list_empty(&shard->dirty));
 }
 
 /* ---- connecting
  * -------------------------------------------------------------------------------------------- */
 
-static bool instance_may_connect(const struct instance *i, int64_t now_us)
+bool instance_may_connect(const struct instance *i)
 {
+    int64_t now_us = loop_now_us(i->shard->loop);
+
     return !i->doubt && i->env.pause == SESSION_FLOWS && i->route.state == ROUTE_SERVING &&
            topology_address_is_set(&i->route.master) && i->connecting < INSTANCE_CONNECTING_MAX &&
            now_us >= i->retry_us;
@@ -48,7 +55,8 @@ static bool instance_may_connect(const struct instance *i, int64_t now_us)
 
 static void instance_arm(struct instance *i)
 {
-    bool needed = !list_empty(&i->timed) || !list_empty(&i->queue);
+    bool muxes = mux_needs_time(i);
+    bool needed = !list_empty(&i->timed) || !list_empty(&i->queue) || muxes;
     int64_t now_us = loop_now_us(i->shard->loop), wait_us = INSTANCE_TICK_US;
 
     if (!needed) {
@@ -57,7 +65,7 @@ static void instance_arm(struct instance *i)
     }
     if (ev_is_active(&i->timer))
         return;
-    if (!list_empty(&i->queue) && i->retry_us > now_us && i->retry_us - now_us < wait_us)
+    if ((muxes || !list_empty(&i->queue)) && i->retry_us > now_us && i->retry_us - now_us < wait_us)
         wait_us = i->retry_us - now_us;
     ev_timer_set(&i->timer, (double)wait_us / 1e6, 0.);
     ev_timer_start(i->shard->ev, &i->timer);
@@ -65,10 +73,10 @@ static void instance_arm(struct instance *i)
 
 void instance_pump(struct instance *i)
 {
-    int64_t now_us = loop_now_us(i->shard->loop);
     struct list *node;
 
-    while (instance_may_connect(i, now_us) && (node = list_first(&i->queue)) != NULL) {
+    mux_pump(i);
+    while (instance_may_connect(i) && (node = list_first(&i->queue)) != NULL) {
         struct client *c = list_entry(node, struct client, queue);
         list_remove(node);
         if (!client_connect(c)) {
@@ -90,6 +98,7 @@ static void instance_on_timer(struct ev_loop *ev, ev_timer *timer, int revents)
     (void)ev;
     (void)revents;
     list_for_each(node, &i->timed) client_tick(list_entry(node, struct client, timed), now_us);
+    mux_tick(i, now_us);
     instance_pump(i);
 }
 
@@ -217,10 +226,12 @@ void instance_open(struct instance *i, struct shard *shard, const struct route *
     list_init(&i->clients);
     list_init(&i->queue);
     list_init(&i->timed);
+    list_init(&i->muxes);
     ev_timer_init(&i->timer, instance_on_timer, 0., 0.);
     i->timer.data = i;
     switchover_init(i);
     silence_init(i);
+    standby_init(i);
     instance_set_route(i, route);
     instance_listen(i);
 }
@@ -258,6 +269,8 @@ static void instance_switch(struct instance *i)
     i->retry_us = 0;
     i->env.planned = i->planned && i->route.state == ROUTE_SERVING;
     scripts_doubt(&i->env.scripts);
+    if (i->route.state == ROUTE_SERVING)
+        mux_switch(i, i->env.planned);
     list_for_each(node, &i->clients)
     {
         struct client *c = list_entry(node, struct client, node);
@@ -288,6 +301,7 @@ void instance_apply(struct instance *i, const struct route *route, int64_t poste
     if (switchover_end(i))
         i->planned = route->epoch > i->route.epoch;
     instance_set_route(i, route);
+    mux_forgive(i);
     if (moved)
         instance_listen(i);
     if (confirmed)
@@ -299,6 +313,7 @@ void instance_apply(struct instance *i, const struct route *route, int64_t poste
     ev_timer_stop(i->shard->ev, &i->timer);
     shard_settle(i->shard);
     instance_pump(i);
+    standby_look(i);
     instance_switched(i, posted_us);
 }
 
@@ -316,6 +331,7 @@ void instance_drain(struct instance *i)
 
 void instance_drop(struct instance *i)
 {
+    mux_close_all(i);
     list_for_each(node, &i->clients)
     {
         struct client *c = list_entry(node, struct client, node);
@@ -339,6 +355,8 @@ void instance_free(struct instance *i)
     listener_close(i->listener);
     (void)switchover_end(i);
     instance_hang_up(i);
+    mux_free_all(i);
+    standby_stop(i);
     ev_timer_stop(i->shard->ev, &i->timer);
     silence_stop(i);
     scripts_clear(&i->env.scripts);

@@ -1,5 +1,6 @@
 /* One instance in one worker thread: its listener, its clients, and when they may connect to the master.
  *
+ *            ┌─ mux->waiting: requests that can share a connection ──(the same)──► mux_pump()
  *            ┌─ queue: wants a master ──(not held, no doubt, back-off over, ≤ N at once)──► client_connect()
  *   clients ─┤
  *            └─ timed: something ends if nothing happens (hold_ms, a connect, a drain): one timer for all
@@ -11,6 +12,7 @@
 #include "common/core/list.h"
 #include "proxy/core/session.h"
 #include "proxy/silence.h"
+#include "proxy/standby.h"
 #include "proxy/switchover.h"
 
 #include <ev.h>
@@ -42,6 +44,7 @@ struct shard {
     uint32_t n_clients, last_client_id;
     bool draining;
     struct list dirty; /* clients to settle at the end of the turn */
+    struct list flush; /* shared connections to write to, after that */
     void (*on_broken)(struct shard *shard, const struct route *route);
     void (*on_switched)(struct shard *shard, const struct route *route, int64_t took_us);
     void (*on_listen_failed)(struct shard *shard, const struct route *route, int err);
@@ -56,7 +59,9 @@ struct instance {
     struct session_env env;
     struct instance_counts counts;
     struct listener *listener;
-    struct list clients, queue, timed;
+    struct list clients, queue, timed, muxes;
+    uint32_t n_muxes;
+    struct standby standby;
     ev_timer timer;
     uint32_t connecting;
     uint32_t failures; /* in a row, of this route */
@@ -90,10 +95,12 @@ void instance_free(struct instance *i);
 void instance_doubt(struct instance *i);
 /* The master answers as one. */
 void instance_trust(struct instance *i);
+/* Connections to the master may be made now. */
+bool instance_may_connect(const struct instance *i);
 /* Connects those that wait, as far as it is allowed now; looks after the timer. */
 void instance_pump(struct instance *i);
 
-/* Settles all clients that something happened to: at the end of a turn. */
+/* Settles all that something happened to: at the end of a turn. */
 void shard_settle(struct shard *shard);
 uint32_t shard_now_ms(const struct shard *shard);
 

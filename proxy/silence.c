@@ -3,16 +3,18 @@
 #include "common/loop.h"
 #include "proxy/client.h"
 #include "proxy/instance.h"
+#include "proxy/mux.h"
 
 static void silence_on_timer(struct ev_loop *ev, ev_timer *timer, int revents)
 {
     struct instance *i = timer->data;
     struct silence *s = &i->silence;
     int64_t now_us = loop_now_us(i->shard->loop);
-    bool silent = false;
+    int64_t since_us = mux_silent_since_us(i);
+    bool silent = since_us > 0 && now_us - since_us >= SILENCE_AFTER_US;
 
     (void)revents;
-    if (list_empty(&s->awaiting)) {
+    if (list_empty(&s->awaiting) && since_us == 0) {
         ev_timer_stop(ev, timer);
         return;
     }
@@ -47,6 +49,12 @@ void silence_heard(struct client *c)
     c->heard_us = loop_now_us(c->instance->shard->loop);
 }
 
+void silence_begin(struct instance *i)
+{
+    if (!ev_is_active(&i->silence.timer))
+        ev_timer_again(i->shard->ev, &i->silence.timer);
+}
+
 void silence_look(struct client *c)
 {
     struct instance *i = c->instance;
@@ -59,6 +67,5 @@ void silence_look(struct client *c)
         return;
     silence_heard(c); /* the wait begins */
     list_push_back(&i->silence.awaiting, &c->awaiting);
-    if (!ev_is_active(&i->silence.timer))
-        ev_timer_again(i->shard->ev, &i->silence.timer);
+    silence_begin(i);
 }

@@ -25,6 +25,8 @@ void silence_init(struct instance *i);
 void silence_stop(struct instance *i);
 /* The client's backend sent something. */
 void silence_heard(struct client *c);
+/* A reply is due on a connection that clients share (mux.h). */
+void silence_begin(struct instance *i);
 /* Something may have changed: is a reply due to it? */
 void silence_look(struct client *c);
 

@@ -4,6 +4,7 @@
 #include "common/loop.h"
 #include "proxy/client.h"
 #include "proxy/instance.h"
+#include "proxy/mux.h"
 
 #include <assert.h>
 
@@ -21,10 +22,15 @@ static void switchover_tell(struct instance *i)
 {
     struct switchover *s = &i->switchover;
 
-    if (s->number == 0 || s->told || s->in_flight > 0)
+    if (s->number == 0 || s->told || s->in_flight > 0 || mux_in_flight(i) > 0)
         return;
     s->told = true;
     i->shard->on_held(i->shard, &i->route, s->number);
+}
+
+void switchover_check(struct instance *i)
+{
+    switchover_tell(i);
 }
 
 static void switchover_look_at_all(struct instance *i)

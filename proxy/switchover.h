@@ -35,5 +35,7 @@ bool switchover_end(struct instance *i);
 /* Something may have changed for the client; it is closed. */
 void switchover_look(struct client *c);
 void switchover_forget(struct client *c);
+/* A connection that clients share may have nothing in flight any more. */
+void switchover_check(struct instance *i);
 
 #endif

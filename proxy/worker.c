@@ -335,6 +335,7 @@ static int worker_prepare(struct worker *w)
     w->shard.share_ports = w->config.share_ports;
     w->shard.ev = loop_ev(w->shard.loop);
     list_init(&w->shard.dirty);
+    list_init(&w->shard.flush);
     w->shard.on_broken = worker_on_broken;
     w->shard.on_switched = worker_on_switched;
     w->shard.on_listen_failed = worker_on_listen_failed;

@@ -35,6 +35,10 @@ enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e)
     switch ((enum request_kind)e->kind) {
     case REQUEST_QUIT:
         return HOLD_QUIT;
+    case REQUEST_WAIT:
+        if (in_tx)
+            return HOLD_QUEUED;
+        return s->unmarkable && !s->unmarked ? HOLD_NO_ACK : HOLD_SEND;
     case REQUEST_HTTP:
         return HOLD_HANG_UP;
     case REQUEST_REPLICATION:
@@ -187,7 +191,7 @@ static void hold_resolve_skipped(struct pipeline *p)
         bool told = seq > p->head && pipeline_at(p, seq - 1)->state == PIPELINE_HELD;
         if (e->state != PIPELINE_HELD || !(e->flags & PIPELINE_SKIPPED) || told)
             continue;
-        e->flags &= (uint8_t)~PIPELINE_SILENT;
+        e->flags &= (uint16_t)~PIPELINE_SILENT;
         e->swallow = e->replies;
     }
 }
@@ -381,6 +385,7 @@ int hold_format(const struct session *s, enum hold_answer answer, char text[HOLD
         [HOLD_NESTED_MULTI] = "-ERR MULTI calls can not be nested\r\n",
         [HOLD_WATCH_IN_MULTI] = "-ERR WATCH inside MULTI is not allowed\r\n",
         [HOLD_REPLICATION] = "-ERR replication can't go through mr-proxy: connect to the member itself\r\n",
+        [HOLD_NO_ACK] = ":0\r\n",
         [HOLD_HANG_UP] = "",
         [HOLD_SEND] = NULL,
     };

@@ -46,6 +46,7 @@ enum hold_answer {
     HOLD_PROTOCOL, /* the request is malformed; then the client is closed */
     HOLD_QUIT,     /* +OK, then the client is closed */
     HOLD_REPLICATION,
+    HOLD_NO_ACK,  /* WAIT: nobody is known to have it */
     HOLD_HANG_UP, /* no answer, the client is closed */
     HOLD_SEND,    /* none of them: it goes to the master */
 };

@@ -80,6 +80,45 @@ int pipeline_feed(struct pipeline *p, const char *data, size_t len)
     return err;
 }
 
+int pipeline_put(struct pipeline *p, const struct pipeline_entry *like, const char *data, size_t len)
+{
+    assert(p->unsent == p->tail && (like->flags & PIPELINE_COMPLETE));
+    struct pipeline_entry *e = pipeline_push(p, like->since_ms);
+    if (!e)
+        return ERR_NOMEM;
+    e->kind = like->kind;
+    e->flags = like->flags;
+    e->state = like->state;
+    e->answer = like->answer;
+    p->in_flight += e->state == PIPELINE_SENT;
+    if (buf_append(&p->log, data, len))
+        return ERR_NOMEM;
+    e->len = len;
+    p->unsent = p->judged = p->tail;
+    p->cursor = buf_end(&p->log);
+    return 0;
+}
+
+int pipeline_join(struct pipeline *p, struct pipeline *from)
+{
+    int err = 0;
+
+    assert(from->unsent == from->head && from->in_flight == 0);
+    for (uint64_t seq = from->head; seq < from->tail && !err; seq++) {
+        const struct pipeline_entry *old = pipeline_at(from, seq);
+        struct pipeline_entry *e = pipeline_push(p, old->since_ms);
+        if (!e)
+            return ERR_NOMEM;
+        uint64_t start = e->start;
+        *e = *old;
+        e->start = start;
+        if (old->len > 0)
+            err = buf_append(&p->log, buf_at(&from->log, old->start), (size_t)old->len);
+    }
+    pipeline_free(from);
+    return err;
+}
+
 void pipeline_drop_newest(struct pipeline *p)
 {
     const struct pipeline_entry *e = pipeline_at(p, p->tail - 1);

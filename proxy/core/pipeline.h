@@ -41,6 +41,7 @@ enum pipeline_flag {
     PIPELINE_DISCARD = 32, /* bytes still to come from the client are dropped */
     PIPELINE_SKIPPED = 64, /* SILENT because of the CLIENT REPLY SKIP before it */
     PIPELINE_LOST = 128,   /* MULTI: its transaction can't be sent again as a whole */
+    PIPELINE_SHARE = 256,  /* may go over a connection that several clients share */
 };
 
 struct pipeline_entry {
@@ -56,7 +57,7 @@ struct pipeline_entry {
     uint8_t kind;      /* enum request_kind */
     uint8_t state;     /* enum pipeline_state */
     uint8_t answer;    /* LOCAL: enum hold_answer */
-    uint8_t flags;
+    uint16_t flags;
 };
 
 /* All zeroes is an empty pipeline. */
@@ -82,6 +83,13 @@ struct pipeline_entry *pipeline_push(struct pipeline *p, uint32_t now_ms);
 /* Adds bytes to the newest entry. ERR_NOMEM. */
 int pipeline_feed(struct pipeline *p, const char *data, size_t len) MR_MUST_CHECK;
 
+/* Appends a complete request that something else had taken: *like says its kind, flags and state, which may be
+ * SENT, LOCAL, or HELD: to be sent again after pipeline_rewind(). Only ever into a pipeline that was filled
+ * by nothing else. ERR_NOMEM. */
+int pipeline_put(struct pipeline *p, const struct pipeline_entry *like, const char *data,
+                 size_t len) MR_MUST_CHECK;
+/* Moves all entries of `from`, none of which was released, behind those of p. ERR_NOMEM: some are lost. */
+int pipeline_join(struct pipeline *p, struct pipeline *from) MR_MUST_CHECK;
 /* Removes the newest entry, of which nothing was sent. */
 void pipeline_drop_newest(struct pipeline *p);
 

@@ -160,7 +160,10 @@ void remember_command(struct remember *m, uint8_t kind, const char *bytes, size_
         remember_hello(m, args, n, resp);
         break;
     case REQUEST_SELECT:
-        remember_set(m, REMEMBER_SELECT, false, args, n);
+        if (n == 2 && remember_arg_is(&args[1], "0"))
+            remember_forget(m, REMEMBER_SELECT); /* where every connection begins */
+        else
+            remember_set(m, REMEMBER_SELECT, false, args, n);
         break;
     case REQUEST_SETNAME:
         remember_set(m, REMEMBER_NAME, false, args, n);
@@ -279,18 +282,33 @@ static int remember_write_set(const struct names *set, const char *word, struct 
     return 0;
 }
 
-int remember_write(const struct remember *m, struct buf *out)
+static int remember_write_slots(const struct remember *m, int n_slots, struct buf *out)
 {
-    static const char *const words[REMEMBER_SETS] = {"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"};
     int replies = 0;
 
-    for (int i = 0; i < REMEMBER_SLOTS; i++) {
+    for (int i = 0; i < n_slots; i++) {
         if (!m->slots[i])
             continue;
         if (buf_append(out, m->slots[i]->data, m->slots[i]->len))
             return ERR_NOMEM;
         replies += (int)m->slots[i]->n_commands;
     }
+    return replies;
+}
+
+int remember_write_share(const struct remember *m, struct buf *out)
+{
+    assert(remember_may_share(m));
+    return remember_write_slots(m, REMEMBER_SELECT + 1, out);
+}
+
+int remember_write(const struct remember *m, struct buf *out)
+{
+    static const char *const words[REMEMBER_SETS] = {"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"};
+    int replies = remember_write_slots(m, REMEMBER_SLOTS, out);
+
+    if (replies < 0)
+        return replies;
     for (int i = 0; i < REMEMBER_SETS; i++) {
         if (remember_write_set(&m->sets[i], words[i], out))
             return ERR_NOMEM;

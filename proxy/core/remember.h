@@ -58,6 +58,16 @@ static inline bool remember_is_pushed_to(const struct remember *m)
     return remember_subscriptions(m) > 0 || m->monitor || remember_is_tracking(m);
 }
 
+/* Another connection that was told who, which protocol and which database serves this client as well as one
+ * of its own. */
+static inline bool remember_may_share(const struct remember *m)
+{
+    return !remember_is_pushed_to(m) && !m->reply_off && !m->incomplete && !m->queued_select &&
+           !m->slots[REMEMBER_NO_EVICT] && !m->slots[REMEMBER_NO_TOUCH];
+}
+/* Appends what such a connection has to be told; returns how many replies that gives, or ERR_NOMEM. */
+int remember_write_share(const struct remember *m, struct buf *out);
+
 /* A request of a kind of request_is_session() was answered with success. *resp: 2 or 3, changed by HELLO. */
 void remember_command(struct remember *m, uint8_t kind, const char *bytes, size_t len, uint8_t *resp);
 /* SELECT was queued in a transaction; the transaction ended. */

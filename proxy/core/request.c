@@ -42,6 +42,7 @@ static const struct request_word request_words[] = {
     {"UNSUBSCRIBE", REQUEST_UNSUBSCRIBE},
     {"UNWATCH", REQUEST_UNWATCH},
     {"WAIT", REQUEST_WAIT},
+    {"WAITAOF", REQUEST_WAIT},
     {"WATCH", REQUEST_WATCH},
 };
 
@@ -130,6 +131,29 @@ static uint32_t request_replies(const struct resp_request *r, uint8_t kind)
     return 1;
 }
 
+static bool request_may_share(const struct resp_request *r, const struct command *c)
+{
+    const unsigned never = COMMAND_OWN | COMMAND_SESSION | COMMAND_BLOCKING | COMMAND_ADMIN;
+
+    if (!c || (c->flags & never) || c->n_subs > 0)
+        return false;
+    return !(r->word_len[0] == 6 &&
+             (memcmp(r->word[0], "CLIENT", 6) == 0 || memcmp(r->word[0], "SCRIPT", 6) == 0));
+}
+
+bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable)
+{
+    assert(r && r->n_args > 0);
+    const struct command *c =
+        command_lookup(r->word[0], r->word_len[0], r->word[1], r->word_len[1], r->n_args);
+
+    if (!request_may_share(r, c))
+        return false;
+    *kind = memcmp(r->word[0], "EVAL", 4) == 0 ? REQUEST_FIND(r->word[0], request_words) : REQUEST_PLAIN;
+    *repeatable = c->flags & (COMMAND_READONLY | COMMAND_REPLAY);
+    return true;
+}
+
 void request_classify(const struct resp_request *r, const char *bytes, size_t len, struct request_class *out)
 {
     char scratch[RESP_INLINE_MAX + 2];
@@ -151,5 +175,6 @@ void request_classify(const struct resp_request *r, const char *bytes, size_t le
     bool read = c && (c->flags & COMMAND_READONLY);
     if (out->blocking && strncmp(r->word[0], "XREAD", 5) == 0)
         out->blocking = n == 0 || request_says_block(args, n);
+    out->shareable = request_may_share(r, c);
     out->repeatable = !out->blocking && (read || request_is_repeatable(c, out->kind));
 }

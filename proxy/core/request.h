@@ -45,12 +45,17 @@ struct request_class {
     uint8_t kind;
     bool repeatable;  /* may be sent again although it may have been executed */
     bool blocking;    /* may wait in Redis for an event */
+    bool shareable;   /* see request_share() */
     uint32_t replies; /* 0: as many as there are subscriptions (UNSUBSCRIBE of everything) */
 };
 
 /* Classifies a framed request. bytes is all of it, or NULL when it is too long to be kept (then a third
  * argument isn't looked at). */
 void request_classify(const struct resp_request *r, const char *bytes, size_t len, struct request_class *out);
+
+/* May it go over a connection that several clients share? It must neither depend on the connection, nor change
+ * it, nor hold it up. Then *kind and *repeatable are as request_classify() says. */
+bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable);
 
 static inline bool request_is_subscribe(uint8_t kind)
 {

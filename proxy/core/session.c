@@ -16,6 +16,7 @@ static void session_free_work(struct session *s)
     if (!s->work)
         return;
     pipeline_free(&s->work->pipe);
+    pipeline_free(&s->work->returned);
     buf_free(&s->work->prologue);
     buf_free(&s->work->stash);
     buf_free(&s->work->out);
@@ -120,6 +121,18 @@ static void session_note_request(struct session *s, struct pipeline_entry *e)
         e->flags |= PIPELINE_SILENT | PIPELINE_SKIPPED;
 }
 
+/* What only tells who is speaking is soon over; all else that can't be shared will probably come again. */
+static void session_note_share(struct session *s, struct pipeline_entry *e, bool shareable)
+{
+    bool passes = request_is_session(e->kind) || e->kind == REQUEST_QUIT || e->kind == REQUEST_SCRIPT_LOAD ||
+                  e->kind == REQUEST_SCRIPT_FLUSH;
+
+    if (shareable && !(e->flags & PIPELINE_STREAMED))
+        e->flags |= PIPELINE_SHARE;
+    else if (!passes)
+        session_need_own(s, e->since_ms);
+}
+
 static void session_classify(struct session *s, struct pipeline_entry *e, const char *bytes)
 {
     struct request_class class;
@@ -129,6 +142,7 @@ static void session_classify(struct session *s, struct pipeline_entry *e, const 
     /* Inside of a transaction nothing blocks. */
     bool blocking = class.blocking && !s->in_multi;
     e->flags |= (class.repeatable ? PIPELINE_REPEAT : 0) | (blocking ? PIPELINE_BLOCKING : 0);
+    session_note_share(s, e, class.shareable);
     /* Queued commands answer +QUEUED, once. */
     e->replies = s->in_multi ? 1 : class.replies;
     if (s->in_multi &&
@@ -219,8 +233,8 @@ void session_client_left(struct session *s)
     session_end_input(s);
     /* Half-closed (printf … | nc) is how some clients say that they have asked everything: while a master can
      * be reached they get their answers. */
-    bool waits =
-        (s->link != SESSION_READY && s->env->held) || (s->memory && remember_is_pushed_to(s->memory));
+    bool waits = (s->link != SESSION_READY && !s->behind && s->env->held) ||
+                 (s->memory && remember_is_pushed_to(s->memory));
     for (uint64_t seq = s->work ? s->work->pipe.head : 0; s->work && seq < s->work->pipe.tail; seq++)
         waits = waits || (pipeline_at(&s->work->pipe, seq)->flags & PIPELINE_BLOCKING);
     /* A client that is gone must not go on waiting: its BLPOP would take somebody else's element. */
@@ -316,6 +330,7 @@ static bool session_awaits_scripts(struct session *s, const struct pipeline_entr
     w->prologue_left = (uint32_t)n;
     w->scripts_generation = scripts->generation;
     w->loads_scripts = true;
+    w->marks = false;
     s->link = SESSION_PROLOGUE;
     return true;
 }
@@ -345,7 +360,7 @@ static void session_judge(struct session *s, uint32_t now_ms)
             pipeline_settle(p, (uint8_t)answer);
             continue;
         }
-        if (session_waits(s) || session_awaits_scripts(s, e))
+        if (session_waits(s) || session_awaits_scripts(s, e) || session_awaits_marker(s, e))
             return;
         session_release(s, e, now_ms);
     }
@@ -355,13 +370,14 @@ bool session_is_idle(const struct session *s)
 {
     const struct session_work *w = s->work;
 
-    return !w || (pipeline_count(&w->pipe) == 0 && !w->request_open && !w->reply_open &&
-                  buf_len(&w->out) == 0 && buf_len(&w->prologue) == 0 && w->prologue_left == 0);
+    return !w ||
+           (pipeline_count(&w->pipe) == 0 && pipeline_count(&w->returned) == 0 && !w->request_open &&
+            !w->reply_open && buf_len(&w->out) == 0 && buf_len(&w->prologue) == 0 && w->prologue_left == 0);
 }
 
 void session_advance(struct session *s, uint32_t now_ms)
 {
-    if (!s->work)
+    if (!s->work || s->behind)
         return;
     session_judge(s, now_ms);
     session_answer(s);
@@ -394,7 +410,7 @@ void session_attached(struct session *s, uint32_t now_ms)
     if (n < 0)
         session_fail(s, "out of memory");
     w->prologue_left = n > 0 ? (uint32_t)n : 0;
-    w->loads_scripts = false;
+    w->loads_scripts = w->marks = false;
     if (w->prologue_left == 0)
         s->link = SESSION_READY;
     session_advance(s, now_ms);
@@ -439,6 +455,7 @@ void session_detached(struct session *s, uint32_t now_ms)
         s->tx = s->multi ? HOLD_TX_LOST : s->tx;
     }
     s->multi = s->watched = s->tx_sent = false;
+    s->unmarked = true;
     if (s->memory && remember_is_tracking(s->memory) && s->resp == 3)
         session_emit(s, ">2\r\n$10\r\ninvalidate\r\n_\r\n", 24); /* whatever was cached may be stale */
     if (s->eof)
@@ -476,7 +493,7 @@ void session_expire(struct session *s, uint32_t now_ms)
 
 bool session_deadline(struct session *s, uint32_t *at_ms)
 {
-    if (!s->work || !session_waits(s))
+    if (!s->work || s->behind || !session_waits(s))
         return false;
     if (s->link == SESSION_DRAINING) {
         *at_ms = s->since_ms + SESSION_DRAIN_MS;
@@ -541,7 +558,7 @@ unsigned session_take_actions(struct session *s)
 
 bool session_wants_backend(struct session *s)
 {
-    if (s->link != SESSION_DETACHED || (s->closing && session_is_idle(s)))
+    if (s->link != SESSION_DETACHED || s->behind || (s->closing && session_is_idle(s)))
         return false;
     if (s->memory && remember_is_pushed_to(s->memory) && !s->closing)
         return true;
@@ -571,5 +588,5 @@ bool session_reads_backend(const struct session *s)
 
 bool session_is_over(const struct session *s)
 {
-    return s->closing && session_is_idle(s);
+    return s->closing && !s->behind && session_is_idle(s);
 }

@@ -21,6 +21,7 @@ enum {
     SESSION_UNSENT_MAX = 256 * 1024,      /* bytes the backend hasn't taken: then the client isn't read */
     SESSION_HELD_MAX = 1024 * 1024,       /* the same while there is no backend */
     SESSION_DRAIN_MS = 1000,              /* longest wait for the replies behind a refused request */
+    SESSION_OWN_MS = 1000, /* so long after it needed one a client keeps a connection of its own */
 };
 
 /* Counters of an instance in one thread: written by that thread only, read by any. */
@@ -62,6 +63,8 @@ enum session_action {
     SESSION_CLOSE = 4,  /* close the client now, what it was to get included */
 };
 
+struct pipeline_entry;
+struct resp_reply;
 struct session_work;
 struct remember;
 
@@ -73,6 +76,7 @@ struct session {
     uint64_t epoch;            /* of the backend's connection */
     uint64_t lost_epoch;       /* of the last one that was lost */
     uint32_t since_ms;         /* detached or draining since */
+    uint32_t own_ms;           /* when it last needed a connection of its own, if `own` */
     uint8_t link;              /* enum session_link */
     uint8_t tx;                /* enum hold_tx: how a lost transaction ends */
     uint8_t resp;              /* 2 or 3 */
@@ -87,6 +91,10 @@ struct session {
     bool closing : 1;          /* the client is closed as soon as its replies are written */
     bool eof : 1;              /* the client has closed its side */
     bool tx_sent : 1;          /* MULTI was let through to the server, its EXEC or DISCARD was not */
+    bool own : 1;              /* see session_may_share() */
+    bool behind : 1;           /* a shared connection has requests of this client that come before all here */
+    bool unmarked : 1;         /* it wrote over another connection than its present one: WAIT would not know */
+    bool unmarkable : 1;       /* it may not PUBLISH: WAIT can't be made to know */
     bool nested : 1;           /* a SUBSCRIBE inside of MULTI: what isn't a reply must be told by its word */
 };
 
@@ -143,5 +151,41 @@ bool session_is_over(const struct session *s);
 bool session_is_idle(const struct session *s);
 /* True when session_expire() will have something to do: *at_ms says when. */
 bool session_deadline(struct session *s, uint32_t *at_ms);
+
+/* ---- requests that go over a connection which it shares with others (core/shared.h) --------------------- */
+/* The client has no state that a shared connection lacks, and needed none of its own lately. */
+bool session_may_share(const struct session *s, uint32_t now_ms);
+/* It needs a connection of its own for a while: its requests or replies are large, or very many at once. */
+void session_need_own(struct session *s, uint32_t now_ms);
+/* No request is here, not even the beginning of one (replies may be). */
+bool session_has_no_request(const struct session *s);
+/* Only the beginning of a request is here: how many of these bytes complete it; 0: none, or not all of it. */
+size_t session_rest_of_request(const struct session *s, const char *data, size_t len);
+/* The next request may be passed on: its entry, with *bytes, until session_passed(); else NULL. */
+const struct pipeline_entry *session_next_shared(struct session *s, const char **bytes);
+void session_passed(struct session *s);
+/* Its requests would all go over a shared connection, beginning with the next one. */
+bool session_wants_shared(struct session *s, uint32_t now_ms);
+/* It has a connection of its own, and nothing there that a shared one lacks. */
+bool session_is_parked(const struct session *s);
+/* Gives up its connection without losing anything: false when it isn't idle. The shell closes it. */
+bool session_leave_own(struct session *s);
+
+/* A shared connection took requests of this client; one that may write. */
+void session_share_begin(struct session *s);
+void session_wrote_shared(struct session *s);
+/* One of them comes back, oldest first, in the state in which it is: SENT (its outcome is unknown), HELD (it
+ * was not executed, or may be executed again), LOCAL. */
+void session_share_return(struct session *s, const struct pipeline_entry *like, const char *bytes, size_t len);
+/* None is left there. epoch: of that connection, if it was lost, else 0. */
+void session_share_end(struct session *s, uint32_t now_ms, uint64_t epoch);
+/* The client can't be served any longer: reason is static text for the log. */
+void session_fail(struct session *s, const char *reason);
+/* The server says that it did nothing, because it is no master now. */
+bool session_is_refusal(const struct resp_reply *r);
+/* Bytes for the client, behind all that it was given before. */
+void session_emit(struct session *s, const char *data, size_t len);
+/* Its request of that kind was answered with success. */
+void session_share_learn(struct session *s, uint8_t kind, const char *bytes, size_t len);
 
 #endif

@@ -20,6 +20,7 @@ struct session_work {
     struct resp_request request;
     struct resp_reply reply;
     struct pipeline pipe;
+    struct pipeline returned; /* by a shared connection: they come before those of `pipe` */
     struct buf prologue; /* to be written before any request */
     struct buf stash;
     struct buf out;   /* for the client */
@@ -32,18 +33,21 @@ struct session_work {
     bool reply_open;    /* a reply is under way */
     bool is_push;       /* it isn't the answer to any request */
     bool loads_scripts; /* the prologue is SCRIPT LOADs */
+    bool marks;         /* the prologue is the marker before a WAIT */
 };
 
 /* NULL (and the session closes) when out of memory. */
 struct session_work *session_work(struct session *s);
 struct remember *session_memory(struct session *s);
-/* The client can't be served any longer: reason is static text for the log. */
-void session_fail(struct session *s, const char *reason);
-void session_emit(struct session *s, const char *data, size_t len);
 /* Judges, answers and sends what can be: after every event. */
 void session_advance(struct session *s, uint32_t now_ms);
+/* A Lua body was accepted by the master. */
+void session_learn_script(struct session *s, uint8_t kind, const char *bytes, size_t len);
 /* Gives the backend up: what is in flight is resolved as hold.h says, the shell resets the socket. */
 void session_give_up(struct session *s, uint32_t now_ms);
+/* e is a WAIT, and the server must first be made to know what it is to wait for. WAIT counts from what its own
+ * connection has propagated last: so that one publishes something. */
+bool session_awaits_marker(struct session *s, const struct pipeline_entry *e);
 /* Requests that come now aren't sent. */
 bool session_waits(const struct session *s);
 /* Answers what the proxy itself answers, as far as it is its turn. */

@@ -32,16 +32,15 @@ static void session_forget_all(struct session *s)
         remember_free(s->memory);
 }
 
-static void session_learn_script(struct session *s, const struct pipeline_entry *e)
+void session_learn_script(struct session *s, uint8_t kind, const char *bytes, size_t len)
 {
-    const char *bytes = pipeline_bytes(&s->work->pipe, e);
     char scratch[PIPELINE_LARGE + 1];
     struct resp_arg args[3];
-    int at = e->kind == REQUEST_EVAL ? 1 : 2;
+    int at = kind == REQUEST_EVAL ? 1 : 2;
 
-    if (!bytes || e->len > sizeof(scratch))
+    if (!bytes || len > sizeof(scratch))
         return;
-    if (resp_request_split(bytes, e->len, scratch, args, 3) > at)
+    if (resp_request_split(bytes, len, scratch, args, 3) > at)
         scripts_add(&s->env->scripts, args[at].data, args[at].len);
 }
 
@@ -89,7 +88,7 @@ static void session_executed(struct session *s, const struct pipeline_entry *e)
         break;
     case REQUEST_EVAL:
     case REQUEST_SCRIPT_LOAD:
-        session_learn_script(s, e);
+        session_learn_script(s, e->kind, pipeline_bytes(&s->work->pipe, e), e->len);
         break;
     case REQUEST_SCRIPT_FLUSH:
         scripts_clear(&s->env->scripts);
@@ -193,8 +192,7 @@ static bool reply_error_begins(const struct resp_reply *r, const char *text)
     return r->type == '-' && strncmp(r->error, text, strlen(text)) == 0;
 }
 
-/* The server says that it did nothing, because it is no master now. */
-static bool reply_is_refusal(const struct resp_reply *r)
+bool session_is_refusal(const struct resp_reply *r)
 {
     return reply_error_begins(r, "READONLY You can't write against a read only replica") ||
            reply_error_begins(r, "LOADING ") || reply_error_begins(r, "MASTERDOWN ");
@@ -269,7 +267,7 @@ static enum session_verdict session_decide(struct session *s, const char *bytes,
     if (w->prologue_left > 0)
         return SESSION_SWALLOW;
     const struct pipeline_entry *e = pipeline_next_reply(&w->pipe);
-    if (!e || s->link != SESSION_READY || e->answered < e->swallow || reply_is_refusal(&w->reply) ||
+    if (!e || s->link != SESSION_READY || e->answered < e->swallow || session_is_refusal(&w->reply) ||
         reply_error_begins(&w->reply, "ERR max number of clients reached") || session_is_unblocked(s, e))
         return SESSION_SWALLOW;
     return SESSION_FORWARD;
@@ -284,8 +282,11 @@ static void session_prologue_reply(struct session *s, uint32_t now_ms)
     if (w->loads_scripts) {
         if (w->prologue_left == 0 && w->scripts_generation == s->env->scripts.generation)
             s->env->scripts.loaded = true;
+    } else if (w->marks) {
+        s->unmarked = false;
+        s->unmarkable = r->type == '-';
     } else if (r->type == '-' &&
-               (reply_is_refusal(r) || reply_error_begins(r, "ERR max number of clients reached"))) {
+               (session_is_refusal(r) || reply_error_begins(r, "ERR max number of clients reached"))) {
         s->actions |= SESSION_DOUBT;
         session_give_up(s, now_ms);
         return;
@@ -367,7 +368,7 @@ static void session_reply_done(struct session *s, uint32_t now_ms, const char *b
         session_give_up(s, now_ms);
     } else if (!e) {
         session_fail(s, "the master sent a reply that nobody had asked for");
-    } else if (s->link == SESSION_READY && reply_is_refusal(&w->reply)) {
+    } else if (s->link == SESSION_READY && session_is_refusal(&w->reply)) {
         session_refused(s, now_ms, e);
     } else if (s->link == SESSION_READY && session_is_unblocked(s, e)) {
         s->actions |= SESSION_DOUBT;

@@ -120,6 +120,7 @@ static int setup(void **state)
     assert_true(b->shard.loop && b->shard.buffer && b->instance);
     b->shard.ev = loop_ev(b->shard.loop);
     list_init(&b->shard.dirty);
+    list_init(&b->shard.flush);
     ev_prepare_init(&b->prepare, on_prepare);
     b->prepare.data = &b->shard;
     ev_prepare_start(b->shard.ev, &b->prepare);

@@ -1,0 +1,169 @@
+/*   requests ─► session ─┬─ session_next_shared() ─► shared connection ─┬─ replies ─► client
+ *                        │                                           └─ session_share_return(): refused, or
+ *                        └─◄── session_share_end(): merged, resolved ◄──  the connection is lost
+ *
+ * While `behind`, everything that is here waits for what is there. */
+#include "proxy/core/hold.h"
+#include "proxy/core/session_internal.h"
+
+#include <assert.h>
+
+static bool session_is_plain(const struct session *s)
+{
+    bool state = s->multi || s->watched || s->watch_lost || s->in_multi || s->silent || s->skip || s->tx_sent ||
+                 s->nested || s->tx != HOLD_TX_NONE;
+
+    return !state && (!s->memory || remember_may_share(s->memory));
+}
+
+bool session_may_share(const struct session *s, uint32_t now_ms)
+{
+    return session_is_plain(s) && !(s->own && now_ms - s->own_ms < SESSION_OWN_MS);
+}
+
+void session_need_own(struct session *s, uint32_t now_ms)
+{
+    s->own = true;
+    s->own_ms = now_ms;
+}
+
+bool session_has_no_request(const struct session *s)
+{
+    const struct session_work *w = s->work;
+
+    return !w || (pipeline_count(&w->pipe) == 0 && pipeline_count(&w->returned) == 0 && !w->request_open);
+}
+
+size_t session_rest_of_request(const struct session *s, const char *data, size_t len)
+{
+    const struct session_work *w = s->work;
+    size_t used = 0;
+
+    if (!w || !w->request_open || pipeline_count(&w->pipe) != 1 || s->input_over)
+        return 0;
+    struct resp_request framer = w->request;
+    return resp_request_feed(&framer, data, len, &used) == RESP_END ? used : 0;
+}
+
+const struct pipeline_entry *session_next_shared(struct session *s, const char **bytes)
+{
+    struct session_work *w = s->work;
+
+    if (s->link != SESSION_DETACHED || !w || pipeline_count(&w->pipe) == 0 || pipeline_count(&w->returned) > 0)
+        return NULL;
+    const struct pipeline_entry *e = pipeline_at(&w->pipe, w->pipe.head);
+    if (e->state != PIPELINE_HELD || !(e->flags & PIPELINE_SHARE) || !(e->flags & PIPELINE_COMPLETE))
+        return NULL;
+    if (e->kind == REQUEST_EVALSHA && scripts_are_due(&s->env->scripts))
+        return NULL; /* a connection of its own loads them first */
+    *bytes = pipeline_bytes(&w->pipe, e);
+    return *bytes ? e : NULL;
+}
+
+void session_passed(struct session *s)
+{
+    pipeline_pop(&s->work->pipe);
+}
+
+bool session_wants_shared(struct session *s, uint32_t now_ms)
+{
+    const char *bytes;
+
+    return session_may_share(s, now_ms) && session_next_shared(s, &bytes) != NULL;
+}
+
+bool session_is_parked(const struct session *s)
+{
+    return s->link == SESSION_READY && session_is_idle(s) && session_is_plain(s);
+}
+
+bool session_leave_own(struct session *s)
+{
+    if (!session_is_parked(s))
+        return false;
+    s->link = SESSION_DETACHED;
+    s->unmarked = true;
+    return true;
+}
+
+bool session_awaits_marker(struct session *s, const struct pipeline_entry *e)
+{
+    static const char marker[] = "*3\r\n$7\r\nPUBLISH\r\n$14\r\n__mr-redis_ack\r\n$0\r\n\r\n";
+    struct session_work *w = s->work;
+
+    if (e->kind != REQUEST_WAIT || !s->unmarked)
+        return false;
+    if (w->pipe.in_flight > 0 || w->pipe.unsent < w->pipe.judged)
+        return true; /* between two requests */
+    if (s->silent || (e->flags & PIPELINE_SILENT))
+        return false;
+    if (buf_append(&w->prologue, marker, sizeof(marker) - 1)) {
+        session_fail(s, "out of memory");
+        return true;
+    }
+    w->prologue_left = 1;
+    w->marks = true;
+    w->loads_scripts = false;
+    s->link = SESSION_PROLOGUE;
+    return true;
+}
+
+void session_wrote_shared(struct session *s)
+{
+    s->unmarked = true;
+}
+
+void session_share_begin(struct session *s)
+{
+    assert(s->link == SESSION_DETACHED);
+    s->behind = true;
+}
+
+void session_share_return(struct session *s, const struct pipeline_entry *like, const char *bytes, size_t len)
+{
+    struct session_work *w = session_work(s);
+
+    assert(s->behind);
+    if (like->state == PIPELINE_LOCAL)
+        s->lost_epoch = s->env->route->epoch;
+    if (w && pipeline_put(&w->returned, like, bytes, len))
+        session_fail(s, "out of memory");
+}
+
+static void session_share_merge(struct session *s, uint32_t now_ms)
+{
+    struct session_work *w = s->work;
+    struct pipeline later = w->pipe;
+
+    w->pipe = w->returned;
+    w->returned = (struct pipeline){0};
+    if (pipeline_join(&w->pipe, &later)) {
+        pipeline_free(&later);
+        session_fail(s, "out of memory");
+    }
+    hold_resolve(s, now_ms);
+}
+
+void session_share_end(struct session *s, uint32_t now_ms, uint64_t epoch)
+{
+    struct session_work *w = s->work;
+
+    assert(s->behind);
+    s->behind = false;
+    if (epoch > 0) {
+        s->lost_epoch = epoch;
+        s->since_ms = now_ms;
+    }
+    if (w && pipeline_count(&w->returned) > 0) {
+        session_share_merge(s, now_ms);
+        if (s->eof && epoch > 0)
+            session_fail(s, "the client left");
+    }
+    session_advance(s, now_ms);
+}
+
+void session_share_learn(struct session *s, uint8_t kind, const char *bytes, size_t len)
+{
+    if (kind == REQUEST_EVAL)
+        session_learn_script(s, kind, bytes, len);
+}

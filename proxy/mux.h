@@ -1,0 +1,63 @@
+/* The connections that clients of one instance in one thread share (core/shared.h decides; this moves bytes).
+ *
+ *   client ─► mux_take() ─┐                                 ┌─► mux_on_reply() ─► client_pass()
+ *   client ─► mux_take() ─┼─► core/shared ─(end of turn)─► master
+ *   session ─► mux_share() ┘
+ *
+ * One mux for each user, database and protocol version, with one connection that takes requests. A connection
+ * that was found to be no master's, or whose next reply nobody reads, is retired: it takes no more, and is
+ * closed once it is empty. */
+#ifndef MR_PROXY_MUX_H
+#define MR_PROXY_MUX_H
+
+#include "common/core/list.h"
+#include "proxy/core/shared.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct client;
+struct instance;
+struct mux;
+struct shard;
+
+enum { MUX_KEYS_MAX = 16 /* of one instance and thread: clients of others have connections of their own */ };
+
+/* The one that serves such a client; NULL: none can. It lives as long as the instance. */
+struct mux *mux_of(struct instance *i, const struct session *s);
+/* Its master doesn't take what such connections have to be told: each client is to find out by itself. */
+bool mux_is_refused(const struct mux *m);
+/* Requests can be taken now. */
+bool mux_is_open(const struct mux *m);
+/* Takes what it can of the bytes that the client sent; returns how many. */
+size_t mux_take(struct mux *m, struct client *c, const char *data, size_t len);
+/* Takes what it can of the requests that wait in the client's session; false: none. */
+bool mux_share(struct mux *m, struct client *c);
+/* Where clients wait for mux_is_open(). */
+struct list *mux_waiting(struct mux *m);
+/* The client is closed; or it has taken replies. */
+void mux_leave(struct client *c);
+void mux_drained(struct client *c);
+
+/* ---- for its instance ----------------------------------------------------------------------------------- */
+/* Somebody waits for a connection, or one has to be looked after: instance_pump() is to be called again. */
+bool mux_needs_time(const struct instance *i);
+/* Connects where somebody waits, and it is allowed. */
+void mux_pump(struct instance *i);
+void mux_tick(struct instance *i, int64_t now_us);
+/* The route leads elsewhere: what is in flight goes back to the sessions. read_out: what the old master has
+ * sent already counts. */
+void mux_switch(struct instance *i, bool read_out);
+/* The master may be another one, or is to be tried again. */
+void mux_forgive(struct instance *i);
+/* Everything goes back to the sessions, all connections are closed. */
+void mux_close_all(struct instance *i);
+/* The instance has no clients any more. */
+void mux_free_all(struct instance *i);
+uint64_t mux_in_flight(const struct instance *i);
+/* Since when, if at all, a reply has been due without a sign of life; 0: none is. */
+int64_t mux_silent_since_us(const struct instance *i);
+/* Writes what was taken: at the end of a turn. */
+void mux_settle(struct shard *shard);
+
+#endif

@@ -211,7 +211,14 @@ static void client_on_reply(struct client *c)
         return;
     }
     silence_heard(c);
-    session_take_reply(&c->session, client_now_ms(c), shard->buffer, (size_t)n);
+    struct buf_span lent =
+        session_take_reply_lent(&c->session, client_now_ms(c), shard->buffer, (size_t)n);
+    if (lent.len > 0) {
+        bool closes = c->broken || (c->session.actions & SESSION_CLOSE);
+        ssize_t wrote = closes ? 0 : net_write(c->io.fd, &lent, 1);
+        c->broken = c->broken || (wrote < 0 && wrote != ERR_BUSY);
+        session_lent_wrote(&c->session, wrote > 0 ? (size_t)wrote : 0);
+    }
     if (!(c->session.actions & (SESSION_DOUBT | SESSION_CLOSE)) && c->session.link == SESSION_READY)
         instance_trust(c->instance);
 }

@@ -252,10 +252,12 @@ static void mux_pass(struct mux_conn *conn, const struct shared_step *step)
 static void mux_broken(struct mux_conn *conn, bool unsent)
 {
     struct mux *m = conn->mux;
-    const char *busy = "ERR max number of clients reached"; /* it may be our turn later */
+    const char *full = "ERR max number of clients reached"; /* it may be our turn later */
+    bool is_full = unsent && strncmp(conn->shared.reply.error, full, strlen(full)) == 0;
 
-    if (conn->ready || !unsent || session_is_refusal(&conn->shared.reply) ||
-        strncmp(conn->shared.reply.error, busy, strlen(busy)) == 0) {
+    if (is_full)
+        m->instance->env.refusal = "it has its maxclients";
+    if (conn->ready || !unsent || is_full || session_is_refusal(&conn->shared.reply)) {
         mux_lose(conn, "broken", unsent);
         return;
     }

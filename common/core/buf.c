@@ -64,6 +64,12 @@ void buf_consume(struct buf *b, size_t n)
         buf_free(b);
 }
 
+void buf_skip(struct buf *b, size_t n)
+{
+    assert(buf_len(b) == 0);
+    b->start += n;
+}
+
 void buf_cut(struct buf *b, uint64_t at)
 {
     assert(at >= b->start && at <= buf_end(b));

@@ -90,6 +90,8 @@ int pipeline_put(struct pipeline *p, const struct pipeline_entry *like, const ch
     e->flags = like->flags;
     e->state = like->state;
     e->answer = like->answer;
+    e->again = like->again;
+    e->repeated = like->repeated;
     p->in_flight += e->state == PIPELINE_SENT;
     if (buf_append(&p->log, data, len))
         return ERR_NOMEM;

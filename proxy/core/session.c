@@ -11,7 +11,7 @@ void session_init(struct session *s, struct session_env *env, uint32_t now_ms)
     *s = (struct session){.env = env, .resp = 2, .since_ms = now_ms};
 }
 
-static void session_free_work(struct session *s)
+void session_free_work(struct session *s)
 {
     if (!s->work)
         return;
@@ -72,7 +72,7 @@ void session_emit(struct session *s, const char *data, size_t len)
 {
     struct session_work *w = session_work(s);
 
-    if (w && buf_append(&w->out, data, len))
+    if (w && !session_lend(w, data, len) && session_end_loan(s) && buf_append(&w->out, data, len))
         session_fail(s, "out of memory");
 }
 
@@ -372,7 +372,7 @@ bool session_is_idle(const struct session *s)
 
     return !w ||
            (pipeline_count(&w->pipe) == 0 && pipeline_count(&w->returned) == 0 && !w->request_open &&
-            !w->reply_open && buf_len(&w->out) == 0 && buf_len(&w->prologue) == 0 && w->prologue_left == 0);
+            !w->reply_open && buf_len(&w->out) == 0 && w->lent.len == 0 && buf_len(&w->prologue) == 0 && w->prologue_left == 0);
 }
 
 void session_advance(struct session *s, uint32_t now_ms)
@@ -421,7 +421,7 @@ bool session_undo_reply(struct session *s)
     struct session_work *w = s->work;
 
     assert(w->reply_open && w->verdict == SESSION_FORWARD);
-    if (buf_start(&w->out) > w->mark)
+    if (!session_end_loan(s) || buf_start(&w->out) > w->mark)
         return false;
     buf_cut(&w->out, w->mark);
     w->reply_open = false;

@@ -113,6 +113,10 @@ void session_client_left(struct session *s);
 void session_attached(struct session *s, uint32_t now_ms);
 /* The backend sent bytes (all are taken). */
 void session_take_reply(struct session *s, uint32_t now_ms, const char *data, size_t len);
+/* The same, but what is for the client, and can be written at once, isn't copied: it is returned, a part of
+ * data. session_lent_wrote() must follow, with how much of it was written. */
+struct buf_span session_take_reply_lent(struct session *s, uint32_t now_ms, const char *data, size_t len);
+void session_lent_wrote(struct session *s, size_t n);
 /* The backend's connection is gone: it broke, or the route leads elsewhere now. */
 void session_detached(struct session *s, uint32_t now_ms);
 /* env->route changed, but the backend stays: what a held route kept back is sent. */

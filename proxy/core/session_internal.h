@@ -24,6 +24,8 @@ struct session_work {
     struct buf prologue; /* to be written before any request */
     struct buf stash;
     struct buf out;   /* for the client */
+    struct buf_span in;   /* what session_take_reply_lent() was given; len 0 outside of it */
+    struct buf_span lent; /* of that: for the client, `out` is empty then */
     uint64_t mark;    /* where in `out` the reply under way begins */
     uint64_t tx_from; /* first request of the transaction that s->tx plays; those before are outside of it */
     uint32_t prologue_left;      /* replies to the prologue still to come */
@@ -39,6 +41,11 @@ struct session_work {
 /* NULL (and the session closes) when out of memory. */
 struct session_work *session_work(struct session *s);
 struct remember *session_memory(struct session *s);
+void session_free_work(struct session *s);
+/* `out` has all that is for the client; false when out of memory (then the session closes). */
+bool session_end_loan(struct session *s);
+/* True when these bytes for the client needn't be copied. */
+bool session_lend(struct session_work *w, const char *data, size_t len);
 /* Judges, answers and sends what can be: after every event. */
 void session_advance(struct session *s, uint32_t now_ms);
 /* A Lua body was accepted by the master. */

@@ -14,9 +14,11 @@ enum { SHARED_SIZE_MIN = 64 };
 struct shared_entry {
     struct shared_user *user; /* NULL: its reply is swallowed */
     uint32_t len;
-    uint16_t flags; /* PIPELINE_REPEAT */
-    uint8_t kind;   /* enum request_kind */
-    bool prologue;  /* an error as its reply breaks the connection */
+    uint32_t since_ms; /* as pipeline.h has it, if `again` */
+    uint16_t flags;    /* of enum pipeline_flag */
+    uint8_t kind;      /* enum request_kind */
+    bool again : 1, repeated : 1;
+    bool prologue : 1; /* an error as its reply breaks the connection */
 };
 
 void shared_free(struct shared *sh)
@@ -161,8 +163,13 @@ unsigned shared_take_waiting(struct shared *sh, struct shared_user *u)
     unsigned n = 0;
 
     for (; shared_accepts(sh, u) && (waiting = session_next_shared(u->session, &bytes)) != NULL; n++) {
-        struct shared_entry e = {
-            .user = u, .len = (uint32_t)waiting->len, .flags = waiting->flags, .kind = waiting->kind};
+        struct shared_entry e = {.user = u,
+                                 .len = (uint32_t)waiting->len,
+                                 .since_ms = waiting->since_ms,
+                                 .flags = waiting->flags,
+                                 .kind = waiting->kind,
+                                 .again = waiting->again,
+                                 .repeated = waiting->repeated};
         if (!shared_add(sh, &e, bytes))
             break;
         session_passed(u->session);
@@ -268,7 +275,9 @@ static bool shared_run(struct shared *sh, const char **data, size_t *len, struct
 static void shared_return(struct shared *sh, const struct shared_entry *e, uint64_t at, uint32_t now_ms,
                           enum pipeline_state state)
 {
-    struct pipeline_entry like = {.since_ms = now_ms,
+    struct pipeline_entry like = {.since_ms = e->again ? e->since_ms : now_ms,
+                                  .again = state == PIPELINE_HELD || e->again,
+                                  .repeated = e->repeated,
                                   .kind = e->kind,
                                   .flags = e->flags,
                                   .state = (uint8_t)state,
@@ -366,6 +375,8 @@ static bool shared_complete(struct shared *sh, uint32_t now_ms, struct shared_st
     }
     step->user = e->user;
     step->what = refused ? SHARED_REFUSED : SHARED_PASS;
+    if (refused && e->user)
+        e->user->session->env->refusal = "it is no master, or still loading";
     if (e->user && (refused || sh->swallowing || e->user->diverted)) {
         e->user->diverted = true;
         shared_divert(sh, now_ms, e);

@@ -467,7 +467,17 @@ static void model_take_reply(struct model *m, size_t max)
     n = n < MODEL_REPLY_MAX ? n : MODEL_REPLY_MAX;
     if (n == 0 || !session_reads_backend(&m->session))
         return;
-    session_take_reply(&m->session, m->now_ms, buf_at(&m->from_server, buf_start(&m->from_server)), n);
+    const char *data = buf_at(&m->from_server, buf_start(&m->from_server));
+    if (n % 2 == 0) {
+        session_take_reply(&m->session, m->now_ms, data, n);
+    } else {
+        struct buf_span lent = session_take_reply_lent(&m->session, m->now_ms, data, n);
+        size_t wrote = lent.len < max ? lent.len : lent.len / 2;
+        if (lent.len > 0) {
+            model_client_reads(m, lent.data, wrote);
+            session_lent_wrote(&m->session, wrote);
+        }
+    }
     buf_consume(&m->from_server, n);
 }
 

@@ -307,8 +307,8 @@ static void model_check_get(struct model *m, struct model_client *c, uint32_t id
     char text[64], head[96];
     unsigned newest = 0, by = (unsigned)(c - m->clients);
 
-    if (model_begins(data, len, "-MRHOLD "))
-        return;
+    if (model_begins(data, len, "-MRHOLD ") || model_begins(data, len, "-MRUNKNOWN "))
+        return; /* the latter: it was lost twice */
     const char *nl = memchr(data, '\n', len);
     MODEL_CHECK(nl && *data == '$');
     snprintf(text, sizeof(text), "r%u:%u:", by, id);

@@ -16,7 +16,7 @@
 #include <stdatomic.h>
 
 enum {
-    SESSION_OUT_MAX = 256 * 1024,         /* replies the client hasn't taken: then its backend isn't read */
+    SESSION_OUT_MAX = 64 * 1024,          /* replies the client hasn't taken: then its backend isn't read */
     SESSION_OUT_LIMIT = 16 * 1024 * 1024, /* the proxy's own answers among them: then it isn't read either */
     SESSION_UNSENT_MAX = 256 * 1024,      /* bytes the backend hasn't taken: then the client isn't read */
     SESSION_HELD_MAX = 1024 * 1024,       /* the same while there is no backend */

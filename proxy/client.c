@@ -114,6 +114,14 @@ static void client_on_io(struct ev_loop *ev, ev_io *io, int revents)
         client_on_readable(c);
 }
 
+void client_drain(struct client *c)
+{
+    if (client_reads(c))
+        client_on_readable(c);
+    session_drain(&c->session);
+    client_touch(c);
+}
+
 int client_open(struct instance *instance, int fd)
 {
     struct client *c = calloc(1, sizeof(*c));
@@ -211,8 +219,7 @@ static void client_on_reply(struct client *c)
         return;
     }
     silence_heard(c);
-    struct buf_span lent =
-        session_take_reply_lent(&c->session, client_now_ms(c), shard->buffer, (size_t)n);
+    struct buf_span lent = session_take_reply_lent(&c->session, client_now_ms(c), shard->buffer, (size_t)n);
     if (lent.len > 0) {
         bool closes = c->broken || (c->session.actions & SESSION_CLOSE);
         ssize_t wrote = closes ? 0 : net_write(c->io.fd, &lent, 1);
@@ -372,8 +379,7 @@ static void client_wait(struct client *c)
     if (c->backend)
         backend_want(c->backend, session_reads_backend(&c->session), c->blocked);
     bool connecting = c->backend && !backend_is_connected(c->backend);
-    bool timed =
-        connecting || session_deadline(&c->session, &at_ms) || session_is_parked(&c->session);
+    bool timed = connecting || session_deadline(&c->session, &at_ms) || session_is_parked(&c->session);
     client_queue(c);
     if (timed && list_empty(&c->timed))
         list_push_back(&c->instance->timed, &c->timed);

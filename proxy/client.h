@@ -19,7 +19,7 @@ struct client {
     struct backend *backend; /* its own; NULL: none */
     struct mux *mux;         /* that it shares; NULL: not looked for yet */
     struct shared_user user;
-    struct list node;        /* of instance->clients */
+    struct list node; /* of instance->clients */
     struct list dirty, queue, timed, awaiting;
     struct list *queued; /* the list that `queue` is in, if it is in one */
     int64_t heard_us;    /* silence.h: from its backend, or since when a reply is due */
@@ -39,6 +39,8 @@ bool client_connect(struct client *c);
 void client_detach(struct client *c);
 /* Before that, and only when the master was left in order: takes what it has sent already. */
 void client_read_out(struct client *c);
+/* The proxy ends: what the client has sent until now is the last that is served. */
+void client_drain(struct client *c);
 /* Its deadline may have passed. */
 void client_tick(struct client *c, int64_t now_us);
 /* A shared connection brought bytes for it: written at once, as far as they can be. */

@@ -324,8 +324,7 @@ void instance_drain(struct instance *i)
     list_for_each(node, &i->clients)
     {
         struct client *c = list_entry(node, struct client, node);
-        session_drain(&c->session);
-        client_touch(c);
+        client_drain(c);
     }
 }
 

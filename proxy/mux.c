@@ -347,7 +347,8 @@ static void mux_on_backend(void *owner, enum backend_event event, int err)
         mux_on_connected(conn);
         break;
     case BACKEND_FAILED:
-        log_debug("event=mux.refused instance=%s reason=\"%s\"", conn->mux->instance->route.name, strerror(err));
+        log_debug("event=mux.refused instance=%s reason=\"%s\"", conn->mux->instance->route.name,
+                  strerror(err));
         mux_lose(conn, "refused", true);
         break;
     case BACKEND_READABLE:
@@ -436,7 +437,8 @@ void mux_tick(struct instance *i, int64_t now_us)
                        now_us - conn->heard_us >= MUX_CONNECT_TIMEOUT_US) {
                 mux_lose(conn, "timeout", true);
             } else if (conn->retired_us > 0 && !conn->slow &&
-                       (shared_count(&conn->shared) == 0 || now_us - conn->retired_us >= 2 * MUX_RETIRED_US)) {
+                       (shared_count(&conn->shared) == 0 ||
+                        now_us - conn->retired_us >= 2 * MUX_RETIRED_US)) {
                 mux_close(conn, false);
             }
         }
@@ -510,7 +512,8 @@ uint64_t mux_in_flight(const struct instance *i)
     list_for_each(node, &i->muxes)
     {
         const struct mux *m = list_entry(node, const struct mux, node);
-        list_for_each(each, &m->conns) n += shared_count(&list_entry(each, const struct mux_conn, node)->shared);
+        list_for_each(each, &m->conns) n +=
+            shared_count(&list_entry(each, const struct mux_conn, node)->shared);
     }
     return n;
 }

@@ -39,7 +39,8 @@ struct list *mux_waiting(struct mux *m);
 void mux_leave(struct client *c);
 void mux_drained(struct client *c);
 
-/* ---- for its instance ----------------------------------------------------------------------------------- */
+/* ---- for its instance -----------------------------------------------------------------------------------
+ */
 /* Somebody waits for a connection, or one has to be looked after: instance_pump() is to be called again. */
 bool mux_needs_time(const struct instance *i);
 /* Connects where somebody waits, and it is allowed. */

@@ -67,8 +67,8 @@ ssize_t net_write(int fd, const struct buf_span *spans, int n)
     assert(n > 0 && n <= NET_SPANS_MAX);
     for (int i = 0; i < n; i++)
         iov[i] = (struct iovec){.iov_base = (void *)spans[i].data, .iov_len = spans[i].len};
-    ssize_t wrote = n == 1 ? send(fd, spans[0].data, spans[0].len, MSG_NOSIGNAL)
-                           : sendmsg(fd, &message, MSG_NOSIGNAL);
+    ssize_t wrote =
+        n == 1 ? send(fd, spans[0].data, spans[0].len, MSG_NOSIGNAL) : sendmsg(fd, &message, MSG_NOSIGNAL);
     return wrote >= 0 ? wrote : net_error();
 }
 

@@ -83,9 +83,9 @@ struct pipeline_entry *pipeline_push(struct pipeline *p, uint32_t now_ms);
 /* Adds bytes to the newest entry. ERR_NOMEM. */
 int pipeline_feed(struct pipeline *p, const char *data, size_t len) MR_MUST_CHECK;
 
-/* Appends a complete request that something else had taken: *like says its kind, flags and state, which may be
- * SENT, LOCAL, or HELD: to be sent again after pipeline_rewind(). Only ever into a pipeline that was filled
- * by nothing else. ERR_NOMEM. */
+/* Appends a complete request that something else had taken: *like says its kind, flags and state, which may
+ * be SENT, LOCAL, or HELD: to be sent again after pipeline_rewind(). Only ever into a pipeline that was
+ * filled by nothing else. ERR_NOMEM. */
 int pipeline_put(struct pipeline *p, const struct pipeline_entry *like, const char *data,
                  size_t len) MR_MUST_CHECK;
 /* Moves all entries of `from`, none of which was released, behind those of p. ERR_NOMEM: some are lost. */

@@ -53,8 +53,8 @@ struct request_class {
  * argument isn't looked at). */
 void request_classify(const struct resp_request *r, const char *bytes, size_t len, struct request_class *out);
 
-/* May it go over a connection that several clients share? It must neither depend on the connection, nor change
- * it, nor hold it up. Then *kind and *repeatable are as request_classify() says. */
+/* May it go over a connection that several clients share? It must neither depend on the connection, nor
+ * change it, nor hold it up. Then *kind and *repeatable are as request_classify() says. */
 bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable);
 
 static inline bool request_is_subscribe(uint8_t kind)

@@ -370,9 +370,9 @@ bool session_is_idle(const struct session *s)
 {
     const struct session_work *w = s->work;
 
-    return !w ||
-           (pipeline_count(&w->pipe) == 0 && pipeline_count(&w->returned) == 0 && !w->request_open &&
-            !w->reply_open && buf_len(&w->out) == 0 && w->lent.len == 0 && buf_len(&w->prologue) == 0 && w->prologue_left == 0);
+    return !w || (pipeline_count(&w->pipe) == 0 && pipeline_count(&w->returned) == 0 && !w->request_open &&
+                  !w->reply_open && buf_len(&w->out) == 0 && w->lent.len == 0 && buf_len(&w->prologue) == 0 &&
+                  w->prologue_left == 0);
 }
 
 void session_advance(struct session *s, uint32_t now_ms)

@@ -93,9 +93,9 @@ struct session {
     bool tx_sent : 1;          /* MULTI was let through to the server, its EXEC or DISCARD was not */
     bool own : 1;              /* see session_may_share() */
     bool behind : 1;           /* a shared connection has requests of this client that come before all here */
-    bool unmarked : 1;         /* it wrote over another connection than its present one: WAIT would not know */
-    bool unmarkable : 1;       /* it may not PUBLISH: WAIT can't be made to know */
-    bool nested : 1;           /* a SUBSCRIBE inside of MULTI: what isn't a reply must be told by its word */
+    bool unmarked : 1;   /* it wrote over another connection than its present one: WAIT would not know */
+    bool unmarkable : 1; /* it may not PUBLISH: WAIT can't be made to know */
+    bool nested : 1;     /* a SUBSCRIBE inside of MULTI: what isn't a reply must be told by its word */
 };
 
 /* Adds to a counter that only this thread writes. */
@@ -156,7 +156,8 @@ bool session_is_idle(const struct session *s);
 /* True when session_expire() will have something to do: *at_ms says when. */
 bool session_deadline(struct session *s, uint32_t *at_ms);
 
-/* ---- requests that go over a connection which it shares with others (core/shared.h) --------------------- */
+/* ---- requests that go over a connection which it shares with others (core/shared.h) ---------------------
+ */
 /* The client has no state that a shared connection lacks, and needed none of its own lately. */
 bool session_may_share(const struct session *s, uint32_t now_ms);
 /* It needs a connection of its own for a while: its requests or replies are large, or very many at once. */
@@ -180,7 +181,8 @@ void session_share_begin(struct session *s);
 void session_wrote_shared(struct session *s);
 /* One of them comes back, oldest first, in the state in which it is: SENT (its outcome is unknown), HELD (it
  * was not executed, or may be executed again), LOCAL. */
-void session_share_return(struct session *s, const struct pipeline_entry *like, const char *bytes, size_t len);
+void session_share_return(struct session *s, const struct pipeline_entry *like, const char *bytes,
+                          size_t len);
 /* None is left there. epoch: of that connection, if it was lost, else 0. */
 void session_share_end(struct session *s, uint32_t now_ms, uint64_t epoch);
 /* The client can't be served any longer: reason is static text for the log. */

@@ -21,12 +21,12 @@ struct session_work {
     struct resp_reply reply;
     struct pipeline pipe;
     struct pipeline returned; /* by a shared connection: they come before those of `pipe` */
-    struct buf prologue; /* to be written before any request */
+    struct buf prologue;      /* to be written before any request */
     struct buf stash;
-    struct buf out;   /* for the client */
+    struct buf out;       /* for the client */
     struct buf_span in;   /* what session_take_reply_lent() was given; len 0 outside of it */
     struct buf_span lent; /* of that: for the client, `out` is empty then */
-    uint64_t mark;    /* where in `out` the reply under way begins */
+    uint64_t mark;        /* where in `out` the reply under way begins */
     uint64_t tx_from; /* first request of the transaction that s->tx plays; those before are outside of it */
     uint32_t prologue_left;      /* replies to the prologue still to come */
     uint32_t scripts_generation; /* of the scripts the prologue loads */
@@ -52,8 +52,8 @@ void session_advance(struct session *s, uint32_t now_ms);
 void session_learn_script(struct session *s, uint8_t kind, const char *bytes, size_t len);
 /* Gives the backend up: what is in flight is resolved as hold.h says, the shell resets the socket. */
 void session_give_up(struct session *s, uint32_t now_ms);
-/* e is a WAIT, and the server must first be made to know what it is to wait for. WAIT counts from what its own
- * connection has propagated last: so that one publishes something. */
+/* e is a WAIT, and the server must first be made to know what it is to wait for. WAIT counts from what its
+ * own connection has propagated last: so that one publishes something. */
 bool session_awaits_marker(struct session *s, const struct pipeline_entry *e);
 /* Requests that come now aren't sent. */
 bool session_waits(const struct session *s);

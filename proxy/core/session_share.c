@@ -10,8 +10,8 @@
 
 static bool session_is_plain(const struct session *s)
 {
-    bool state = s->multi || s->watched || s->watch_lost || s->in_multi || s->silent || s->skip || s->tx_sent ||
-                 s->nested || s->tx != HOLD_TX_NONE;
+    bool state = s->multi || s->watched || s->watch_lost || s->in_multi || s->silent || s->skip ||
+                 s->tx_sent || s->nested || s->tx != HOLD_TX_NONE;
 
     return !state && (!s->memory || remember_may_share(s->memory));
 }
@@ -49,7 +49,8 @@ const struct pipeline_entry *session_next_shared(struct session *s, const char *
 {
     struct session_work *w = s->work;
 
-    if (s->link != SESSION_DETACHED || !w || pipeline_count(&w->pipe) == 0 || pipeline_count(&w->returned) > 0)
+    if (s->link != SESSION_DETACHED || !w || pipeline_count(&w->pipe) == 0 ||
+        pipeline_count(&w->returned) > 0)
         return NULL;
     const struct pipeline_entry *e = pipeline_at(&w->pipe, w->pipe.head);
     if (e->state != PIPELINE_HELD || !(e->flags & PIPELINE_SHARE) || !(e->flags & PIPELINE_COMPLETE))

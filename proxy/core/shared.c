@@ -241,8 +241,8 @@ static size_t shared_bulk(const char *data, size_t len)
     return data[at] == '\r' && data[at + 1] == '\n' && end[0] == '\r' && end[1] == '\n' ? at + body + 4 : 0;
 }
 
-/* The short cut that nearly every reply takes: whole and simple replies to plain requests of one client. False
- * when there is none to pass on. */
+/* The short cut that nearly every reply takes: whole and simple replies to plain requests of one client.
+ * False when there is none to pass on. */
 static bool shared_run(struct shared *sh, const char **data, size_t *len, struct shared_step *step)
 {
     const char *p = *data, *end = p + *len;
@@ -359,7 +359,8 @@ static void shared_divert(struct shared *sh, uint32_t now_ms, const struct share
     shared_return(sh, e, sh->at, now_ms, again ? PIPELINE_HELD : PIPELINE_LOCAL);
 }
 
-/* The reply under way is complete: step->data is all of it, or its last part. False: nothing is to be done. */
+/* The reply under way is complete: step->data is all of it, or its last part. False: nothing is to be done.
+ */
 static bool shared_complete(struct shared *sh, uint32_t now_ms, struct shared_step *step)
 {
     const struct shared_entry *e = shared_count(sh) > 0 ? shared_at(sh, sh->head) : NULL;

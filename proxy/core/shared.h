@@ -84,8 +84,8 @@ bool shared_has_room(const struct shared *sh);
 /* What the server is to be told first: n commands, whose replies are swallowed. It is done when
  * shared_count() is 0 again; a refusal is SHARED_BROKEN with `unsent`. ERR_NOMEM. */
 int shared_begin(struct shared *sh, const char *data, size_t len, uint32_t n) MR_MUST_CHECK;
-/* Takes the requests that `data` begins with, as far as they may be shared: whole ones, up to one that needs a
- * connection of its own, or a limit. Returns how many bytes were taken. The user's session must have no
+/* Takes the requests that `data` begins with, as far as they may be shared: whole ones, up to one that needs
+ * a connection of its own, or a limit. Returns how many bytes were taken. The user's session must have no
  * request, and what it has on a shared connection must be on this one. */
 size_t shared_take(struct shared *sh, struct shared_user *u, uint32_t now_ms, const char *data, size_t len);
 /* The same for the requests that wait in its session. Returns how many were taken. */

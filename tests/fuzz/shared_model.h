@@ -250,8 +250,8 @@ static void model_ask(struct model *m, uint32_t by)
     else if (what == 15)
         kind = MODEL_MULTI;
     if (kind == MODEL_GET) {
-        snprintf(text, sizeof(text), what == 0 ? "\r\n*0\r\nget \"%u:%u\"\r\n" : "*2\r\n$3\r\nGET\r\n$5\r\n%u:%03u\r\n",
-                 by, id);
+        snprintf(text, sizeof(text),
+                 what == 0 ? "\r\n*0\r\nget \"%u:%u\"\r\n" : "*2\r\n$3\r\nGET\r\n$5\r\n%u:%03u\r\n", by, id);
         model_puts(&c->sent, text);
     } else if (kind == MODEL_SET || kind == MODEL_QUEUED) {
         size_t size = what == 14 ? sizeof(pad) : what * 10;
@@ -263,7 +263,8 @@ static void model_ask(struct model *m, uint32_t by)
     } else {
         model_puts(&c->sent, kind == MODEL_MULTI ? "*1\r\n$5\r\nMULTI\r\n" : "*1\r\n$4\r\nEXEC\r\n");
     }
-    c->asked[c->n_asked++] = (struct model_request){.kind = kind, .id = kind == MODEL_EXEC ? c->in_multi : id};
+    c->asked[c->n_asked++] =
+        (struct model_request){.kind = kind, .id = kind == MODEL_EXEC ? c->in_multi : id};
     if (kind == MODEL_MULTI)
         c->in_multi = UINT32_MAX;
     else if (kind == MODEL_EXEC)
@@ -286,7 +287,8 @@ static struct model_request *model_write_of(struct model_client *c, uint32_t id)
 static void model_check_write(struct model_client *c, uint32_t id, const char *data, size_t len)
 {
     struct model_request *r = model_write_of(c, id);
-    bool done = *data == '+' || *data == '*' || *data == '$', unknown = model_begins(data, len, "-MRUNKNOWN ");
+    bool done = *data == '+' || *data == '*' || *data == '$',
+         unknown = model_begins(data, len, "-MRUNKNOWN ");
 
     if (!r)
         return; /* an empty transaction */
@@ -302,7 +304,8 @@ static void model_check_write(struct model_client *c, uint32_t id, const char *d
     }
 }
 
-static void model_check_get(struct model *m, struct model_client *c, uint32_t id, const char *data, size_t len)
+static void model_check_get(struct model *m, struct model_client *c, uint32_t id, const char *data,
+                            size_t len)
 {
     char text[64], head[96];
     unsigned newest = 0, by = (unsigned)(c - m->clients);

@@ -1,5 +1,5 @@
-/* Clients that share connections, with real redis-servers behind: who shares, who doesn't, and that nobody has to
- * wait for another one that doesn't read. */
+/* Clients that share connections, with real redis-servers behind: who shares, who doesn't, and that nobody
+ * has to wait for another one that doesn't read. */
 #include "common/loop.h"
 #include "proxy/client.h"
 #include "tests/lib/proxy_rig.h"

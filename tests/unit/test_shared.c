@@ -94,11 +94,12 @@ static const char *answers(struct bench *b, const char *text)
         shared_take_reply(&b->shared, 0, &text, &len, &step);
         if (step.what == SHARED_NOTHING)
             return b->text;
-        at += (size_t)snprintf(b->text + at, sizeof(b->text) - at, "%s%s%td:%.*s", at ? " " : "",
-                               step.what == SHARED_REFUSED  ? "refused "
-                               : step.what == SHARED_BROKEN ? "broken "
-                                                            : "",
-                               step.user ? step.user - b->users : -1, (int)step.len, step.len ? step.data : "");
+        at +=
+            (size_t)snprintf(b->text + at, sizeof(b->text) - at, "%s%s%td:%.*s", at ? " " : "",
+                             step.what == SHARED_REFUSED  ? "refused "
+                             : step.what == SHARED_BROKEN ? "broken "
+                                                          : "",
+                             step.user ? step.user - b->users : -1, (int)step.len, step.len ? step.data : "");
         if (step.user)
             shared_settle(step.user, 0);
         if (step.what == SHARED_BROKEN)
@@ -148,11 +149,11 @@ static void test_replies_go_to_who_asked_and_runs_are_passed_as_one(void **state
 static void test_only_what_depends_on_nothing_but_data_is_taken(void **state)
 {
     static const char *const own[] = {
-        "MULTI\r\n",        "SUBSCRIBE a\r\n", "BLPOP a 0\r\n",    "SELECT 1\r\n",     "WAIT 1 0\r\n",
-        "CLIENT ID\r\n",    "MONITOR\r\n",     "XREAD BLOCK 0 STREAMS s $\r\n",        "NO.SUCH x\r\n",
-        "CLIENT LIST\r\n",  "HELLO 3\r\n",     "WATCH a\r\n",      "CONFIG GET x\r\n", "SCRIPT LOAD x\r\n",
-        "AUTH x\r\n",       "RESET\r\n",       "QUIT\r\n",         "SHUTDOWN\r\n",     "CLIENT REPLY OFF\r\n",
-        "DEBUG SLEEP 1\r\n"};
+        "MULTI\r\n",        "SUBSCRIBE a\r\n",   "BLPOP a 0\r\n",        "SELECT 1\r\n",
+        "WAIT 1 0\r\n",     "CLIENT ID\r\n",     "MONITOR\r\n",          "XREAD BLOCK 0 STREAMS s $\r\n",
+        "NO.SUCH x\r\n",    "CLIENT LIST\r\n",   "HELLO 3\r\n",          "WATCH a\r\n",
+        "CONFIG GET x\r\n", "SCRIPT LOAD x\r\n", "AUTH x\r\n",           "RESET\r\n",
+        "QUIT\r\n",         "SHUTDOWN\r\n",      "CLIENT REPLY OFF\r\n", "DEBUG SLEEP 1\r\n"};
     struct bench b;
 
     (void)state;
@@ -310,7 +311,8 @@ static void test_a_deep_pipeline_needs_a_connection_of_its_own(void **state)
     for (int i = 0; i < SHARED_USER_MAX + 10; i++)
         memcpy(deep + i * 6, "PING\r\n", 6);
     bench_init(&b);
-    assert_int_equal(shared_take(&b.shared, &b.users[0], 0, deep, (SHARED_USER_MAX + 10) * 6), SHARED_USER_MAX * 6);
+    assert_int_equal(shared_take(&b.shared, &b.users[0], 0, deep, (SHARED_USER_MAX + 10) * 6),
+                     SHARED_USER_MAX * 6);
     assert_false(session_may_share(&b.sessions[0], SESSION_OWN_MS - 1));
     assert_true(session_may_share(&b.sessions[0], SESSION_OWN_MS));
     free(deep);

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,6 +187,16 @@ static int main_start(struct proxy *p)
     return err;
 }
 
+/* Requests and replies of some 64 KB come and go: to give their memory back to the kernel each time, and to
+ * have it zeroed again, costs a fifth of their time. So some of it is kept. */
+static void main_tune_memory(void)
+{
+    enum { BLOCK_MAX = 1024 * 1024, KEPT_MAX = 4 * 1024 * 1024 };
+
+    (void)mallopt(M_MMAP_THRESHOLD, BLOCK_MAX);
+    (void)mallopt(M_TRIM_THRESHOLD, KEPT_MAX);
+}
+
 int main(int argc, char **argv)
 {
     static struct proxy p;
@@ -195,6 +206,7 @@ int main(int argc, char **argv)
         options_fail(&spec, "%s: no such argument", argv[operands]);
     main_check_options(&p);
     (void)signal(SIGPIPE, SIG_IGN);
+    main_tune_memory();
     main_raise_files();
     p.loop = loop_create(true);
     if (!p.loop) {

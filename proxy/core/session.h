@@ -162,6 +162,8 @@ bool session_deadline(struct session *s, uint32_t *at_ms);
 bool session_may_share(const struct session *s, uint32_t now_ms);
 /* It needs a connection of its own for a while: its requests or replies are large, or very many at once. */
 void session_need_own(struct session *s, uint32_t now_ms);
+/* So many of its requests wait here that the others are to have their turn more often. */
+bool session_is_deep(const struct session *s);
 /* No request is here, not even the beginning of one (replies may be). */
 bool session_has_no_request(const struct session *s);
 /* Only the beginning of a request is here: how many of these bytes complete it; 0: none, or not all of it. */

@@ -5,6 +5,7 @@
  * While `behind`, everything that is here waits for what is there. */
 #include "proxy/core/hold.h"
 #include "proxy/core/session_internal.h"
+#include "proxy/core/shared.h"
 
 #include <assert.h>
 
@@ -25,6 +26,11 @@ void session_need_own(struct session *s, uint32_t now_ms)
 {
     s->own = true;
     s->own_ms = now_ms;
+}
+
+bool session_is_deep(const struct session *s)
+{
+    return s->work && pipeline_count(&s->work->pipe) >= SHARED_USER_MAX;
 }
 
 bool session_has_no_request(const struct session *s)

@@ -63,8 +63,12 @@ static struct mux *client_open_mux(struct client *c)
 static void client_leave_backend(struct client *c, const char *data, size_t len)
 {
     if (!c->backend || !session_may_share(&c->session, client_now_ms(c)) || !session_is_parked(&c->session) ||
-        !shared_may_take(data, len) || !session_leave_own(&c->session))
+        !shared_may_take(data, len))
         return;
+    struct mux *mux = mux_of(c->instance, &c->session);
+    if (!mux || !mux_is_open(mux) || !session_leave_own(&c->session))
+        return;
+    c->mux = mux;
     client_close_backend(c);
 }
 
@@ -262,6 +266,7 @@ bool client_connect(struct client *c)
     struct instance *i = c->instance;
 
     assert(!c->backend && !c->user.on);
+    c->stays = false;
     c->mux = NULL; /* what it says there may make it another one's */
     c->backend =
         backend_open(i->shard->ev, &i->route.master, loop_now_us(i->shard->loop), client_on_backend, c);
@@ -274,13 +279,24 @@ bool client_connect(struct client *c)
     return false;
 }
 
+/* It needs its own connection no longer, and says nothing. */
+static void client_park(struct client *c)
+{
+    if (!c->backend || !session_may_share(&c->session, client_now_ms(c)) || !session_is_parked(&c->session) ||
+        !instance_may_connect(c->instance))
+        return;
+    const struct mux *mux = mux_of(c->instance, &c->session);
+    c->stays = !mux || mux_is_refused(mux);
+    if (!c->stays && session_leave_own(&c->session))
+        client_close_backend(c);
+}
+
 void client_tick(struct client *c, int64_t now_us)
 {
     if (c->backend && !backend_is_connected(c->backend) &&
         now_us - backend_opened_us(c->backend) >= CLIENT_CONNECT_TIMEOUT_US)
         client_lose_backend(c, "timeout", ETIMEDOUT);
-    if (c->backend && session_may_share(&c->session, client_now_ms(c)) && session_leave_own(&c->session))
-        client_close_backend(c);
+    client_park(c);
     session_expire(&c->session, client_now_ms(c));
     client_touch(c);
 }
@@ -383,7 +399,8 @@ static void client_wait(struct client *c)
     if (c->backend)
         backend_want(c->backend, session_reads_backend(&c->session), c->blocked);
     bool connecting = c->backend && !backend_is_connected(c->backend);
-    bool timed = connecting || session_deadline(&c->session, &at_ms) || session_is_parked(&c->session);
+    bool timed =
+        connecting || session_deadline(&c->session, &at_ms) || (session_is_parked(&c->session) && !c->stays);
     client_queue(c);
     if (timed && list_empty(&c->timed))
         list_push_back(&c->instance->timed, &c->timed);

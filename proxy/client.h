@@ -26,6 +26,7 @@ struct client {
     uint32_t id;
     bool blocked;   /* the backend's socket is full */
     bool broken;    /* its own socket is */
+    bool stays;     /* with a connection of its own: no shared one can serve it */
     bool in_flight; /* switchover.h */
     struct session session;
 };

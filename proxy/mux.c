@@ -184,17 +184,23 @@ static void mux_close(struct mux_conn *conn, bool unsent)
     free(conn);
 }
 
+/* It leads to the present master, so what is wrong with it is wrong with that. */
+static bool mux_is_evidence(const struct mux_conn *conn)
+{
+    return topology_address_equal(backend_address(conn->backend), &conn->mux->instance->route.master);
+}
+
 static void mux_lose(struct mux_conn *conn, const char *what, bool unsent)
 {
     struct instance *i = conn->mux->instance;
-    bool current = conn->mux->current == conn;
+    bool doubt = conn->mux->current == conn && mux_is_evidence(conn);
     char text[TOPOLOGY_ADDRESS_MAX + 1];
 
     log_debug("event=mux.%s instance=%s master=%s in_flight=%llu", what, i->route.name,
               topology_address_format(backend_address(conn->backend), text),
               (unsigned long long)shared_count(&conn->shared));
     mux_close(conn, unsent);
-    if (current)
+    if (doubt)
         instance_doubt(i);
     switchover_check(i);
 }
@@ -285,7 +291,8 @@ static bool mux_feed(struct mux_conn *conn, const char *data, size_t len)
         }
         if (step.what == SHARED_REFUSED) {
             mux_retire(conn);
-            instance_doubt(m->instance);
+            if (mux_is_evidence(conn))
+                instance_doubt(m->instance);
         }
         if (step.user)
             mux_pass(conn, &step);
@@ -408,10 +415,13 @@ void mux_pump(struct instance *i)
 
 bool mux_needs_time(const struct instance *i)
 {
+    bool soon = !i->doubt && i->route.state == ROUTE_SERVING;
+
     list_for_each(node, &i->muxes)
     {
         const struct mux *m = list_entry(node, const struct mux, node);
-        if ((m->current && !m->current->ready) || (!m->current && (m->wanted || !list_empty(&m->waiting))))
+        if ((m->current && !m->current->ready) ||
+            (soon && !m->current && (m->wanted || !list_empty(&m->waiting))))
             return true;
         list_for_each(each, &m->conns)
         {

@@ -577,7 +577,7 @@ bool session_reads_client(const struct session *s)
     if (!w)
         return true;
     return pipeline_unsent_bytes(&w->pipe) <
-               (s->link == SESSION_READY ? SESSION_UNSENT_MAX : SESSION_HELD_MAX) &&
+               (s->link == SESSION_READY || !s->env->held ? SESSION_UNSENT_MAX : SESSION_HELD_MAX) &&
            pipeline_count(&w->pipe) < PIPELINE_DEPTH_MAX && buf_len(&w->out) < SESSION_OUT_LIMIT;
 }
 

@@ -271,6 +271,42 @@ static void test_the_next_master_is_connected_before_it_is_needed(void **state)
     proxy_rig_stop(&r);
 }
 
+/* Route after route while requests are on their way: each reply once, in order, at who asked. */
+static void test_many_route_changes_lose_and_mix_up_nothing(void **state)
+{
+    enum { CHANGES = 60, BATCH = 30, WHO = 8 };
+    struct proxy_rig r;
+    redisContext *c[WHO];
+    unsigned unknown = 0;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    redis_server_do(r.replica, "REPLICAOF NO ONE"); /* both would serve */
+    for (int i = 0; i < WHO; i++)
+        c[i] = proxy_rig_connect(&r);
+    for (int change = 0; change < CHANGES; change++) {
+        for (int k = 0; k < BATCH; k++)
+            for (int i = 0; i < WHO; i++)
+                send_(c[i], k % 3 == 2 ? "SET k%d %d" : "ECHO %d-%d", i, change * BATCH + k);
+        proxy_rig_apply(&r, ROUTE_SERVING, change % 2 == 0 ? r.replica : r.master);
+        for (int i = 0; i < WHO; i++)
+            for (int k = 0; k < BATCH; k++) {
+                char want[32];
+                const char *got = reply(c[i]);
+                (void)snprintf(want, sizeof(want), "%d-%d", i, change * BATCH + k);
+                if (k % 3 != 2)
+                    assert_string_equal(got, want);
+                else if (strcmp(got, "OK") != 0)
+                    assert_memory_equal(got, "MRUNKNOWN ", 10), unknown++;
+            }
+    }
+    assert_int_equal(proxy_rig_stats(&r).unknown, unknown);
+    assert_int_equal(r.broken, 0);
+    for (int i = 0; i < WHO; i++)
+        redisFree(c[i]);
+    proxy_rig_stop(&r);
+}
+
 static void test_an_idle_client_is_small(void **state)
 {
     (void)state;
@@ -287,6 +323,7 @@ int main(void)
         cmocka_unit_test(test_a_deep_pipeline_stops_nobody),
         cmocka_unit_test(test_a_large_reply_of_a_write_is_waited_for_a_while),
         cmocka_unit_test(test_the_next_master_is_connected_before_it_is_needed),
+        cmocka_unit_test(test_many_route_changes_lose_and_mix_up_nothing),
         cmocka_unit_test(test_an_idle_client_is_small),
     };
 

@@ -1,4 +1,5 @@
-/* The ZooKeeper session against a real server: calls, watches, multis; test_zk_session_trouble.c has the rest. */
+/* The ZooKeeper session against a real server: calls, watches, multis; test_zk_session_trouble.c has the
+ * rest. */
 #include "tests/lib/zk_peer.h"
 
 #include <setjmp.h>

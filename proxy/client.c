@@ -66,6 +66,8 @@ static void client_leave_backend(struct client *c, const char *data, size_t len)
         !shared_may_take(data, len))
         return;
     struct mux *mux = mux_of(c->instance, &c->session);
+    if (mux)
+        mux_want(mux);
     if (!mux || !mux_is_open(mux) || !session_leave_own(&c->session))
         return;
     c->mux = mux;

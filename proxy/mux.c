@@ -116,6 +116,11 @@ bool mux_is_open(const struct mux *m)
            i->route.state == ROUTE_SERVING;
 }
 
+void mux_want(struct mux *m)
+{
+    m->wanted = m->wanted || (!m->current && !m->refused);
+}
+
 static void mux_dirty(struct mux_conn *conn)
 {
     if (list_empty(&conn->dirty))

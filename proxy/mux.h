@@ -29,6 +29,8 @@ struct mux *mux_of(struct instance *i, const struct session *s);
 bool mux_is_refused(const struct mux *m);
 /* Requests can be taken now. */
 bool mux_is_open(const struct mux *m);
+/* It could be of use: connected soon, if it isn't. */
+void mux_want(struct mux *m);
 /* Takes what it can of the bytes that the client sent; returns how many. */
 size_t mux_take(struct mux *m, struct client *c, const char *data, size_t len);
 /* Takes what it can of the requests that wait in the client's session; false: none. */

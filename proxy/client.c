@@ -16,7 +16,6 @@
 
 #define CLIENT_CONNECT_TIMEOUT_US ((int64_t)1000000)
 enum {
-    CLIENT_OUT_MAX = 64 * 1024,  /* bytes of replies that it hasn't taken, while it shares */
     CLIENT_DEEP_READ = 16 * 1024 /* bytes read in a turn of one that sends very many requests at once */
 };
 
@@ -46,7 +45,7 @@ static void client_close_backend(struct client *c)
 static bool client_reads(const struct client *c)
 {
     return session_reads_client(&c->session) &&
-           (c->backend || session_reply_span(&c->session).len < CLIENT_OUT_MAX);
+           (c->backend || session_reply_span(&c->session).len < SHARED_OUT_MAX);
 }
 
 /* The mux that takes its requests now, or NULL. */

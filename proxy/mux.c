@@ -253,8 +253,12 @@ static void mux_pass(struct mux_conn *conn, const struct shared_step *step)
     shared_settle(step->user, mux_now_ms(conn->mux));
     if (c->session.work || c->session.closing)
         client_touch(c);
-    if (!step->part || session_reply_span(&c->session).len < SHARED_OUT_MAX)
+    if (session_reply_span(&c->session).len < SHARED_OUT_MAX)
         return;
+    if (!step->part) {
+        shared_overflow(step->user, mux_now_ms(conn->mux));
+        return;
+    }
     conn->slow = c;
     conn->slow_us = mux_now_us(conn->mux);
     mux_retire(conn);

@@ -447,6 +447,13 @@ void shared_settle(struct shared_user *u, uint32_t now_ms)
     session_share_end(u->session, now_ms, 0);
 }
 
+void shared_overflow(struct shared_user *u, uint32_t now_ms)
+{
+    session_need_own(u->session, now_ms);
+    if (u->on && !u->on->streaming && shared_may_move(u->on, u))
+        u->diverted = true;
+}
+
 /* ---- ends ---------------------------------------------------------------------------------------------- */
 
 void shared_break(struct shared *sh, uint32_t now_ms, bool unsent)

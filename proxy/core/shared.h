@@ -31,7 +31,7 @@ enum {
     SHARED_USER_MAX = 128,           /* requests of one client; more at once need a connection of its own */
     SHARED_DEPTH_MAX = 32 * 1024,    /* requests of all */
     SHARED_UNSENT_MAX = 1024 * 1024, /* bytes that the server hasn't taken */
-    SHARED_OUT_MAX = 256 * 1024,     /* replies that a client hasn't taken: it isn't read any more */
+    SHARED_OUT_MAX = 64 * 1024,      /* replies that a client hasn't taken: it isn't read any more */
 };
 
 /* A client, as the shared connections see it; the caller's, zeroed but for its session. */
@@ -102,6 +102,10 @@ void shared_take_reply(struct shared *sh, uint32_t now_ms, const char **data, si
                        struct shared_step *step);
 /* The user has been given everything that it was to get so far. */
 void shared_settle(struct shared_user *u, uint32_t now_ms);
+
+/* The user doesn't take its replies: what can be is asked for again on a connection of its own, which can be
+ * left unread. */
+void shared_overflow(struct shared_user *u, uint32_t now_ms);
 
 /* The connection is gone: everything goes back to the sessions. unsent: and none of it was executed. Then
  * shared_take_back() gives one user after the other that had something here, its session ready to go on, and

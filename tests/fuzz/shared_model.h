@@ -270,6 +270,8 @@ static void model_reply_shared(struct model *m, size_t max)
         if (step.len > 0)
             session_emit(step.user->session, step.data, step.len);
         shared_settle(step.user, m->now_ms);
+        if (!step.part && session_reply_span(step.user->session).len > MODEL_UNREAD)
+            shared_overflow(step.user, m->now_ms);
     }
     model_drop(&m->door.from, n);
     if (m->draining && shared_count(&m->shared) == 0)

@@ -19,7 +19,7 @@
         }                                                                                                    \
     } while (0)
 
-enum { MODEL_CLIENTS = 4, MODEL_ASKED = 512, MODEL_READ = 64 * 1024 };
+enum { MODEL_UNREAD = 1500, MODEL_CLIENTS = 4, MODEL_ASKED = 512, MODEL_READ = 64 * 1024 };
 
 enum model_kind { MODEL_GET, MODEL_SET, MODEL_MULTI, MODEL_QUEUED, MODEL_EXEC };
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -196,6 +197,48 @@ static void test_clients_that_do_not_read_large_replies_stop_nobody(void **state
     proxy_rig_stop(&r);
 }
 
+/* Each reply is small enough to be shared, but they are many. */
+static void test_clients_that_do_not_read_many_replies_take_no_memory(void **state)
+{
+    enum { SLOW = 50, EACH = 120, SIZE = 15000 };
+    struct proxy_rig r;
+    int slow[SLOW];
+    char *text = malloc(SIZE), many[EACH * 10], head[16];
+
+    (void)state;
+    assert_non_null(text);
+    memset(text, 'x', SIZE);
+    for (int k = 0; k < EACH; k++)
+        memcpy(many + (size_t)k * 7, "GET k\r\n", 7);
+    proxy_rig_start(&r, WAIT_MS);
+    redisContext *c = proxy_rig_connect(&r);
+    assert_string_equal(ask(c, "SET k %b", text, (size_t)SIZE), "OK");
+    assert_string_equal(ask(c, "SET small 1"), "OK");
+    long before_kib = resident_kib();
+    for (int i = 0; i < SLOW; i++) {
+        int size = 4096;
+        slow[i] = proxy_rig_dial(&r);
+        assert_int_equal(setsockopt(slow[i], SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), 0);
+        proxy_rig_write(slow[i], many, (size_t)EACH * 7);
+    }
+    for (int i = 0; i < 1000; i++)
+        assert_string_equal(ask(c, "GET small"), "1");
+    if (memory_counts())
+        assert_true(resident_kib() - before_kib < 20 * 1024);
+    for (int k = 0; k < EACH; k++) { /* nothing is missing */
+        assert_int_equal(proxy_rig_read(slow[0], head, 8), 8);
+        assert_memory_equal(head, "$15000\r\n", 8);
+        assert_int_equal(proxy_rig_read(slow[0], text, SIZE), SIZE);
+        assert_int_equal(proxy_rig_read(slow[0], head, 2), 2);
+    }
+    for (int i = 0; i < SLOW; i++)
+        close(slow[i]);
+    assert_int_equal(r.broken, 0);
+    redisFree(c);
+    free(text);
+    proxy_rig_stop(&r);
+}
+
 static void test_a_deep_pipeline_stops_nobody(void **state)
 {
     enum { DEPTH = 10000 };
@@ -320,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_clients_with_the_same_state_share),
         cmocka_unit_test(test_who_has_state_of_its_own_does_not_share),
         cmocka_unit_test(test_clients_that_do_not_read_large_replies_stop_nobody),
+        cmocka_unit_test(test_clients_that_do_not_read_many_replies_take_no_memory),
         cmocka_unit_test(test_a_deep_pipeline_stops_nobody),
         cmocka_unit_test(test_a_large_reply_of_a_write_is_waited_for_a_while),
         cmocka_unit_test(test_the_next_master_is_connected_before_it_is_needed),

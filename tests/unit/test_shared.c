@@ -351,6 +351,47 @@ static void test_wait_is_made_to_know_of_writes_that_were_shared(void **state)
     bench_free(&b);
 }
 
+static void test_wait_of_who_may_not_publish_knows_of_nobody(void **state)
+{
+    struct bench b;
+    struct buf_span span;
+
+    (void)state;
+    bench_init(&b);
+    assert_int_equal(says(&b, 0, "SET a 1\r\n"), 0);
+    (void)written(&b);
+    assert_string_equal(answers(&b, "+OK\r\n"), "0:+OK\r\n");
+    session_take_request(&b.sessions[0], 0, "WAIT 1 0\r\nGET a\r\n", 17);
+    session_attached(&b.sessions[0], 0);
+    assert_int_equal(session_request_spans(&b.sessions[0], &span, 1), 1);
+    session_request_wrote(&b.sessions[0], 0, span.len);
+    assert_string_equal(told(&b, 0), "");
+    session_take_reply(&b.sessions[0], 0, "-NOPERM no\r\n", 12);
+    assert_string_equal(told(&b, 0), ":0\r\n");
+    assert_int_equal(session_request_spans(&b.sessions[0], &span, 1), 1);
+    assert_memory_equal(span.data, "GET a\r\n", 7);
+    bench_free(&b);
+}
+
+/* What it doesn't take is asked for again where it can be left unread. */
+static void test_who_takes_nothing_is_moved(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    assert_int_equal(says(&b, 0, "GET a\r\nGET b\r\n"), 0);
+    assert_int_equal(says(&b, 1, "GET c\r\nSET d 1\r\n"), 0);
+    (void)written(&b);
+    assert_string_equal(answers(&b, "$1\r\na\r\n"), "0:$1\r\na\r\n");
+    shared_overflow(&b.users[0], 0);
+    shared_overflow(&b.users[1], 0); /* it has a write there: that can't be moved */
+    assert_string_equal(answers(&b, "$1\r\nb\r\n$1\r\nc\r\n+OK\r\n"), "0: 1:$1\r\nc\r\n+OK\r\n");
+    assert_true(session_wants_backend(&b.sessions[0]));
+    assert_false(session_wants_shared(&b.sessions[0], 0));
+    bench_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +406,8 @@ int main(void)
         cmocka_unit_test(test_what_the_connection_is_told_first_has_to_succeed),
         cmocka_unit_test(test_a_deep_pipeline_needs_a_connection_of_its_own),
         cmocka_unit_test(test_wait_is_made_to_know_of_writes_that_were_shared),
+        cmocka_unit_test(test_wait_of_who_may_not_publish_knows_of_nobody),
+        cmocka_unit_test(test_who_takes_nothing_is_moved),
         cmocka_unit_test(test_random_runs_lose_double_and_reorder_nothing),
     };
 

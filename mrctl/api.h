@@ -43,6 +43,10 @@ int api_call(struct api *api, const char *path, const char *body, int timeout_ms
 /* The same with any method; body NULL: none. Anything but GET is a command. */
 int api_send(struct api *api, const char *method, const char *path, const char *body, int timeout_ms,
              struct api_answer *answer) MR_MUST_CHECK;
+/* GET path of something else than a controller, at "host:port": the token isn't sent there. 0: HTTP 200 and
+ * an object, the caller's; ERR_UNREACHABLE: none such, api_why() says why; ERR_NOMEM. */
+int api_get_other(struct api *api, const char *address, const char *path, int timeout_ms,
+                  struct api_answer *answer) MR_MUST_CHECK;
 /* From now on the leader is asked first, when a controller can say who leads: what the others know of members
  * and proxies may be a second old. */
 void api_prefer_leader(struct api *api);

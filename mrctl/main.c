@@ -21,7 +21,7 @@ static const struct command commands[] = {
     {"topology", "[NAME]", 0, 1, cmd_topology},
     {"history", "[NAME]", 0, 1, cmd_history},
     {"controllers", "", 0, 0, cmd_controllers},
-    {"proxies", "", 0, 0, cmd_proxies},
+    {"proxies", "[NAME]", 0, 1, cmd_proxies},
     {"switchover", "NAME", 1, 1, cmd_switchover},
     {"failover", "NAME", 1, 1, cmd_failover},
     {"explain", "NAME", 1, 1, cmd_explain},
@@ -78,7 +78,8 @@ static const struct options_spec spec = {
                 "  topology [NAME] [-w]  instances with members, proxies and last failover, as a tree\n"
                 "  history [NAME]        past failovers and changes, with evidence and timeline\n"
                 "  controllers           who leads, who stands by\n"
-                "  proxies               who is there, and whether it follows the newest epochs\n"
+                "  proxies [NAME]        who is there, and whether it follows the newest epochs; of\n"
+                "                        one: what its clients get, asked of the proxy itself\n"
                 "  switchover NAME [--to HOST:PORT] [--limit-ms N] [--dry-run]\n"
                 "                        planned: another member becomes master, nothing is lost\n"
                 "  failover NAME [--to HOST:PORT] [--allow-data-loss] [--dry-run]\n"

@@ -13,8 +13,10 @@ void render_instances(FILE *out, const json_t *root);    /* /v1/instances */
 void render_history(FILE *out, const json_t *root);      /* /v1/history */
 void render_controllers(FILE *out, const json_t *root);  /* /v1/controllers */
 void render_proxies(FILE *out, const json_t *root);      /* /v1/proxies */
-void render_plan(FILE *out, const json_t *plan);         /* …/explain, and dry runs */
-void render_done(FILE *out, const json_t *root);         /* a command's answer */
-void render_event(FILE *out, const json_t *event);       /* one "report" of /v1/events, on one line */
+/* {"proxy":…, one of /v1/proxies, "stats":…, its /v1/stats, or null} */
+void render_proxy(FILE *out, const json_t *root);
+void render_plan(FILE *out, const json_t *plan);   /* …/explain, and dry runs */
+void render_done(FILE *out, const json_t *root);   /* a command's answer */
+void render_event(FILE *out, const json_t *event); /* one "report" of /v1/events, on one line */
 
 #endif

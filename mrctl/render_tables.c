@@ -1,18 +1,14 @@
 /* Lists as tables: instances, history, controllers, proxies. Contract in render.h. */
 #include "mrctl/json_get.h"
 #include "mrctl/render.h"
+#include "mrctl/render_table.h"
 #include "mrctl/render_text.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
-enum { CELL_MAX = 80, COLUMNS_MAX = 8 };
-
-/* One row's cells from one element. */
-typedef void (*render_row_fn)(const json_t *item, char cells[COLUMNS_MAX][CELL_MAX]);
-
-static void render_number(const json_t *item, const char *key, char cell[CELL_MAX])
+void render_number(const json_t *item, const char *key, char cell[CELL_MAX])
 {
     int64_t value = json_get_int(item, key);
     if (value >= 0)
@@ -21,13 +17,13 @@ static void render_number(const json_t *item, const char *key, char cell[CELL_MA
         (void)snprintf(cell, CELL_MAX, "-");
 }
 
-static void render_word(const json_t *item, const char *key, char cell[CELL_MAX])
+void render_word(const json_t *item, const char *key, char cell[CELL_MAX])
 {
     (void)snprintf(cell, CELL_MAX, "%s", json_get_text(item, key));
 }
 
 /* Every column is as wide as its widest cell; the last one is not padded. */
-static void render_table(FILE *out, const json_t *items, const char *const *titles, render_row_fn row)
+void render_table(FILE *out, const json_t *items, const char *const *titles, render_row_fn row)
 {
     int widths[COLUMNS_MAX] = {0};
     size_t columns = 0, k;

@@ -5,6 +5,7 @@
 #include "proxy/backend.h"
 #include "proxy/core/pipeline.h"
 #include "proxy/instance.h"
+#include "proxy/limits.h"
 #include "proxy/mux.h"
 #include "proxy/net.h"
 
@@ -37,6 +38,7 @@ static void client_close_backend(struct client *c)
     if (!backend_is_connected(c->backend))
         c->instance->connecting--;
     backend_close(c->backend);
+    session_count(&c->instance->counts.masters, (uint64_t)-1);
     c->backend = NULL;
     c->blocked = false;
 }
@@ -92,6 +94,7 @@ static void client_take(struct client *c, const char *data, size_t len)
     }
     if (len > 0)
         session_take_request(&c->session, client_now_ms(c), data, len);
+    tally_client(c); /* the next client must see what waits by now */
     if (len > 0 || c->session.work)
         client_touch(c);
 }
@@ -105,6 +108,8 @@ static void client_on_readable(struct client *c)
     if (n == ERR_BUSY)
         return;
     if (n > 0) {
+        session_count(&c->instance->counts.received_bytes, (uint64_t)n);
+        tally_arrival(shard);
         client_take(c, shard->buffer, (size_t)n);
         return;
     }
@@ -167,6 +172,7 @@ void client_close(struct client *c, const char *reason)
         log_info("event=client.closed instance=%s client=%u reason=\"%s\"", i->route.name, c->id, reason);
     client_close_backend(c);
     mux_leave(c);
+    tally_forget_client(c);
     session_free(&c->session);
     ev_io_stop(i->shard->ev, &c->io);
     close(c->io.fd);
@@ -177,6 +183,8 @@ void client_close(struct client *c, const char *reason)
     list_remove(&c->awaiting);
     switchover_forget(c);
     i->shard->n_clients--;
+    if (i->share)
+        limits_leave(i->share);
     session_count(&i->counts.clients, (uint64_t)-1);
     free(c);
 }
@@ -200,6 +208,7 @@ void client_read_out(struct client *c)
 
     for (int i = 0; i < READS_MAX && n > 0 && c->backend && backend_is_connected(c->backend); i++) {
         n = backend_read(c->backend, shard->buffer, SHARD_BUFFER);
+        tally_reply(shard);
         if (n > 0)
             session_take_reply(&c->session, client_now_ms(c), shard->buffer, (size_t)n);
     }
@@ -216,6 +225,16 @@ static void client_lose_backend(struct client *c, const char *what, int err)
     instance_doubt(i);
 }
 
+/* As net_write(). */
+static ssize_t client_write(struct client *c, struct buf_span span)
+{
+    ssize_t wrote = net_write(c->io.fd, &span, 1);
+
+    if (wrote > 0)
+        session_count(&c->instance->counts.sent_bytes, (uint64_t)wrote);
+    return wrote;
+}
+
 static void client_on_reply(struct client *c)
 {
     struct shard *shard = c->instance->shard;
@@ -228,10 +247,11 @@ static void client_on_reply(struct client *c)
         return;
     }
     silence_heard(c);
+    tally_reply(shard);
     struct buf_span lent = session_take_reply_lent(&c->session, client_now_ms(c), shard->buffer, (size_t)n);
     if (lent.len > 0) {
         bool closes = c->broken || (c->session.actions & SESSION_CLOSE);
-        ssize_t wrote = closes ? 0 : net_write(c->io.fd, &lent, 1);
+        ssize_t wrote = closes ? 0 : client_write(c, lent);
         c->broken = c->broken || (wrote < 0 && wrote != ERR_BUSY);
         session_lent_wrote(&c->session, wrote > 0 ? (size_t)wrote : 0);
     }
@@ -273,6 +293,7 @@ bool client_connect(struct client *c)
         backend_open(i->shard->ev, &i->route.master, loop_now_us(i->shard->loop), client_on_backend, c);
     if (c->backend) {
         i->connecting++;
+        session_count(&i->counts.masters, 1);
         return true;
     }
     log_warn("event=backend.failed instance=%s client=%u reason=\"%s\"", i->route.name, c->id,
@@ -334,7 +355,7 @@ void client_pass(struct client *c, const char *data, size_t len)
     if (c->broken)
         return;
     if (session_reply_span(&c->session).len == 0) {
-        ssize_t wrote = net_write(c->io.fd, &span, 1);
+        ssize_t wrote = client_write(c, span);
         if (wrote == (ssize_t)len)
             return;
         c->broken = wrote < 0 && wrote != ERR_BUSY;
@@ -354,7 +375,7 @@ static bool client_write_replies(struct client *c)
         struct buf_span span = session_reply_span(&c->session);
         if (span.len == 0)
             return true;
-        ssize_t wrote = net_write(c->io.fd, &span, 1);
+        ssize_t wrote = client_write(c, span);
         if (wrote == ERR_BUSY)
             return true;
         if (wrote < 0)
@@ -436,6 +457,7 @@ void client_settle(struct client *c)
         client_close(c, NULL);
         return;
     }
+    tally_client(c);
     client_wait(c);
     silence_look(c);
     switchover_look(c);

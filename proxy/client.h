@@ -7,6 +7,7 @@
 #include "common/core/list.h"
 #include "proxy/core/session.h"
 #include "proxy/core/shared.h"
+#include "proxy/tally.h"
 
 #include <ev.h>
 
@@ -21,6 +22,7 @@ struct client {
     struct shared_user user;
     struct list node; /* of instance->clients */
     struct list dirty, queue, timed, awaiting;
+    struct tally tally;
     struct list *queued; /* the list that `queue` is in, if it is in one */
     int64_t heard_us;    /* silence.h: from its backend, or since when a reply is due */
     uint32_t id;

@@ -4,6 +4,7 @@
 #include "common/loop.h"
 #include "common/zk_session.h"
 #include "proxy/cache_file.h"
+#include "proxy/core/histogram.h"
 #include "proxy/directory.h"
 #include "proxy/registration.h"
 #include "proxy/snapshot.h"
@@ -20,6 +21,8 @@ struct control {
     struct loop *loop;
     struct route_book book;
     bool stepping;
+    struct limits *limits;
+    struct topology_proxy self;
     ev_timer deadline, unreachable;
     struct zk_session *zk;
     struct snapshot *snapshot;
@@ -328,6 +331,7 @@ static int control_start_workers(struct control *c)
     struct worker_config config = {.control = c->loop,
                                    .bind = c->config.bind,
                                    .share_ports = c->config.threads > 1,
+                                   .limits = c->limits,
                                    .hold_ms = c->config.hold_ms,
                                    .on_broken = control_on_broken,
                                    .on_switched = control_on_switched,
@@ -369,12 +373,14 @@ static int control_open_store(struct control *c)
 {
     struct zk_session_config zk = {
         .hosts = c->config.zk, .timeout_ms = CONTROL_SESSION_MS, .on_state = control_on_zk, .ctx = c};
-    struct topology_proxy self = {.threads = (uint32_t)c->config.threads, .started_ms = loop_wall_ms()};
+    struct topology_proxy *self = &c->self;
     int err = zk_session_open(&c->zk, c->loop, &zk);
 
-    snprintf(self.id, sizeof(self.id), "%s", c->config.id);
-    snprintf(self.bind, sizeof(self.bind), "%s", c->config.bind);
-    snprintf(self.version, sizeof(self.version), "%s", MR_VERSION);
+    self->threads = (uint32_t)c->config.threads;
+    self->started_ms = loop_wall_ms();
+    snprintf(self->id, sizeof(self->id), "%s", c->config.id);
+    snprintf(self->bind, sizeof(self->bind), "%s", c->config.bind);
+    snprintf(self->version, sizeof(self->version), "%s", MR_VERSION);
     if (err == 0) {
         struct snapshot_config snapshot = {.zk = c->zk,
                                            .on_record = control_on_record,
@@ -387,8 +393,14 @@ static int control_open_store(struct control *c)
     if (err == 0)
         err = directory_open(&c->directory, c->zk, control_on_controllers, c);
     if (err == 0)
-        err = registration_open(&c->registration, c->zk, &self);
+        err = registration_open(&c->registration, c->zk, self);
     return err;
+}
+
+void control_set_http(struct control *c, const char *address)
+{
+    snprintf(c->self.http, sizeof(c->self.http), "%s", address);
+    registration_describe(c->registration, &c->self);
 }
 
 static void control_start_timers(struct control *c)
@@ -411,7 +423,8 @@ int control_open(struct control **out, struct loop *loop, const struct control_c
     c->loop = loop;
     route_book_init(&c->book, (uint32_t)config->threads, loop_now_us(loop));
     control_start_timers(c);
-    int err = control_start_workers(c);
+    c->limits = limits_open(&config->limits);
+    int err = c->limits ? control_start_workers(c) : ERR_NOMEM;
     if (err == 0)
         err = subscriber_open(&c->subscriber, loop, &c->config.key, control_on_message, c);
     if (err == 0 && config->cache_path)
@@ -464,6 +477,7 @@ void control_close(struct control *c)
     subscriber_close(c->subscriber);
     for (int i = 0; i < c->n_workers; i++)
         worker_stop(c->workers[i]);
+    limits_close(c->limits);
     cache_file_close(c->cache);
     route_book_free(&c->book);
     free(c);
@@ -494,7 +508,19 @@ void control_read_stats(struct control *c, const char *instance, struct worker_s
         out->replayed += one.replayed;
         out->unknown += one.unknown;
         out->rejected += one.rejected;
+        out->received_bytes += one.received_bytes;
+        out->sent_bytes += one.sent_bytes;
+        out->masters += one.masters;
+        out->memory_bytes += one.memory_bytes;
+        out->held_bytes += one.held_bytes;
     }
+}
+
+void control_read_latency(struct control *c, const char *instance, struct histogram_sum *out)
+{
+    memset(out, 0, sizeof(*out));
+    for (int i = 0; i < c->n_workers; i++)
+        worker_read_latency(c->workers[i], instance, out);
 }
 
 bool control_is_registered(const struct control *c)

@@ -10,15 +10,18 @@
 
 #include "common/nn_link.h"
 #include "proxy/core/route_book.h"
+#include "proxy/limits.h"
 #include "proxy/worker.h"
 
 struct control;
+struct histogram_sum;
 
 struct control_config {
     const char *zk, *id, *bind; /* borrowed for as long as it is open */
     const char *cache_path;     /* NULL: none */
     struct nn_link_key key;
     int threads, hold_ms;
+    struct limits_config limits;
     int unreachable_ms; /* > 0 */
     /* ZooKeeper could not be reached within unreachable_ms of the start, and no route is known. */
     void (*on_unreachable)(void *ctx);
@@ -34,11 +37,14 @@ int control_open(struct control **out, struct loop *loop, const struct control_c
 void control_drain(struct control *c, int limit_ms, void (*on_done)(void *ctx), void *ctx);
 /* Ends the workers and frees all. */
 void control_close(struct control *c);
+/* Where its HTTP pages are, "host:port": said in /proxies/<id>. Before the loop runs. */
+void control_set_http(struct control *c, const char *address);
 
 /* For the status pages. */
 const struct route_book *control_book(const struct control *c);
 const struct control_config *control_configured(const struct control *c);
 void control_read_stats(struct control *c, const char *instance, struct worker_stats *out);
+void control_read_latency(struct control *c, const char *instance, struct histogram_sum *out);
 bool control_is_registered(const struct control *c); /* /proxies/<id> is ours */
 size_t control_controllers(const struct control *c); /* subscribed to */
 uint64_t control_garbled(const struct control *c);   /* messages ignored: signature, size, content */

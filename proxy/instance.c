@@ -4,6 +4,8 @@
 #include "common/loop.h"
 #include "proxy/backend.h"
 #include "proxy/client.h"
+#include "proxy/core/histogram.h"
+#include "proxy/limits.h"
 #include "proxy/listener.h"
 #include "proxy/mux.h"
 #include "proxy/net.h"
@@ -12,6 +14,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define INSTANCE_TICK_US      ((int64_t)20000)
@@ -150,19 +153,20 @@ void instance_trust(struct instance *i)
 static void instance_on_accept(void *ctx, int fd)
 {
     struct instance *i = ctx;
-    char text[128];
+    char text[LIMITS_TEXT_MAX];
 
-    if (i->shard->n_clients >= SHARD_CLIENTS_MAX) {
-        int len = snprintf(text, sizeof(text), "-MRLIMIT this proxy serves %d clients a thread at most\r\n",
-                           SHARD_CLIENTS_MAX);
-        struct buf_span span = {text, (size_t)len};
+    if (i->share && !limits_enter(i->share, i->shard->n_clients, loop_now_us(i->shard->loop), text)) {
+        struct buf_span span[] = {{text, strlen(text)}, {"\r\n", 2}};
         session_count(&i->counts.session.rejected, 1);
-        (void)net_write(fd, &span, 1);
+        (void)net_write(fd, span, 2);
         close(fd);
         return;
     }
-    if (client_open(i, fd))
+    if (client_open(i, fd)) {
+        if (i->share)
+            limits_leave(i->share);
         log_error("event=client.nomem instance=%s", i->route.name);
+    }
 }
 
 static void instance_on_listen_failed(void *ctx, int err)
@@ -223,6 +227,12 @@ void instance_open(struct instance *i, struct shard *shard, const struct route *
     i->shard = shard;
     i->env.route = &i->route;
     i->env.counts = &i->counts.session;
+    i->env.clock = &shard->clock;
+    i->share = limits_take_share(shard->limits, route->name);
+    if (i->share) {
+        i->env.limits = limits_data(shard->limits);
+        i->env.held_bytes = limits_held_bytes(i->share);
+    }
     list_init(&i->clients);
     list_init(&i->queue);
     list_init(&i->timed);
@@ -360,5 +370,8 @@ void instance_free(struct instance *i)
     silence_stop(i);
     scripts_clear(&i->env.scripts);
     list_remove(&i->node);
+    if (i->share)
+        limits_give_share(i->share);
+    free(atomic_load_explicit(&i->counts.session.latency, memory_order_relaxed));
     free(i);
 }

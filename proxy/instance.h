@@ -17,13 +17,14 @@
 
 #include <ev.h>
 
+struct limits;
+struct limits_share;
 struct loop;
 struct instance;
 struct listener;
 
 enum {
     SHARD_BUFFER = 64 * 1024,    /* the one read buffer of a thread */
-    SHARD_CLIENTS_MAX = 10000,   /* of one thread */
     INSTANCE_CONNECTING_MAX = 64 /* at once: a server's listen backlog must not overflow */
 };
 
@@ -31,6 +32,9 @@ enum {
 struct instance_counts {
     struct session_counts session;
     atomic_uint_least64_t clients, accepted;
+    atomic_uint_least64_t received_bytes, sent_bytes; /* from and to clients */
+    atomic_uint_least64_t masters;                    /* connections to a master now */
+    atomic_uint_least64_t memory_bytes, held_bytes;   /* in buffers now; of that: waits for a master */
 };
 
 /* What everything in one thread shares. */
@@ -41,6 +45,9 @@ struct shard {
     const char *bind; /* IP literal */
     int hold_ms;
     bool share_ports; /* other threads listen on the same ports */
+    struct limits *limits;
+    struct session_clock clock; /* tally.h */
+    int64_t stamped_us;         /* the turn in which clock.written_us was read */
     uint32_t n_clients, last_client_id;
     bool draining;
     struct list dirty; /* clients to settle at the end of the turn */
@@ -59,6 +66,7 @@ struct instance {
     struct session_env env;
     struct instance_counts counts;
     struct listener *listener;
+    struct limits_share *share; /* NULL: out of memory; then it has no limits */
     struct list clients, queue, timed, muxes;
     uint32_t n_muxes;
     struct standby standby;

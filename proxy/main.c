@@ -1,4 +1,5 @@
 /* mr-proxy: options, signals, and the order in which things start and end. */
+#include "common/core/topology_codec.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/options.h"
@@ -7,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,11 +20,20 @@
 enum { DRAIN_LIMIT_MS = 5000, UNREACHABLE_MS = 10000, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3 };
 
 static struct {
-    const char *zk, *id, *bind, *http, *cache_file, *key_file, *log_level;
-    int threads, hold_ms;
+    const char *zk, *id, *bind, *http, *cache_file, *key_file, *log_level, *max_clients;
+    int threads, hold_ms, max_request_bytes, max_held_bytes, max_reply_bytes, max_connects_per_s;
     bool exit_if_unreachable;
 } options = {
-    .bind = "127.0.0.1", .http = "127.0.0.1:7710", .log_level = "info", .threads = 1, .hold_ms = 10000};
+    .bind = "127.0.0.1",
+    .http = "127.0.0.1:7710",
+    .log_level = "info",
+    .threads = 1,
+    .hold_ms = 10000,
+    .max_clients = "0",
+    .max_request_bytes = LIMITS_REQUEST_BYTES,
+    .max_held_bytes = LIMITS_HELD_BYTES,
+    .max_reply_bytes = SESSION_OUT_LIMIT,
+};
 
 static const struct option_row rows[] = {
     {"zk", 0, OPTION_TEXT, &options.zk, "HOST:PORT[,...][/chroot]", 0, 0,
@@ -31,11 +42,22 @@ static const struct option_row rows[] = {
      "this proxy's name; the host's name when none is given"},
     {"bind", 0, OPTION_TEXT, &options.bind, "ADDR", 0, 0, "IP address of the instances' ports"},
     {"threads", 0, OPTION_INT, &options.threads, "N", 1, CONTROL_THREADS_MAX, "data-path threads"},
-    {"http", 0, OPTION_TEXT, &options.http, "ADDR:PORT", 0, 0, "health check and routes; port 0 chooses one"},
+    {"http", 0, OPTION_TEXT, &options.http, "ADDR:PORT", 0, 0,
+     "health check, routes, statistics, metrics; port 0 chooses one"},
     {"cache-file", 0, OPTION_TEXT, &options.cache_file, "FILE", 0, 0,
      "the last routes, for a start without ZooKeeper"},
     {"hold-ms", 0, OPTION_INT, &options.hold_ms, "MS", 0, 3600000,
      "longest wait of a request for a master, milliseconds"},
+    {"max-clients", 0, OPTION_TEXT, &options.max_clients, "TOTAL[:INSTANCE]", 0, 0,
+     "clients at once, in total and of one instance; 0: 10000 a thread, and no limit for an instance"},
+    {"max-connects-per-s", 0, OPTION_INT, &options.max_connects_per_s, "N", 0, 1000000,
+     "new clients a second of one instance; 0: no limit"},
+    {"max-request-bytes", 0, OPTION_INT, &options.max_request_bytes, "BYTES", LIMITS_REQUEST_BYTES_MIN,
+     INT_MAX, "largest request"},
+    {"max-held-bytes", 0, OPTION_INT, &options.max_held_bytes, "BYTES", 0, INT_MAX,
+     "requests of one instance that wait for a master, together; 0: only 1 MB a client"},
+    {"max-reply-bytes", 0, OPTION_INT, &options.max_reply_bytes, "BYTES", SESSION_OUT_MAX, INT_MAX,
+     "replies that a client leaves untaken before nothing more is read from it"},
     {"key-file", 0, OPTION_TEXT, &options.key_file, "FILE", 0, 0, "cluster key that signs nanomsg messages"},
     {"log-level", 0, OPTION_TEXT, &options.log_level, "LEVEL", 0, 0, "error, warn, info or debug"},
     {"exit-if-unreachable", 0, OPTION_FLAG, &options.exit_if_unreachable, NULL, 0, 0,
@@ -98,6 +120,9 @@ static void main_check_options(struct proxy *p)
                                &p->http_port) != 0 ||
         !main_is_ip(p->http_host))
         options_fail(&spec, "--http %s: ADDR:PORT or PORT is needed", options.http);
+    if (limits_parse_clients(options.max_clients, &p->config.limits) != 0)
+        options_fail(&spec, "--max-clients %s: TOTAL or TOTAL:INSTANCE is needed, two numbers",
+                     options.max_clients);
     if (log_level_parse(options.log_level, &level) != 0)
         options_fail(&spec, "--log-level %s: error, warn, info or debug", options.log_level);
     int err = options.key_file ? nn_link_key_read(options.key_file, &p->config.key) : 0;
@@ -156,6 +181,19 @@ static void main_on_term(void *ctx)
     control_drain(p->control, DRAIN_LIMIT_MS, main_on_drained, p);
 }
 
+/* Listening everywhere, its host is reached by its name, which the id is unless it was given another one. */
+static void main_advertise_http(struct proxy *p)
+{
+    bool everywhere = strcmp(p->http_host, "0.0.0.0") == 0 || strcmp(p->http_host, "::") == 0;
+    const char *host = everywhere ? p->id : p->http_host;
+    bool is_v6 = strchr(host, ':') != NULL;
+    char address[TOPOLOGY_HTTP_MAX + 1];
+
+    (void)snprintf(address, sizeof(address), "%s%s%s:%u", is_v6 ? "[" : "", host, is_v6 ? "]" : "",
+                   (unsigned)status_port(p->status));
+    control_set_http(p->control, address);
+}
+
 static int main_start(struct proxy *p)
 {
     p->config.zk = options.zk;
@@ -165,6 +203,10 @@ static int main_start(struct proxy *p)
     p->config.threads = options.threads;
     p->config.hold_ms = options.hold_ms;
     p->config.unreachable_ms = UNREACHABLE_MS;
+    p->config.limits.connects_per_s = (uint32_t)options.max_connects_per_s;
+    p->config.limits.data.request_bytes = (uint64_t)options.max_request_bytes;
+    p->config.limits.data.held_bytes = (uint64_t)options.max_held_bytes;
+    p->config.limits.data.reply_bytes = (uint64_t)options.max_reply_bytes;
     p->config.on_unreachable = main_on_unreachable;
     p->config.ctx = p;
     int err = control_open(&p->control, p->loop, &p->config);
@@ -181,6 +223,7 @@ static int main_start(struct proxy *p)
                   err == ERR_EXISTS ? "another process listens there" : err_text(err));
         return err;
     }
+    main_advertise_http(p);
     err = loop_on_signal(p->loop, SIGTERM, main_on_term, p);
     if (err == 0)
         err = loop_on_signal(p->loop, SIGINT, main_on_term, p);

@@ -36,6 +36,7 @@ struct mux_conn {
     struct mux *mux;
     struct backend *backend;
     struct shared shared;
+    struct tally tally;
     struct client *slow; /* doesn't read its large reply: the connection isn't read either */
     uint64_t epoch;
     int64_t heard_us;   /* or since when a reply is due */
@@ -181,6 +182,8 @@ static void mux_close(struct mux_conn *conn, bool unsent)
 
     mux_retire(conn);
     backend_close(conn->backend);
+    session_count(&m->instance->counts.masters, (uint64_t)-1);
+    tally_memory(m->instance, &conn->tally, 0);
     list_remove(&conn->node);
     list_remove(&conn->dirty);
     shared_break(&conn->shared, now_ms, unsent);
@@ -251,6 +254,7 @@ static void mux_pass(struct mux_conn *conn, const struct shared_step *step)
     if (step->len > 0)
         client_pass(c, step->data, step->len);
     shared_settle(step->user, mux_now_ms(conn->mux));
+    tally_client(c);
     if (c->session.work || c->session.closing)
         client_touch(c);
     if (session_reply_span(&c->session).len < SHARED_OUT_MAX)
@@ -323,8 +327,10 @@ static void mux_on_reply(struct mux_conn *conn)
         return;
     }
     bool full = !shared_has_room(&conn->shared);
+    tally_reply(i->shard);
     if (!mux_feed(conn, i->shard->buffer, (size_t)n))
         return;
+    tally_memory(i, &conn->tally, shared_memory_bytes(&conn->shared));
     if (!conn->ready && shared_count(&conn->shared) == 0)
         mux_ready(conn);
     else if (full)
@@ -402,6 +408,7 @@ static bool mux_connect(struct mux *m)
         free(conn);
         return false;
     }
+    session_count(&i->counts.masters, 1);
     list_push_back(&m->conns, &conn->node);
     m->current = conn;
     m->wanted = false;
@@ -475,6 +482,7 @@ static bool mux_read_out(struct mux_conn *conn)
 
     for (int k = 0; k < MUX_READS_MAX && n > 0 && shared_count(&conn->shared) > 0; k++) {
         n = conn->ready && !conn->slow ? backend_read(conn->backend, shard->buffer, SHARD_BUFFER) : 0;
+        tally_reply(shard);
         if (n > 0 && !mux_feed(conn, shard->buffer, (size_t)n))
             return false;
     }
@@ -568,6 +576,7 @@ static void mux_write(struct mux_conn *conn)
             shared_wrote(&conn->shared, (size_t)wrote);
         conn->blocked = wrote < 0 || (size_t)wrote < span.len;
     }
+    tally_memory(conn->mux->instance, &conn->tally, shared_memory_bytes(&conn->shared));
     backend_want(conn->backend, !conn->slow, conn->blocked);
     if (full && shared_has_room(&conn->shared))
         mux_touch_waiting(conn->mux);

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct registration {
     struct zk_session *zk;
@@ -37,6 +38,18 @@ int registration_open(struct registration **out, struct zk_session *zk, const st
     snprintf(r->path, sizeof(r->path), "/proxies/%s", self->id);
     *out = r;
     return 0;
+}
+
+void registration_describe(struct registration *r, const struct topology_proxy *self)
+{
+    char text[sizeof(r->text)];
+    ssize_t len = topology_encode_proxy(self, text, sizeof(text));
+
+    assert(strcmp(r->id, self->id) == 0);
+    if (len < 0)
+        return; /* what it says already is true as well, only less */
+    memcpy(r->text, text, (size_t)len);
+    r->len = (size_t)len;
 }
 
 void registration_close(struct registration *r)

@@ -11,6 +11,8 @@ struct zk_session;
 /* self is copied. ERR_TOO_LARGE, ERR_NOMEM. */
 int registration_open(struct registration **out, struct zk_session *zk,
                       const struct topology_proxy *self) MR_MUST_CHECK;
+/* It is something else (by the same id) that is to be said from the next registration on. */
+void registration_describe(struct registration *r, const struct topology_proxy *self);
 /* After zk_session_close(), which ends every callback. */
 void registration_close(struct registration *r);
 /* ZooKeeper is connected; fresh: with a new session, which has no ephemerals. */

@@ -2,6 +2,8 @@
 
 #include "common/http.h"
 #include "proxy/control.h"
+#include "proxy/meter.h"
+#include "proxy/status_private.h"
 
 #include <assert.h>
 #include <jansson.h>
@@ -11,6 +13,7 @@
 struct status {
     struct control *control;
     struct http_server *server;
+    struct meter *meter;
 };
 
 /* Takes over root. */
@@ -90,19 +93,58 @@ static void status_routes(struct status *s, struct http_request *request)
     status_answer(request, 200, root);
 }
 
+static void status_stats(struct status *s, struct http_request *request)
+{
+    const struct route_book *b = control_book(s->control);
+    json_t *root = status_summary(s->control), *list = json_array();
+
+    for (size_t i = 0; i < b->table.n; i++)
+        json_array_append_new(list, status_stats_of(s->control, s->meter, &b->table.entries[i]->route));
+    if (root)
+        json_object_set_new(root, "instances", list);
+    else
+        json_decref(list);
+    status_answer(request, 200, root);
+}
+
+static void status_show_metrics(struct status *s, struct http_request *request)
+{
+    size_t len = 0;
+    char *text = status_metrics(s->control, &len);
+
+    if (text)
+        http_answer(request, 200, "text/plain; version=0.0.4; charset=utf-8", text, len);
+    else
+        http_answer_error(request, 503, "out_of_memory", "the answer does not fit the memory");
+    free(text);
+}
+
+static const struct status_page {
+    const char *path;
+    void (*show)(struct status *s, struct http_request *request);
+} status_pages[] = {
+    {"/health", status_health},
+    {"/v1/routes", status_routes},
+    {"/v1/stats", status_stats},
+    {"/metrics", status_show_metrics},
+};
+
 static void status_on_request(void *ctx, struct http_request *request)
 {
     struct status *s = ctx;
     const char *method = http_request_method(request), *path = http_request_path(request);
 
-    if (strcmp(path, "/health") != 0 && strcmp(path, "/v1/routes") != 0)
-        http_answer_error(request, 404, "not_found", "there is GET /health and GET /v1/routes");
-    else if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
-        http_answer_error(request, 405, "method_not_allowed", "%s takes GET only", path);
-    else if (strcmp(path, "/health") == 0)
-        status_health(s, request);
-    else
-        status_routes(s, request);
+    for (size_t k = 0; k < sizeof(status_pages) / sizeof(status_pages[0]); k++) {
+        if (strcmp(path, status_pages[k].path) != 0)
+            continue;
+        if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+            http_answer_error(request, 405, "method_not_allowed", "%s takes GET only", path);
+        else
+            status_pages[k].show(s, request);
+        return;
+    }
+    http_answer_error(request, 404, "not_found",
+                      "there is GET /health, GET /v1/routes, GET /v1/stats and GET /metrics");
 }
 
 int status_open(struct status **out, struct loop *loop, const char *host, uint16_t port,
@@ -116,8 +158,11 @@ int status_open(struct status **out, struct loop *loop, const char *host, uint16
     s->control = control;
     struct http_server_config config = {
         .host = host, .port = port, .on_request = status_on_request, .ctx = s};
-    int err = http_server_open(&s->server, loop, &config);
+    int err = meter_open(&s->meter, loop, control);
+    if (err == 0)
+        err = http_server_open(&s->server, loop, &config);
     if (err != 0) {
+        meter_close(s->meter);
         free(s);
         return err;
     }
@@ -130,6 +175,7 @@ void status_close(struct status *s)
     if (!s)
         return;
     http_server_close(s->server);
+    meter_close(s->meter);
     free(s);
 }
 

@@ -1,4 +1,5 @@
-/* The proxy's HTTP pages, JSON: GET /health (200 while it is useful) and GET /v1/routes. */
+/* The proxy's HTTP pages: GET /health (200 while it is useful), GET /v1/routes, GET /v1/stats (JSON), GET
+ * /metrics (Prometheus). */
 #ifndef MR_PROXY_STATUS_H
 #define MR_PROXY_STATUS_H
 

@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 #include "common/loop.h"
+#include "proxy/core/histogram.h"
 #include "proxy/core/names.h"
 #include "proxy/instance.h"
 
@@ -332,6 +333,7 @@ static int worker_prepare(struct worker *w)
     w->gate->worker = w;
     w->config.bind = w->shard.bind = w->bind;
     w->shard.hold_ms = w->config.hold_ms;
+    w->shard.limits = w->config.limits;
     w->shard.share_ports = w->config.share_ports;
     w->shard.ev = loop_ev(w->shard.loop);
     list_init(&w->shard.dirty);
@@ -355,7 +357,7 @@ int worker_start(struct worker **out, const struct worker_config *config)
     int err = ERR_NOMEM;
 
     assert(config->control && config->on_broken && config->on_switched && config->on_listen_failed);
-    assert(config->on_held && config->on_silent);
+    assert(config->on_held && config->on_silent && config->limits);
     if (!w)
         return ERR_NOMEM;
     for (int b = 0; b < WORKER_BUCKETS; b++) {
@@ -447,6 +449,11 @@ static void worker_add_stats(const struct instance_counts *c, struct worker_stat
     out->replayed += atomic_load_explicit(&c->session.replayed, memory_order_relaxed);
     out->unknown += atomic_load_explicit(&c->session.unknown, memory_order_relaxed);
     out->rejected += atomic_load_explicit(&c->session.rejected, memory_order_relaxed);
+    out->received_bytes += atomic_load_explicit(&c->received_bytes, memory_order_relaxed);
+    out->sent_bytes += atomic_load_explicit(&c->sent_bytes, memory_order_relaxed);
+    out->masters += atomic_load_explicit(&c->masters, memory_order_relaxed);
+    out->memory_bytes += atomic_load_explicit(&c->memory_bytes, memory_order_relaxed);
+    out->held_bytes += atomic_load_explicit(&c->held_bytes, memory_order_relaxed);
 }
 
 void worker_drop(struct worker *w, const char *instance)
@@ -458,7 +465,7 @@ void worker_drop(struct worker *w, const char *instance)
         return;
     memcpy(o.route.name, e->name, sizeof(o.route.name));
     worker_add_stats(&e->instance->counts, &w->retired);
-    w->retired.clients = 0;
+    w->retired.clients = w->retired.masters = w->retired.memory_bytes = w->retired.held_bytes = 0;
     if (!worker_order(w, &o))
         return;
     list_remove(&e->node);
@@ -501,4 +508,12 @@ void worker_read_stats(struct worker *w, const char *instance, struct worker_sta
     for (int b = 0; b < WORKER_BUCKETS; b++)
         list_for_each(node, &w->entries[b])
             worker_add_stats(&list_entry(node, struct worker_entry, node)->instance->counts, out);
+}
+
+void worker_read_latency(struct worker *w, const char *instance, struct histogram_sum *out)
+{
+    const struct worker_entry *e = worker_entry(w, instance);
+
+    if (e)
+        histogram_read(atomic_load_explicit(&e->instance->counts.session.latency, memory_order_acquire), out);
 }

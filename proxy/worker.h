@@ -10,25 +10,31 @@
 
 #include "proxy/core/route.h"
 
+struct histogram_sum;
+struct limits;
 struct loop;
 struct worker;
 
 /* Counters of one instance in one worker, or of all of them. */
 struct worker_stats {
-    uint64_t clients;  /* connected now */
-    uint64_t accepted; /* since the start */
-    uint64_t requests; /* requests answered by a backend */
-    uint64_t held;     /* requests that waited for a route */
-    uint64_t replayed; /* read-only requests sent again */
-    uint64_t unknown;  /* -MRUNKNOWN given */
-    uint64_t rejected; /* -MRHOLD, -MRNOROUTE, -MRLIMIT given */
+    uint64_t clients;                    /* connected now */
+    uint64_t accepted;                   /* since the start */
+    uint64_t requests;                   /* requests answered by a backend */
+    uint64_t held;                       /* requests that waited for a route */
+    uint64_t replayed;                   /* read-only requests sent again */
+    uint64_t unknown;                    /* -MRUNKNOWN given */
+    uint64_t rejected;                   /* -MRHOLD, -MRNOROUTE, -MRLIMIT given */
+    uint64_t received_bytes, sent_bytes; /* from and to clients, since the start */
+    uint64_t masters;                    /* connections to a master now */
+    uint64_t memory_bytes, held_bytes;   /* in buffers now; of that: waits for a master */
 };
 
 struct worker_config {
-    struct loop *control; /* the control thread's loop */
-    const char *bind;     /* IP literal that the listeners bind */
-    bool share_ports;     /* other workers listen on the same ports */
-    int hold_ms;          /* longest wait for a route, unless the route says otherwise */
+    struct loop *control;  /* the control thread's loop */
+    const char *bind;      /* IP literal that the listeners bind */
+    bool share_ports;      /* other workers listen on the same ports */
+    struct limits *limits; /* the same for all workers of the process; outlives them */
+    int hold_ms;           /* longest wait for a route, unless the route says otherwise */
     /* A connection to the route's master broke or could not be made, or it answered -READONLY. The worker
      * makes no new connection for that instance until the next worker_apply() of it, at the same epoch or a
      * later one. Called once per doubt, not per client. */
@@ -63,5 +69,7 @@ void worker_drain(struct worker *w, int limit_ms, void (*on_done)(void *ctx), vo
 void worker_stop(struct worker *w);
 /* instance NULL: the sum over all. Safe from the control thread at any time (relaxed counters). */
 void worker_read_stats(struct worker *w, const char *instance, struct worker_stats *out);
+/* Adds to *out how long requests of that instance took: from their arrival to their reply. */
+void worker_read_latency(struct worker *w, const char *instance, struct histogram_sum *out);
 
 #endif

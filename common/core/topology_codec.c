@@ -339,6 +339,8 @@ ssize_t topology_encode_proxy(const struct topology_proxy *p, char *text, size_t
     json_write_text(&w, root, "bind", p->bind);
     json_write_int(&w, root, "threads", p->threads);
     json_write_int(&w, root, "started_ms", p->started_ms);
+    if (p->http[0] != '\0')
+        json_write_text(&w, root, "http", p->http);
     return json_write_finish(&w, root, text, size);
 }
 
@@ -357,6 +359,7 @@ int topology_decode_proxy(const char *text, size_t len, struct topology_proxy *o
     decode_host(&r, root, "bind", out->bind, sizeof out->bind);
     json_read_u32(&r, root, "threads", JSON_READ_OPTIONAL, &out->threads);
     json_read_int(&r, root, "started_ms", JSON_READ_OPTIONAL, 0, INT64_MAX, &out->started_ms);
+    json_read_text(&r, root, "http", JSON_READ_OPTIONAL, out->http, sizeof out->http);
     json_decref(root);
     return r.err;
 }

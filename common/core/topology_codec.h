@@ -36,13 +36,16 @@ ssize_t topology_encode_controller(const struct topology_controller *c, char *te
 int topology_decode_controller(const char *text, size_t len, struct topology_controller *out, char *why,
                                size_t why_size) MR_MUST_CHECK;
 
+enum { TOPOLOGY_HTTP_MAX = TOPOLOGY_NAME_MAX + 8 }; /* "name:port" or "[address]:port" */
+
 /* What a proxy publishes about itself in /proxies/<host>. */
 struct topology_proxy {
     char id[TOPOLOGY_NAME_MAX + 1];
     char version[16];
     char bind[TOPOLOGY_HOST_MAX + 1];
     uint32_t threads;
-    int64_t started_ms; /* Unix milliseconds */
+    int64_t started_ms;               /* Unix milliseconds */
+    char http[TOPOLOGY_HTTP_MAX + 1]; /* where its HTTP pages are; "": not said */
 };
 ssize_t topology_encode_proxy(const struct topology_proxy *p, char *text, size_t size) MR_MUST_CHECK;
 int topology_decode_proxy(const char *text, size_t len, struct topology_proxy *out, char *why,

@@ -77,6 +77,8 @@ char *view_proxies(const struct view_proxy *proxies, size_t n, size_t *len)
         json_write_int(&w, object, "threads", p->threads);
         json_write_note(&w, object, "version", p->version);
         json_write_int(&w, object, "started", p->started_ms);
+        if (p->http[0] != '\0')
+            json_write_text(&w, object, "http", p->http);
         if (proxies[k].behind != VIEW_UNKNOWN)
             json_write_int(&w, object, "behind", proxies[k].behind);
         json_write_append(&w, array, object);

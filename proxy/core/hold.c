@@ -353,6 +353,17 @@ static int hold_format_route(const struct session *s, enum hold_answer answer, c
                         "-MRHOLD held longer than %u ms: instance %s has no master (epoch %llu); it was not "
                         "executed; send it again later\r\n",
                         s->env->hold_ms, r->name, (unsigned long long)r->epoch);
+    case HOLD_TOO_LARGE:
+    case HOLD_TOO_LARGE_END:
+        return snprintf(text, HOLD_TEXT_MAX,
+                        "-MRLIMIT a request to instance %s may have %llu bytes at most "
+                        "(--max-request-bytes of mr-proxy); it was not executed\r\n",
+                        r->name, (unsigned long long)s->env->limits->request_bytes);
+    case HOLD_TOO_MUCH:
+        return snprintf(text, HOLD_TEXT_MAX,
+                        "-MRLIMIT requests of %llu bytes wait for the master of instance %s already "
+                        "(--max-held-bytes of mr-proxy); it was not executed; send it again later\r\n",
+                        (unsigned long long)s->env->limits->held_bytes, r->name);
     case HOLD_ABORT_LATE:
         return snprintf(
             text, HOLD_TEXT_MAX,
@@ -402,5 +413,6 @@ int hold_format(const struct session *s, enum hold_answer answer, char text[HOLD
 
 bool hold_closes(enum hold_answer answer)
 {
-    return answer == HOLD_PROTOCOL || answer == HOLD_QUIT || answer == HOLD_HANG_UP;
+    return answer == HOLD_PROTOCOL || answer == HOLD_TOO_LARGE_END || answer == HOLD_QUIT ||
+           answer == HOLD_HANG_UP;
 }

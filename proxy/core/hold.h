@@ -44,7 +44,10 @@ enum hold_answer {
     HOLD_NESTED_MULTI,
     HOLD_WATCH_IN_MULTI,
     HOLD_PROTOCOL, /* the request is malformed; then the client is closed */
-    HOLD_QUIT,     /* +OK, then the client is closed */
+    HOLD_TOO_LARGE,
+    HOLD_TOO_LARGE_END, /* then the client is closed */
+    HOLD_TOO_MUCH,
+    HOLD_QUIT, /* +OK, then the client is closed */
     HOLD_REPLICATION,
     HOLD_NO_ACK,  /* WAIT: nobody is known to have it */
     HOLD_HANG_UP, /* no answer, the client is closed */

@@ -87,6 +87,7 @@ int pipeline_put(struct pipeline *p, const struct pipeline_entry *like, const ch
     if (!e)
         return ERR_NOMEM;
     e->kind = like->kind;
+    e->arrived_us = like->arrived_us;
     e->flags = like->flags;
     e->state = like->state;
     e->answer = like->answer;

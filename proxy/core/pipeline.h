@@ -49,14 +49,15 @@ struct pipeline_entry {
     uint64_t len;      /* bytes so far */
     uint32_t since_ms; /* when it arrived or, if it was (nearly) sent once, became unsent again for the first
                           time: a master that refuses it again and again must not keep it waiting for ever */
-    uint32_t replies;  /* that Redis will send */
-    uint32_t answered; /* of them, came */
-    uint32_t swallow;  /* the first that many replies are repetitions: not for the client */
-    bool again;        /* became unsent again */
-    bool repeated;     /* because its connection was lost while it may have been executed */
-    uint8_t kind;      /* enum request_kind */
-    uint8_t state;     /* enum pipeline_state */
-    uint8_t answer;    /* LOCAL: enum hold_answer */
+    uint32_t arrived_us; /* session_arrival_us() */
+    uint32_t replies;    /* that Redis will send */
+    uint32_t answered;   /* of them, came */
+    uint32_t swallow;    /* the first that many replies are repetitions: not for the client */
+    bool again;          /* became unsent again */
+    bool repeated;       /* because its connection was lost while it may have been executed */
+    uint8_t kind;        /* enum request_kind */
+    uint8_t state;       /* enum pipeline_state */
+    uint8_t answer;      /* LOCAL: enum hold_answer */
     uint16_t flags;
 };
 

@@ -149,7 +149,8 @@ static void session_classify(struct session *s, struct pipeline_entry *e, const 
         ((e->kind >= REQUEST_REPLY_ON && e->kind <= REQUEST_REPLY_SKIP) || e->kind == REQUEST_WAIT))
         e->kind = REQUEST_PLAIN;
     session_note_request(s, e);
-    if (s->env->held && s->link != SESSION_READY)
+    e->arrived_us = session_arrival_us(s->env);
+    if (!session_refuse_held(s, e) && s->env->held && s->link != SESSION_READY)
         session_count(&s->env->counts->held, 1);
 }
 
@@ -177,6 +178,8 @@ static void session_add_bytes(struct session *s, uint32_t now_ms, const char *da
         session_bad_request(s, e);
         return;
     }
+    if (session_refuse_large(s, e))
+        return;
     if (!(e->flags & PIPELINE_DISCARD) && pipeline_feed(&w->pipe, data, len)) {
         session_fail(s, "out of memory");
         return;
@@ -578,7 +581,7 @@ bool session_reads_client(const struct session *s)
         return true;
     return pipeline_unsent_bytes(&w->pipe) <
                (s->link == SESSION_READY || !s->env->held ? SESSION_UNSENT_MAX : SESSION_HELD_MAX) &&
-           pipeline_count(&w->pipe) < PIPELINE_DEPTH_MAX && buf_len(&w->out) < SESSION_OUT_LIMIT;
+           pipeline_count(&w->pipe) < PIPELINE_DEPTH_MAX && buf_len(&w->out) < session_reply_max(s);
 }
 
 bool session_reads_backend(const struct session *s)

@@ -24,9 +24,25 @@ enum {
     SESSION_OWN_MS = 1000, /* so long after it needed one a client keeps a connection of its own */
 };
 
+struct histogram;
+
 /* Counters of an instance in one thread: written by that thread only, read by any. */
 struct session_counts {
     atomic_uint_least64_t requests, held, replayed, unknown, rejected;
+    _Atomic(struct histogram *) latency; /* NULL: nothing was answered yet; freed by who owns the counts */
+};
+
+/* Microseconds of a clock that only goes on, wrapping; set by the shell, once a turn or less often. */
+struct session_clock {
+    uint32_t arrived_us; /* when the requests came that are being taken now */
+    uint32_t written_us; /* when the replies go out that are being taken now */
+};
+
+/* Beyond them the client is answered with -MRLIMIT. */
+struct session_limits {
+    uint64_t request_bytes; /* of one request */
+    uint64_t held_bytes;    /* of all that wait, of the instance in all threads; 0: no limit */
+    uint64_t reply_bytes;   /* that a client hasn't taken: then it isn't read, without any answer */
 };
 
 /* A planned switchover: what may still be sent to the present master. */
@@ -48,6 +64,9 @@ struct session_env {
     const char *refusal; /* why the master last refused to serve (static text), until the shell has told it */
     struct scripts scripts;
     struct session_counts *counts;
+    const struct session_clock *clock;       /* NULL: latencies aren't measured */
+    const struct session_limits *limits;     /* NULL: none */
+    const atomic_uint_least64_t *held_bytes; /* of the instance in all threads now; not NULL with limits */
 };
 
 enum session_link {
@@ -100,6 +119,9 @@ struct session {
 
 /* Adds to a counter that only this thread writes. */
 void session_count(atomic_uint_least64_t *counter, uint64_t n);
+/* Now, as a request's arrival; and: a request that arrived then is answered now. */
+uint32_t session_arrival_us(const struct session_env *env);
+void session_measure(const struct session_env *env, uint32_t arrived_us);
 
 void session_init(struct session *s, struct session_env *env, uint32_t now_ms);
 void session_free(struct session *s);
@@ -151,6 +173,9 @@ bool session_is_in_flight(struct session *s);
 bool session_awaits_reply(struct session *s);
 /* All that was asked is answered and written, and the client is to be closed. */
 bool session_is_over(const struct session *s);
+/* What its buffers take; of that: bytes of requests that wait to be sent to a master. */
+size_t session_memory_bytes(const struct session *s);
+size_t session_held_bytes(const struct session *s);
 /* Nothing is pending and nothing is owned but what it remembers. */
 bool session_is_idle(const struct session *s);
 /* True when session_expire() will have something to do: *at_ms says when. */

@@ -55,6 +55,13 @@ void session_give_up(struct session *s, uint32_t now_ms);
 /* e is a WAIT, and the server must first be made to know what it is to wait for. WAIT counts from what its
  * own connection has propagated last: so that one publishes something. */
 bool session_awaits_marker(struct session *s, const struct pipeline_entry *e);
+/* The request under way, e, is larger than the limit: it is refused. True: and nothing more of it is taken.
+ */
+bool session_refuse_large(struct session *s, struct pipeline_entry *e);
+/* The newest request would have to wait, and too much waits already: it is refused. */
+bool session_refuse_held(struct session *s, struct pipeline_entry *e);
+/* Replies that a client may leave untaken. */
+uint64_t session_reply_max(const struct session *s);
 /* Requests that come now aren't sent. */
 bool session_waits(const struct session *s);
 /* Answers what the proxy itself answers, as far as it is its turn. */

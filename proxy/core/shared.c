@@ -15,8 +15,9 @@ struct shared_entry {
     struct shared_user *user; /* NULL: its reply is swallowed */
     uint32_t len;
     uint32_t since_ms; /* as pipeline.h has it, if `again` */
-    uint16_t flags;    /* of enum pipeline_flag */
-    uint8_t kind;      /* enum request_kind */
+    uint32_t arrived_us;
+    uint16_t flags; /* of enum pipeline_flag */
+    uint8_t kind;   /* enum request_kind */
     bool again : 1, repeated : 1;
     bool prologue : 1; /* an error as its reply breaks the connection */
 };
@@ -37,6 +38,11 @@ static struct shared_entry *shared_at(const struct shared *sh, uint64_t seq)
 {
     assert(seq >= sh->head && seq < sh->tail);
     return &sh->ring[seq & (sh->size - 1)];
+}
+
+size_t shared_memory_bytes(const struct shared *sh)
+{
+    return sh->size * sizeof(struct shared_entry) + sh->log.size + sh->stash.size;
 }
 
 bool shared_has_room(const struct shared *sh)
@@ -140,7 +146,7 @@ static bool shared_add(struct shared *sh, const struct shared_entry *e, const ch
 size_t shared_take(struct shared *sh, struct shared_user *u, uint32_t now_ms, const char *data, size_t len)
 {
     struct resp_request framer;
-    struct shared_entry e = {.user = u};
+    struct shared_entry e = {.user = u, .arrived_us = session_arrival_us(u->session->env)};
     size_t at = 0, n = 0;
 
     assert(session_has_no_request(u->session));
@@ -166,6 +172,7 @@ unsigned shared_take_waiting(struct shared *sh, struct shared_user *u)
         struct shared_entry e = {.user = u,
                                  .len = (uint32_t)waiting->len,
                                  .since_ms = waiting->since_ms,
+                                 .arrived_us = waiting->arrived_us,
                                  .flags = waiting->flags,
                                  .kind = waiting->kind,
                                  .again = waiting->again,
@@ -261,6 +268,8 @@ static bool shared_run(struct shared *sh, const char **data, size_t *len, struct
         u = e->user;
         any = true;
         sh->n_answered += u != NULL;
+        if (u)
+            session_measure(u->session->env, e->arrived_us);
         shared_pop(sh);
         p += n;
     }
@@ -275,7 +284,8 @@ static bool shared_run(struct shared *sh, const char **data, size_t *len, struct
 static void shared_return(struct shared *sh, const struct shared_entry *e, uint64_t at, uint32_t now_ms,
                           enum pipeline_state state)
 {
-    struct pipeline_entry like = {.since_ms = e->again ? e->since_ms : now_ms,
+    struct pipeline_entry like = {.arrived_us = e->arrived_us,
+                                  .since_ms = e->again ? e->since_ms : now_ms,
                                   .again = state == PIPELINE_HELD || e->again,
                                   .repeated = e->repeated,
                                   .kind = e->kind,
@@ -384,6 +394,7 @@ static bool shared_complete(struct shared *sh, uint32_t now_ms, struct shared_st
         step->len = 0;
     } else if (e->user) {
         sh->n_answered++;
+        session_measure(e->user->session->env, e->arrived_us);
         if (step->len > SHARED_REPLY_MAX)
             session_need_own(e->user->session, now_ms);
         if (sh->reply.type != '-')

@@ -80,6 +80,8 @@ static inline uint64_t shared_count(const struct shared *sh)
     return sh->tail - sh->head;
 }
 bool shared_has_room(const struct shared *sh);
+/* What its buffers take. */
+size_t shared_memory_bytes(const struct shared *sh);
 
 /* What the server is to be told first: n commands, whose replies are swallowed. It is done when
  * shared_count() is 0 again; a refusal is SHARED_BROKEN with `unsent`. ERR_NOMEM. */

@@ -85,6 +85,13 @@ void worker_stop(struct worker *w)
     fake = NULL;
 }
 
+void worker_read_latency(struct worker *w, const char *instance, struct histogram_sum *out)
+{
+    (void)w;
+    (void)instance;
+    (void)out;
+}
+
 void worker_read_stats(struct worker *w, const char *instance, struct worker_stats *out)
 {
     (void)w;

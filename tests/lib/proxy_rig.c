@@ -216,9 +216,12 @@ static bool proxy_rig_in_sync(void *ctx)
     return strcmp(redis_server_info(r->replica, "master_link_status"), "up") == 0;
 }
 
-static void proxy_rig_start_with(struct proxy_rig *r, int hold_ms, int threads)
+void proxy_rig_start_limited(struct proxy_rig *r, int hold_ms, int threads,
+                             const struct limits_config *limits)
 {
     memset(r, 0, sizeof(*r));
+    r->limits = limits_open(limits);
+    assert_non_null(r->limits);
     log_init("test", "data", LOG_LEVEL_ERROR);
     (void)signal(SIGPIPE, SIG_IGN); // NOLINT(bugprone-signal-handler)
     r->loop = loop_create(false);
@@ -231,6 +234,7 @@ static void proxy_rig_start_with(struct proxy_rig *r, int hold_ms, int threads)
     struct worker_config config = {.control = r->loop,
                                    .bind = "127.0.0.1",
                                    .share_ports = threads > 1,
+                                   .limits = r->limits,
                                    .hold_ms = hold_ms,
                                    .on_broken = proxy_rig_on_broken,
                                    .on_switched = proxy_rig_on_switched,
@@ -247,6 +251,15 @@ static void proxy_rig_start_with(struct proxy_rig *r, int hold_ms, int threads)
     assert_int_equal(r->listen_failed, 0);
 }
 
+static void proxy_rig_start_with(struct proxy_rig *r, int hold_ms, int threads)
+{
+    const struct limits_config limits = {.data = {.request_bytes = LIMITS_REQUEST_BYTES,
+                                                  .held_bytes = LIMITS_HELD_BYTES,
+                                                  .reply_bytes = SESSION_OUT_LIMIT}};
+
+    proxy_rig_start_limited(r, hold_ms, threads, &limits);
+}
+
 void proxy_rig_start(struct proxy_rig *r, int hold_ms)
 {
     proxy_rig_start_with(r, hold_ms, 1);
@@ -261,6 +274,7 @@ void proxy_rig_stop(struct proxy_rig *r)
 {
     worker_stop(r->worker);
     worker_stop(r->second);
+    limits_close(r->limits);
     redis_server_stop(r->master);
     redis_server_stop(r->replica);
     loop_destroy(r->loop);

@@ -3,6 +3,7 @@
 #ifndef MR_TESTS_LIB_PROXY_RIG_H
 #define MR_TESTS_LIB_PROXY_RIG_H
 
+#include "proxy/limits.h"
 #include "proxy/worker.h"
 #include "tests/lib/redis_server.h"
 
@@ -11,6 +12,7 @@ struct redisContext;
 struct proxy_rig {
     struct loop *loop; /* the control thread's: runs only inside of the waiting functions below */
     struct worker *worker, *second; /* second: NULL, but for proxy_rig_start_two() */
+    struct limits *limits;
     struct redis_server *master, *replica;
     struct route route; /* as last applied; instance "cart" */
     unsigned broken, listen_failed, silent;
@@ -25,6 +27,9 @@ struct proxy_rig {
 void proxy_rig_start(struct proxy_rig *r, int hold_ms);
 /* The same with two threads. */
 void proxy_rig_start_two(struct proxy_rig *r, int hold_ms);
+/* The same with one thread or two, and other limits. */
+void proxy_rig_start_limited(struct proxy_rig *r, int hold_ms, int threads,
+                             const struct limits_config *limits);
 void proxy_rig_stop(struct proxy_rig *r);
 
 /* Another epoch: master NULL means that nobody is known (held). A serving route is waited for. */

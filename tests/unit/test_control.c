@@ -174,15 +174,17 @@ static void on_unreachable(void *ctx)
 
 static void start_proxy(struct world *w, const char *cache)
 {
-    struct control_config config = {.zk = zk_server_hosts(w->server),
-                                    .id = "host-1",
-                                    .bind = "127.0.0.1",
-                                    .cache_path = cache,
-                                    .threads = 1,
-                                    .hold_ms = 1000,
-                                    .unreachable_ms = 500,
-                                    .on_unreachable = on_unreachable,
-                                    .ctx = w};
+    struct control_config config = {
+        .zk = zk_server_hosts(w->server),
+        .id = "host-1",
+        .bind = "127.0.0.1",
+        .cache_path = cache,
+        .threads = 1,
+        .hold_ms = 1000,
+        .limits = {.data = {.request_bytes = LIMITS_REQUEST_BYTES, .reply_bytes = SESSION_OUT_LIMIT}},
+        .unreachable_ms = 500,
+        .on_unreachable = on_unreachable,
+        .ctx = w};
     assert_int_equal(control_open(&w->control, w->loop, &config), 0);
 }
 

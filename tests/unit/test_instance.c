@@ -4,6 +4,7 @@
 
 #include "common/log.h"
 #include "common/loop.h"
+#include "proxy/limits.h"
 #include "tests/lib/redis_server.h"
 #include "tests/lib/wait.h"
 
@@ -105,6 +106,8 @@ static void say(int fd, const char *text)
 static int setup(void **state)
 {
     struct bench *b = calloc(1, sizeof(*b));
+    const struct limits_config limits = {
+        .data = {.request_bytes = LIMITS_REQUEST_BYTES, .reply_bytes = SESSION_OUT_LIMIT}};
 
     assert_non_null(b);
     log_init("test", "instance", LOG_LEVEL_ERROR);
@@ -113,11 +116,12 @@ static int setup(void **state)
                               .buffer = malloc(SHARD_BUFFER),
                               .bind = "127.0.0.1",
                               .hold_ms = WAIT_MS,
+                              .limits = limits_open(&limits),
                               .on_broken = on_broken,
                               .on_switched = on_switched,
                               .on_listen_failed = on_listen_failed};
     b->instance = instance_new();
-    assert_true(b->shard.loop && b->shard.buffer && b->instance);
+    assert_true(b->shard.loop && b->shard.buffer && b->shard.limits && b->instance);
     b->shard.ev = loop_ev(b->shard.loop);
     list_init(&b->shard.dirty);
     list_init(&b->shard.flush);
@@ -146,6 +150,7 @@ static int teardown(void **state)
     instance_free(b->instance);
     ev_prepare_stop(b->shard.ev, &b->prepare);
     loop_destroy(b->shard.loop);
+    limits_close(b->shard.limits);
     free(b->shard.buffer);
     close(b->listener);
     close(b->master);

@@ -69,6 +69,8 @@ static void test_what_the_controllers_show(void **state)
     check(render_history, "view_history.json", "mrctl_history.txt");
     check(render_controllers, "view_controllers.json", "mrctl_controllers.txt");
     check(render_proxies, "view_proxies.json", "mrctl_proxies.txt");
+    check(render_proxy, "mrctl_proxy.json", "mrctl_proxy.txt");
+    check(render_proxy, "mrctl_proxy_alone.json", "mrctl_proxy_alone.txt");
 }
 
 static void expect(render_fn render, const char *json, const char *wanted)
@@ -90,15 +92,16 @@ static void test_nothing_there(void **state)
     expect(render_history, "{\"history\":[]}", "Nothing has happened yet");
     expect(render_controllers, "{}", "No controller");
     expect(render_proxies, "{}", "No proxy");
+    expect(render_proxy, "{\"proxy\":{},\"stats\":{}}", "It serves no instance");
 }
 
 /* Another version, or something that only looks like a controller. */
 static void test_odd_answers_are_shown_as_far_as_they_go(void **state)
 {
     (void)state;
-    static const render_fn renders[] = {render_topology, render_instance,    render_instances,
-                                        render_history,  render_controllers, render_proxies,
-                                        render_plan,     render_done,        render_event};
+    static const render_fn renders[] = {render_topology,    render_instance, render_instances, render_history,
+                                        render_controllers, render_proxies,  render_plan,      render_done,
+                                        render_event,       render_proxy};
     static const char *const texts[] = {
         "{}",
         "{\"instances\":7,\"history\":\"x\",\"controllers\":{},\"proxies\":null}",

@@ -463,8 +463,12 @@ static void test_controller(void **state)
 static void test_proxy(void **state)
 {
     (void)state;
-    const struct topology_proxy p = {
-        .id = "host-17", .version = "0.1.0", .bind = "127.0.0.1", .threads = 2, .started_ms = 1795384000001};
+    const struct topology_proxy p = {.id = "host-17",
+                                     .version = "0.1.0",
+                                     .bind = "127.0.0.1",
+                                     .threads = 2,
+                                     .started_ms = 1795384000001,
+                                     .http = "127.0.0.1:7710"};
     ssize_t len = topology_encode_proxy(&p, text, sizeof text);
     assert_true(len > 0);
     golden_compare("proxy.json", text, (size_t)len);

@@ -536,6 +536,7 @@ static void test_lists(void **state)
         .id = "host-17", .version = "0.1.0", .bind = "127.0.0.1", .threads = 2, .started_ms = 1795384000001};
     struct topology_proxy q = p;
     strcpy(q.id, "host-18");
+    strcpy(q.http, "127.0.0.1:7710");
     const struct view_proxy proxies[] = {{&p, 1}, {&q, VIEW_UNKNOWN}};
     text = view_proxies(proxies, 2, &len);
     compare("view_proxies.json", text, len);

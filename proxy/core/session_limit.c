@@ -1,0 +1,116 @@
+/* What a session is measured by (time, memory), and the limits of it whose owner is told: -MRLIMIT. */
+#include "proxy/core/histogram.h"
+#include "proxy/core/hold.h"
+#include "proxy/core/session_internal.h"
+
+#include <stdlib.h>
+
+/* ---- time -----------------------------------------------------------------------------------------------
+ */
+
+uint32_t session_arrival_us(const struct session_env *env)
+{
+    return env->clock ? env->clock->arrived_us : 0;
+}
+
+void session_measure(const struct session_env *env, uint32_t arrived_us)
+{
+    struct histogram *h;
+
+    if (!env->clock)
+        return;
+    h = atomic_load_explicit(&env->counts->latency, memory_order_relaxed);
+    if (!h) {
+        h = calloc(1, sizeof(*h));
+        if (!h)
+            return;
+        atomic_store_explicit(&env->counts->latency, h, memory_order_release);
+    }
+    histogram_add(h, env->clock->written_us - arrived_us);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------------------
+ */
+
+static size_t session_pipeline_memory(const struct pipeline *p)
+{
+    return p->size * sizeof(struct pipeline_entry) + p->log.size;
+}
+
+size_t session_memory_bytes(const struct session *s)
+{
+    const struct session_work *w = s->work;
+
+    if (!w)
+        return 0;
+    return sizeof(*w) + session_pipeline_memory(&w->pipe) + session_pipeline_memory(&w->returned) +
+           w->prologue.size + w->stash.size + w->out.size;
+}
+
+size_t session_held_bytes(const struct session *s)
+{
+    if (!s->work || (s->link == SESSION_READY && !session_waits(s)))
+        return 0;
+    return (size_t)pipeline_unsent_bytes(&s->work->pipe);
+}
+
+/* ---- limits ---------------------------------------------------------------------------------------------
+ */
+
+uint64_t session_reply_max(const struct session *s)
+{
+    return s->env->limits ? s->env->limits->reply_bytes : SESSION_OUT_LIMIT;
+}
+
+/* The proxy answers the newest entry, of which nothing was written: its bytes go, those to come aren't kept.
+ */
+static void session_refuse(struct session *s, struct pipeline_entry *e, enum hold_answer answer)
+{
+    struct pipeline *p = &s->work->pipe;
+
+    session_count(&s->env->counts->rejected, 1);
+    buf_cut(&p->log, e->start);
+    e->len = 0;
+    e->flags |= e->flags & PIPELINE_COMPLETE ? 0 : PIPELINE_DISCARD | PIPELINE_STREAMED;
+    pipeline_answer_locally(p, e, (uint8_t)answer);
+}
+
+static bool session_is_begun(const struct pipeline *p, const struct pipeline_entry *e)
+{
+    return p->unsent < p->tail && pipeline_at(p, p->unsent) == e && pipeline_is_partly_written(p);
+}
+
+bool session_refuse_large(struct session *s, struct pipeline_entry *e)
+{
+    struct session_work *w = s->work;
+
+    if (!s->env->limits || (e->flags & PIPELINE_DISCARD) ||
+        w->request.bytes + (uint64_t)w->request.pending <= s->env->limits->request_bytes)
+        return false;
+    if (!s->in_multi && !s->silent && !s->skip && !session_is_begun(&w->pipe, e)) {
+        session_refuse(s, e, HOLD_TOO_LARGE);
+        return false; /* its end is still to be found */
+    }
+    /* What was sent of it can't be taken back, and a transaction must not be executed without it. */
+    session_count(&s->env->counts->rejected, 1);
+    e->flags |= PIPELINE_COMPLETE;
+    pipeline_answer_locally(&w->pipe, e, HOLD_TOO_LARGE_END);
+    w->request_open = false;
+    s->input_over = true;
+    return true;
+}
+
+bool session_refuse_held(struct session *s, struct pipeline_entry *e)
+{
+    const struct session_env *env = s->env;
+    bool is_data = e->kind == REQUEST_PLAIN || e->kind == REQUEST_EVAL || e->kind == REQUEST_EVALSHA;
+
+    /* What changes the connection is small, and a transaction is all or nothing: their clients are bounded by
+     * SESSION_HELD_MAX each. */
+    if (!env->limits || env->limits->held_bytes == 0 || !is_data || s->in_multi ||
+        (s->link == SESSION_READY && !session_waits(s)) ||
+        atomic_load_explicit(env->held_bytes, memory_order_relaxed) < env->limits->held_bytes)
+        return false;
+    session_refuse(s, e, HOLD_TOO_MUCH);
+    return true;
+}

@@ -1,0 +1,26 @@
+/* Keeps an instance's counters of bytes and memory up to date, by the differences. */
+#ifndef MR_PROXY_TALLY_H
+#define MR_PROXY_TALLY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct client;
+struct instance;
+struct shard;
+
+/* What a client, or a connection that clients share, was counted with. */
+struct tally {
+    size_t memory_bytes, held_bytes;
+};
+
+/* The client's buffers may have changed; or it goes. */
+void tally_client(struct client *c);
+void tally_forget_client(struct client *c);
+/* Something of the instance takes that much memory now. */
+void tally_memory(struct instance *i, struct tally *t, size_t memory_bytes);
+/* Requests come in, replies go out: what their latency is reckoned from. The clock is read once a turn. */
+void tally_arrival(struct shard *shard);
+void tally_reply(struct shard *shard);
+
+#endif

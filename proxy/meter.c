@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define METER_TICK_S 1.
+#define METER_TICK_US ((int64_t)1000000)
 enum { METER_SECONDS = 10 };
 
 struct meter_entry {
@@ -45,17 +45,25 @@ static struct meter_entry *meter_find(const struct meter *m, const char *name)
     return NULL;
 }
 
+/* Counters begin at zero with the instance: so does its rate, a tick before it is first looked at. */
+static void meter_begin(struct meter *m, struct meter_entry *e)
+{
+    e->requests[0] = 0;
+    e->at_us[0] = loop_now_us(m->loop) - METER_TICK_US;
+    e->n = 1;
+    memset(&e->older, 0, sizeof(e->older));
+    memset(&e->newer, 0, sizeof(e->newer));
+}
+
 static void meter_look(struct meter *m, struct meter_entry *e)
 {
     struct worker_stats now;
-    uint32_t at = e->n % (METER_SECONDS + 1);
 
     control_read_stats(m->control, e->name, &now);
-    /* One that was deleted and made again counts from the beginning. */
-    if (e->n > 0 && now.requests < e->requests[(e->n - 1) % (METER_SECONDS + 1)]) {
-        *e = (struct meter_entry){0};
-        return;
-    }
+    /* One that was deleted and made again begins again. */
+    if (e->n == 0 || now.requests < e->requests[(e->n - 1) % (METER_SECONDS + 1)])
+        meter_begin(m, e);
+    uint32_t at = e->n % (METER_SECONDS + 1);
     e->requests[at] = now.requests;
     e->at_us[at] = loop_now_us(m->loop);
     if (e->n++ % METER_SECONDS != 0)
@@ -110,7 +118,7 @@ int meter_open(struct meter **out, struct loop *loop, struct control *control)
         return ERR_NOMEM;
     m->loop = loop;
     m->control = control;
-    ev_timer_init(&m->timer, meter_on_tick, METER_TICK_S, METER_TICK_S);
+    ev_timer_init(&m->timer, meter_on_tick, METER_TICK_US / 1e6, METER_TICK_US / 1e6);
     m->timer.data = m;
     ev_timer_start(loop_ev(loop), &m->timer);
     *out = m;

@@ -199,7 +199,7 @@ def test_wrong_options(sandbox):
     taken = sandbox.ports.one()
     cases = [([], "--zk"), (["--zk", "x:1", "--id", "a b"], "a b"), (["--zk", "x:1", "--bind", "nowhere"], "nowhere"),
              (["--zk", "x:1", "--http", "foo:bar"], "foo:bar"), (["--zk", "x:1", "--threads", "0"], "--threads"),
-             (["--zk", "x:1", "--log-level", "loud"], "loud"), (["--zk", "x:1", "--key-file", "/no/file"], "/no/file"),
+             (["--zk", "x:1", "--max-clients", "5:x"], "5:x"), (["--zk", "x:1", "--log-level", "loud"], "loud"), (["--zk", "x:1", "--key-file", "/no/file"], "/no/file"),
              (["--zk", f"127.0.0.1:{taken}", "stray"], "stray")]
     for n, (options, told) in enumerate(cases):
         run = sandbox.start(f"mr-proxy-{n}", [binary("mr-proxy"), *options])

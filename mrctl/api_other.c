@@ -33,9 +33,12 @@ int api_get_other(struct api *api, const char *address, const char *path, int ti
     (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     if (fclose(body) != 0)
         code = CURLE_OUT_OF_MEMORY;
+    if (code == CURLE_OK && status == 200)
+        answer->json =
+            json_loadb(answer->text, len, 0, NULL); /* json_is_object() looks at its argument twice */
     if (code != CURLE_OK)
         api_blame(api, "http://%s: %s", address, curl_easy_strerror(code));
-    else if (status != 200 || !json_is_object(answer->json = json_loadb(answer->text, len, 0, NULL)))
+    else if (!json_is_object(answer->json))
         api_blame(api, "http://%s: what answered there (HTTP %ld) is no proxy of this version", address,
                   status);
     answer->status = (int)status;

@@ -141,8 +141,9 @@ FAILOVER_EFFECT(failover_do_replicated);
 FAILOVER_EFFECT(failover_do_reload);
 FAILOVER_EFFECT(failover_do_stop);
 
-/* What FAILOVER_ON_COMMAND, or FAILOVER_DO_ANSWER before it is known, means to this instance. */
+/* The event's trust, or that of a controller that has no reason to doubt itself. */
 const struct health_trust *failover_trust(const struct failover_event *event);
+/* Who would be promoted with what is known now; nothing is changed. */
 void failover_choose(const struct failover *f, int64_t now_us, struct select_result *choice);
 /* Holds the proxies and seals everybody who can be reached: the old master too, if it is back. */
 void failover_seal_all(struct failover *f, const struct failover_event *event, struct failover_update *out);

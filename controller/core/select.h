@@ -42,12 +42,12 @@ const char *select_refusal(const struct topology_instance *i, int member, const 
 /* < 0 when a is the better candidate, > 0 when b is; 0 only for equal run ids. */
 int select_compare(const struct topology_instance *i, int a, const struct select_member *ma, int b,
                    const struct select_member *mb);
-/* Follows i->failover: PLANNED takes the target if it has all that was promised; MANUAL takes the target, or
- * anybody but the old master, if there is one; data_loss_allowed also takes data that is not trusted.
- * donation: NULL: none. */
 /* Remembers in *donation where the donor's history stands, before it gets a name of its own by giving. */
 void select_note_donor(const struct topology_instance *i, const struct info *donor,
                        struct select_donation *donation);
+/* Follows i->failover: PLANNED takes the target if it has all that was promised; MANUAL takes the target, or
+ * anybody but the old master, if there is one; data_loss_allowed also takes data that is not trusted.
+ * donation: NULL: none. */
 void select_choose(const struct topology_instance *i, const struct select_member *members,
                    const struct select_donation *donation, struct select_result *out);
 

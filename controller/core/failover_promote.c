@@ -225,6 +225,20 @@ void failover_make_room(struct topology_instance *p)
     }
 }
 
+/* What was planned has failed: from here on this is an emergency, and its history says so. */
+static void failover_plan_failed(struct topology_instance *p, const char *why)
+{
+    size_t at = strlen(p->failover.evidence);
+    p->failover.verdict = TOPOLOGY_VERDICT_UNREACHABLE;
+    snprintf(p->failover.evidence + at, sizeof(p->failover.evidence) - at, "; then %s", why);
+}
+
+static bool failover_sealed_old_master(const struct failover *f)
+{
+    int old = topology_member_find(&f->record, &f->record.failover.old_master);
+    return old >= 0 && f->members[old].sealed && failover_same_process(f, old);
+}
+
 FAILOVER_EFFECT(failover_do_commit_choice)
 {
     char address[TOPOLOGY_ADDRESS_MAX + 1];
@@ -239,6 +253,9 @@ FAILOVER_EFFECT(failover_do_commit_choice)
     p->state = TOPOLOGY_PROMOTING;
     p->candidate = p->members[choice.chosen].address;
     p->start_offset = info->offset;
+    /* Its pause ends at some time, and whoever is cut off together with it may write again: that is lost. */
+    if (p->failover.verdict == TOPOLOGY_VERDICT_PLANNED && !failover_sealed_old_master(f))
+        failover_plan_failed(p, "the old master was lost before it could be sealed");
     /* From here on this process is the candidate: a resuming leader must not promote another one at its
      * address. */
     memcpy(p->members[choice.chosen].run_id, info->run_id, sizeof(p->members[choice.chosen].run_id));
@@ -310,14 +327,11 @@ FAILOVER_EFFECT(failover_do_restart_intent)
     p->failover.epoch = p->epoch;
     p->start_offset = 0;
     memset(&p->candidate, 0, sizeof(p->candidate));
-    if (p->failover.verdict ==
-        TOPOLOGY_VERDICT_PLANNED) { /* what was planned has failed: this is an emergency now */
-        size_t at = strlen(p->failover.evidence);
-        p->failover.verdict = TOPOLOGY_VERDICT_UNREACHABLE;
+    if (p->failover.verdict == TOPOLOGY_VERDICT_PLANNED)
+        failover_plan_failed(p, "the candidate was lost");
+    if (p->failover.verdict != TOPOLOGY_VERDICT_MANUAL) {
         memset(&p->failover.target, 0, sizeof(p->failover.target));
         p->failover.target_offset = 0;
-        snprintf(p->failover.evidence + at, sizeof(p->failover.evidence) - at,
-                 "; then the candidate was lost");
     }
     f->promote_pending = false;
     f->commit_at_us = event->now_us;
@@ -371,7 +385,7 @@ FAILOVER_EFFECT(failover_do_finish)
     }
     /* The candidate's writes may be paused: it donated for a leader that is gone, or was to be switched away
      * from. */
-    bool planned = f->record.failover.verdict == TOPOLOGY_VERDICT_PLANNED;
+    bool planned = topology_address_is_set(&f->record.failover.target);
     for (int k = 0; k < (int)p->n_members; k++)
         if (k == candidate || (planned && f->health[k].link == HEALTH_LINK_UP))
             failover_add(out, FAILOVER_DO_UNPAUSE, k, p->epoch);
@@ -399,8 +413,11 @@ FAILOVER_EFFECT(failover_do_end)
         (long long)last->timeline.publish_us, (long long)(event->now_us - f->commit_at_us));
     bool wanted =
         !topology_address_is_set(&last->target) || topology_address_equal(&last->target, &f->record.master);
-    failover_answer(f, out, wanted ? 0 : ERR_REJECTED, "%s%s is the master of epoch %llu, after %lld ms",
+    bool as_planned =
+        f->order.type != FAILOVER_COMMAND_SWITCHOVER || last->verdict == TOPOLOGY_VERDICT_PLANNED;
+    failover_answer(f, out, wanted ? 0 : ERR_REJECTED, "%s%s is the master of epoch %llu, after %lld ms%s",
                     wanted ? "" : "the target did not have all the data: ", to,
                     (unsigned long long)f->record.epoch,
-                    (long long)(event->now_us - f->order.began_us) / 1000);
+                    (long long)(event->now_us - f->order.began_us) / 1000,
+                    as_planned ? "" : "; it ended as a failover, see mrctl history");
 }

@@ -158,6 +158,8 @@ static void evidence_check_planned(struct sim *s, int controller, int instance,
     }
     if (!r->alive || !invariants_trusted(s, from, master) || !invariants_trusted(s, from, target))
         return; /* one of them died just now: nothing can be asked of it, and it will not be chosen */
+    if (s->zk.nodes[instance].record.epoch != from->epoch)
+        return; /* it stood still while another switched: its commit will be refused */
     for (uint32_t k = 0; k < w->n_acked; k++) {
         if (sim_redis_has(&r->data, w->acked[k]) && !sim_redis_has(&s->redis[target].data, w->acked[k])) {
             world_fail(&s->world, "switchover",

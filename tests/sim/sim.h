@@ -67,12 +67,13 @@ struct sim_redis {
     enum redis_boot boot;
     int boot_follows; /* BOOT_REPLICA */
     bool is_master;
-    int follows;   /* index of the process followed; -1: an address where nobody listens */
-    uint32_t link; /* grows with each attempt to attach; events of older ones are void */
-    bool link_up;  /* attached to its master */
-    bool syncing;  /* a full synchronization is under way */
-    bool cached;   /* knows where to continue (Redis' cached master) */
-    bool backlog;  /* keeps a backlog: partial synchronization is possible */
+    int follows;          /* index of the process followed; -1: an address where nobody listens */
+    uint32_t link;        /* grows with each attempt to attach; events of older ones are void */
+    bool link_up;         /* attached to its master */
+    uint32_t attached_to; /* the process it is attached to: another one at that address feeds it nothing */
+    bool syncing;         /* a full synchronization is under way */
+    bool cached;          /* knows where to continue (Redis' cached master) */
+    bool backlog;         /* keeps a backlog: partial synchronization is possible */
     int64_t backlog_from;
     int64_t master_since_us; /* is master and has loaded since then; 0: is not */
     int64_t heard_us, full_sync_us;

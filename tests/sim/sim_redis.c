@@ -124,7 +124,7 @@ bool sim_redis_has(const struct redis_data *d, uint32_t id)
 static bool redis_is_attached(const struct sim *s, int replica, int master)
 {
     const struct sim_redis *r = &s->redis[replica];
-    return r->alive && r->link_up && r->follows == master;
+    return r->alive && r->link_up && r->follows == master && r->attached_to == s->redis[master].process;
 }
 
 static void redis_heard(struct sim *s, struct sim_redis *r)
@@ -269,6 +269,7 @@ static void redis_continue(struct sim *s, int redis, const struct sim_redis *mas
         r->tainted |= master->tainted;
     }
     r->data.offset = master->data.offset;
+    r->attached_to = master->process;
     r->tainted &= master->tainted; /* what it has is the beginning of its master's history */
     r->link_up = true;
     r->cached = true;
@@ -338,6 +339,7 @@ static void redis_on_synced(struct sim *s, struct world_event *e)
     r->backlog_from = r->data.offset + 1;
     r->syncing = false;
     r->tainted = master->tainted;
+    r->attached_to = master->process;
     r->link_up = true;
     r->cached = true;
     redis_heard(s, r);
@@ -432,6 +434,7 @@ void sim_redis_create(struct sim *s, int redis, int instance, bool is_master, in
     r->follows = is_master ? -1 : follows;
     r->link = 1;
     r->link_up = r->cached = !is_master;
+    r->attached_to = 1;
     r->backlog = true;
     r->full_sync_us = world_between(&s->world, 600000, 3000000);
     r->heard_us = s->world.now_us;

@@ -84,6 +84,37 @@ static void test_switchover_holds_drains_and_promotes_the_target(void **state)
     free(b);
 }
 
+/* Simulator seed 446220: cut off together with a proxy, it takes writes again once its pause has ended. */
+static void test_switchover_whose_master_is_lost_unsealed_is_recorded_as_an_emergency(void **state)
+{
+    struct rig *b = rig_watching(3);
+    (void)state;
+    rig_order(b, to_member(FAILOVER_COMMAND_SWITCHOVER, b, 2));
+    held(b, 2, 2, "");
+    paused(b, 500);
+    b->now_us += 1000;
+    rig_tell(b, 2, rig_replica_info(b, 2, 500, true));
+    rig_committed(b);
+    assert_string_equal(rig_actions(b), "SEAL:0 SEAL:1 SEAL:2 PUBLISH");
+    rig_sealed(b, 1, 500);
+    rig_sealed(b, 2, 500);
+    rig_link_down(b, 0, ERR_CLOSED);
+    rig_link_down(b, 0, ERR_REFUSED);
+    assert_int_equal(b->f.proposed.state, TOPOLOGY_PROMOTING);
+    assert_string_equal(b->f.proposed.candidate.host, "10.0.0.3"); /* still whom the operator named */
+    assert_int_equal(b->f.record.failover.verdict, TOPOLOGY_VERDICT_PLANNED);
+    assert_int_equal(b->f.proposed.failover.verdict, TOPOLOGY_VERDICT_UNREACHABLE);
+    assert_non_null(
+        strstr(b->f.proposed.failover.evidence, "the old master was lost before it could be sealed"));
+    rig_committed(b);
+    rig_promoted(b, 2, 500);
+    assert_int_equal(b->update.history.verdict, TOPOLOGY_VERDICT_UNREACHABLE);
+    rig_committed(b);
+    assert_non_null(strstr(answer(b), "it ended as a failover"));
+    assert_int_equal(rig_answered(b), 0);
+    free(b);
+}
+
 static void test_switchover_goes_on_without_a_host_that_does_not_answer(void **state)
 {
     struct rig *b = rig_watching(2);
@@ -456,6 +487,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_switchover_holds_drains_and_promotes_the_target),
+        cmocka_unit_test(test_switchover_whose_master_is_lost_unsealed_is_recorded_as_an_emergency),
         cmocka_unit_test(test_switchover_goes_on_without_a_host_that_does_not_answer),
         cmocka_unit_test(test_switchover_rolls_back_at_its_limit),
         cmocka_unit_test(test_switchover_rolls_back_when_its_ends_fail),

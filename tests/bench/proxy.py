@@ -1,0 +1,254 @@
+"""The proxy's data path beside a direct connection, HAProxy and nutcracker, all in one call.
+
+throughput: redis-benchmark's SET and GET. A cell is what is asked (op, size, clients, pipeline); each repeat goes
+through all cells in an order of its own, and through all arms of a cell one after the other, so that what is compared
+was measured within seconds. A ratio is the median of the repeats' ratios. The other parts: proxy_limits.py.
+"""
+
+import collections
+import csv
+import fnmatch
+import itertools
+import random
+import statistics
+import subprocess
+import time
+
+import proxy_limits
+from arms import ARMS, CPUS, MODES, core_of, cpu_ns, pin, set_up
+
+KB, MB = 1024, 1024 * 1024
+SIZES = {"3": 3, "1k": KB, "64k": 64 * KB, "1m": MB}
+CLIENTS, PIPELINES, OPS = (1, 50, 500), (1, 16), ("set", "get")
+IN_FLIGHT_MAX = 64 * MB
+RULE = "left out: P = 16 over 1 KB or with one client; more than 64 MB on the way (clients x P x size)"
+ONE_CORE = "one core: only 3 B and more than one client, c = 500 only with P = 1"
+PARTS = ("idle", "slow", "latency", "fairness", "throughput")
+REPEATS, SECONDS = 5, 0.6
+QUICK_REPEATS, QUICK_SECONDS = 2, 0.1
+QUICK_CELLS = "*:3:50:*,get:64k:50:1"
+CALIBRATE_BYTES, CALIBRATE_MIN, CALIBRATE_MAX = 32 * MB, 50, 5000
+RUN_LIMIT_S = 60
+KEY = "key:__rand_int__"  # redis-benchmark's, as long as it isn't told to vary keys
+
+
+class Cell(collections.namedtuple("Cell", "op size clients pipeline")):
+    """What is asked: "get:3:50:16"."""
+
+    @property
+    def size_name(self):
+        return next(name for name, size in SIZES.items() if size == self.size)
+
+    def __str__(self):
+        return f"{self.op}:{self.size_name}:{self.clients}:{self.pipeline}"
+
+
+def is_sensible(cell):
+    """RULE"""
+    if cell.pipeline > 1 and (cell.size > KB or cell.clients == 1):
+        return False
+    return cell.clients * cell.pipeline * cell.size <= IN_FLIGHT_MAX
+
+
+def is_one_core(cell):
+    """ONE_CORE"""
+    return cell.size == 3 and cell.clients > 1 and (cell.clients == 50 or cell.pipeline == 1)
+
+
+def cells_of(mode, patterns):
+    every = map(Cell._make, itertools.product(OPS, SIZES.values(), CLIENTS, PIPELINES))
+    return [cell for cell in every if is_sensible(cell) and (mode != "onecore" or is_one_core(cell))
+            and any(fnmatch.fnmatchcase(str(cell), pattern) for pattern in patterns)]
+
+
+class BenchmarkError(AssertionError):
+    """redis-benchmark could not measure."""
+
+
+def benchmark(port, cell, requests, cpus):
+    """One run of redis-benchmark: requests a second, p50 and p99 in microseconds."""
+    argv = ["taskset", "-c", ",".join(map(str, cpus)), "redis-benchmark", "-h", "127.0.0.1", "-p", port, "-t", cell.op,
+            "-c", cell.clients, "-P", cell.pipeline, "-d", cell.size, "-n", requests, "--csv"]
+    try:
+        run = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=RUN_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise BenchmarkError(f"redis-benchmark did not end within {RUN_LIMIT_S} s") from None
+    lines = run.stdout.splitlines()
+    head = next((number for number, line in enumerate(lines) if line.startswith('"test"')), None)
+    row = next(csv.DictReader(lines[head:]), None) if head is not None else None
+    if run.returncode != 0 or not row or float(row["rps"]) <= 0:
+        raise BenchmarkError(f"redis-benchmark: exit {run.returncode}: {(run.stderr or run.stdout)[-300:]}")
+    return {"rps": float(row["rps"]), "p50_us": 1000 * float(row["p50_latency_ms"]),
+            "p99_us": 1000 * float(row["p99_latency_ms"])}
+
+
+class Throughput:
+    def __init__(self, redis, arms, options, tell):
+        self.redis, self.arms, self.options, self.tell = redis, arms, options, tell
+        self.samples = collections.defaultdict(dict)  # (mode, cell, arm's name) → repeat → sample
+        self.rates = {}  # the same keys → requests a second, of late
+
+    # ---- one run -----------------------------------------------------------------------------------------------
+
+    def prepare(self, mode, cell):
+        """Everybody on the CPUs of the mode; the value that is read."""
+        pin(self.redis.process.pid, core_of(mode, "redis"))
+        for arm in self.arms_of(mode):
+            arm.port(cell.size)
+            arm.pin(mode)
+        with self.redis.client() as client:
+            client.call("SET", KEY, "x" * cell.size)
+
+    def requests(self, mode, cell, name):
+        """So many that a run takes options.seconds: by the arm's own rate, at first by that of a direct connection."""
+        rate = self.rates.get((mode, cell, name)) or self.rates.get((mode, cell, "direct"))
+        if rate is None:
+            few = max(CALIBRATE_MIN, cell.clients, min(CALIBRATE_MAX, CALIBRATE_BYTES // cell.size))
+            rate = benchmark(self.redis.port, cell, few, core_of(mode, "client"))["rps"]
+            self.rates[mode, cell, "direct"] = rate
+        return max(CALIBRATE_MIN, 2 * cell.clients * cell.pipeline, int(rate * self.options.seconds))
+
+    def measure(self, mode, cell, arm):
+        requests = self.requests(mode, cell, arm.name)
+        redis_pid, proxy_pid = self.redis.process.pid, arm.pid(cell.size)
+        redis_ns, proxy_ns = cpu_ns(redis_pid), cpu_ns(proxy_pid) if proxy_pid else 0
+        sample = benchmark(arm.port(cell.size), cell, requests, core_of(mode, "client"))
+        sample["redis_us"] = (cpu_ns(redis_pid) - redis_ns) / 1000 / requests if arm.has_redis else None
+        sample["proxy_us"] = (cpu_ns(proxy_pid) - proxy_ns) / 1000 / requests if proxy_pid else None
+        self.rates[mode, cell, arm.name] = sample["rps"]
+        return sample
+
+    # ---- all of them -------------------------------------------------------------------------------------------
+
+    def choose_haproxy(self):
+        """HAProxy with or without splicing, for small and for large values: whatever is faster here."""
+        haproxy = self.arms.get("haproxy")
+        if not haproxy:
+            return None
+        rates = {}
+        for is_large, size in ((False, 3), (True, 64 * KB), (True, MB)):
+            cell = Cell("get", size, 50, 1)
+            self.prepare("unpinned", cell)
+            found = {label: [] for label in haproxy.VARIANTS}
+            for _ in range(QUICK_REPEATS if self.options.quick else 3):
+                for label, rounds in found.items():
+                    port, _pid = haproxy.variant(label)
+                    requests = self.requests("unpinned", cell, label)
+                    rounds.append(benchmark(port, cell, requests, core_of("unpinned", "client"))["rps"])
+                    self.rates["unpinned", cell, label] = rounds[-1]
+            for label, rounds in found.items():
+                rates.setdefault((is_large, label), []).append(statistics.median(rounds))
+        for is_large in (False, True):
+            haproxy.choice[is_large] = max(haproxy.VARIANTS, key=lambda label, large=is_large:
+                                           statistics.geometric_mean(rates[large, label]))
+        return {("large" if is_large else "small"): haproxy.VARIANTS[label]
+                for is_large, label in haproxy.choice.items()}
+
+    def arms_of(self, mode):
+        """The answerer is only there to compare CPU with."""
+        return [arm for arm in self.arms.values() if arm.has_redis or mode == "onecore"]
+
+    def run(self, order):
+        plan = [(mode, cell) for mode in self.options.modes for cell in cells_of(mode, self.options.cells)]
+        runs = self.options.repeats * sum(len(self.arms_of(mode)) for mode, _ in plan)
+        self.tell(f"throughput: {len(plan)} cells, {runs} runs of about {self.options.seconds} s")
+        for repeat in range(self.options.repeats):
+            began = time.monotonic()
+            for mode, cell in order.sample(plan, len(plan)):
+                self.one(mode, cell, repeat, order)
+            self.tell(f"throughput: repeat {repeat + 1} of {self.options.repeats}: {time.monotonic() - began:.0f} s")
+
+    def one(self, mode, cell, repeat, order):
+        arms = self.arms_of(mode)
+        for arm in order.sample(arms, len(arms)):
+            try:
+                self.prepare(mode, cell)
+                self.samples[mode, cell, arm.name][repeat] = self.measure(mode, cell, arm)
+            except (OSError, AssertionError, ValueError, LookupError) as error:
+                arm.failed(f"{mode} {cell}", error)
+                self.tell(arm.failures[-1])
+
+    def results(self):
+        """A dict for each cell and arm that was measured: medians, and the median ratio to direct of the same repeat."""
+        rows = []
+        for (mode, cell, name), samples in self.samples.items():
+            direct = self.samples.get((mode, cell, "direct"), {})
+            row = {"mode": mode, "cell": str(cell), "arm": name, "repeats": len(samples),
+                   "ratios": [samples[repeat]["rps"] / direct[repeat]["rps"] for repeat in samples if repeat in direct]}
+            for value in ("rps", "p50_us", "p99_us", "redis_us", "proxy_us"):
+                found = [sample[value] for sample in samples.values() if sample[value] is not None]
+                row[value] = statistics.median(found) if found else None
+            row["ratio"] = statistics.median(row["ratios"]) if row["ratios"] else None
+            rows.append(row)
+        return rows
+
+
+# ---- the bench ---------------------------------------------------------------------------------------------------------
+
+def add_arguments(parser):
+    parser.add_argument("--part", default=",".join(PARTS), help=f"proxy: some of {','.join(PARTS)}")
+    parser.add_argument("--modes", default=",".join(MODES), help=f"proxy: some of {','.join(MODES)}")
+    parser.add_argument("--cells", default="*", metavar="OP:SIZE:CLIENTS:PIPELINE,…",
+                        help="proxy: only these, with wildcards: get:3:50:*,*:1m:*:1")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help=f"proxy: of each cell ({REPEATS})")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"proxy: about how long a run takes ({SECONDS})")
+    parser.add_argument("--write-readme", action="store_true", help="proxy: put the tables into README.md")
+
+
+def check_arguments(parser, options):
+    """Lists out of what was given; ends with a usage error."""
+    options.part, options.modes = options.part.split(","), options.modes.split(",")
+    if options.quick:
+        options.repeats, options.seconds = QUICK_REPEATS, QUICK_SECONDS
+        options.cells = QUICK_CELLS if options.cells == "*" else options.cells
+    options.cells = options.cells.split(",")
+    unknown = [n for n in options.part if n not in PARTS] + [n for n in options.modes if n not in MODES]
+    if unknown or options.repeats < 1 or options.seconds <= 0:
+        parser.error(f"nothing is called {unknown[0]}" if unknown else "a number is too small")
+    if options.what == "proxy" and "throughput" in options.part and not any(
+            cells_of(mode, options.cells) for mode in options.modes):
+        parser.error(f"no cell is called {','.join(options.cells)}")
+
+
+def restart(arm, part, tell):
+    """Each part begins with fresh processes: their memory is what the part made of it."""
+    try:
+        arm.restart()
+    except (OSError, AssertionError) as error:
+        arm.failed(f"start for {part}", error)
+        tell(arm.failures[-1])
+
+
+def measure_proxy(sandbox, options, tell):
+    seed = options.seed if options.seed is not None else random.randrange(1 << 32)
+    order = random.Random(seed)
+    tell(f"proxy: seed {seed}")
+    began = time.monotonic()
+    if len(CPUS) < 2 and "pinned" in options.modes:
+        tell("proxy: one CPU only: pinned is left out")
+        options.modes = [mode for mode in options.modes if mode != "pinned"]
+    redis, arms, failures = set_up(sandbox, options.only)
+    for failure in failures:
+        tell(failure)
+    results = {"seed": seed, "repeats": options.repeats, "seconds": options.seconds, "cpus": CPUS,
+               "arms": list(arms), "modes": options.modes, "rule": RULE, "one_core_rule": ONE_CORE}
+    limits = proxy_limits.Limits(redis, arms, options, order, tell)
+    for part in PARTS:
+        if part not in options.part:
+            continue
+        tell(f"proxy: {part}")
+        for arm in arms.values():
+            restart(arm, part, tell)
+        if part == "throughput":
+            throughput = Throughput(redis, arms, options, tell)
+            results["haproxy"] = throughput.choose_haproxy()
+            throughput.run(order)
+            results[part] = throughput.results()
+        else:
+            results[part] = getattr(limits, part)()
+    results["failures"] = failures + [failure for arm in arms.values() for failure in arm.failures]
+    results["minutes"] = (time.monotonic() - began) / 60
+    return results
+
+
+__all__ = ["ARMS", "add_arguments", "check_arguments", "measure_proxy"]

@@ -1,0 +1,296 @@
+"""What the proxy's bench measured: tables in Markdown, for people and README.md, and a line for each target."""
+
+import math
+import os
+import subprocess
+
+import table
+from arms import ARMS, MODES
+from proxy_limits import BAD_KINDS
+
+BEGIN, END = "<!-- proxy-bench:begin -->", "<!-- proxy-bench:end -->"
+SMALL, LARGE = ("3", "1k"), ("64k", "1m")
+FLAT_MB = 10  # a tenth of what 100 clients with 1 MB each leave unread
+OPS = ("set", "get")
+
+
+def _number(value, digits=3):
+    """With so many significant digits, or as a whole number."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"
+
+
+def _markdown(rows):
+    head = ["|" + "|".join(f" {cell} " for cell in rows[0]) + "|", "|" + "---|" * len(rows[0])]
+    return head + ["|" + "|".join(f" {cell} " for cell in row) + "|" for row in rows[1:]]
+
+
+class Report:
+    def __init__(self, results):
+        self.results = results
+        self.arms = [name for name in results["arms"] if ARMS[name].has_redis]
+        self.cells = {(row["mode"], row["cell"], row["arm"]): row for row in results.get("throughput", [])}
+
+    def value(self, mode, cell, arm, what):
+        row = self.cells.get((mode, cell, arm))
+        return row[what] if row else None
+
+    # ---- the tables --------------------------------------------------------------------------------------------
+
+    def _order(self, mode):
+        """The cells of a mode, as the table has them."""
+        def key(cell):
+            op, size, clients, pipeline = cell.split(":")
+            return int(pipeline), ("3", "1k", "64k", "1m").index(size), int(clients), OPS.index(op)
+        return sorted({cell for cell_mode, cell, _ in self.cells if cell_mode == mode}, key=key)
+
+    @staticmethod
+    def _name(cell):
+        op, size, clients, pipeline = cell.split(":")
+        return f"{op.upper()} {size.upper().replace('K', ' KB').replace('M', ' MB') if size != '3' else '3 B'}, " \
+               f"{clients}, {pipeline}"
+
+    def _throughput(self, mode):
+        others = [name for name in self.arms if name != "direct"]
+        rows = [["request, clients, P", "direct: 1000/s", "p50/p99 ms"]]
+        for name in others:
+            rows[0] += [f"{ARMS[name].title}: × direct", "p50/p99 ms"]
+        for cell in self._order(mode):
+            rate = self.value(mode, cell, "direct", "rps")
+            row = [self._name(cell), _number(rate / 1000 if rate else None), self._latency(mode, cell, "direct")]
+            for name in others:
+                row += [_number(self.value(mode, cell, name, "ratio")), self._latency(mode, cell, name)]
+            rows.append(row)
+        return rows
+
+    def _latency(self, mode, cell, name):
+        p50, p99 = self.value(mode, cell, name, "p50_us"), self.value(mode, cell, name, "p99_us")
+        return "–" if p50 is None else f"{_number(p50 / 1000, 2)}/{_number(p99 / 1000, 2)}"
+
+    def _cpu(self):
+        names = [name for name in self.results["arms"] if name != "direct"]
+        rows = [["request, clients, P", "direct: Redis"]]
+        for name in names:
+            rows[0].append(f"{ARMS[name].title}: it, Redis" if ARMS[name].has_redis else ARMS[name].title)
+        for cell in self._order("onecore"):
+            row = [self._name(cell), _number(self.value("onecore", cell, "direct", "redis_us"))]
+            for name in names:
+                own = _number(self.value("onecore", cell, name, "proxy_us"))
+                redis = _number(self.value("onecore", cell, name, "redis_us"))
+                row.append(f"{own}, {redis}" if ARMS[name].has_redis else own)
+            rows.append(row)
+        return rows
+
+    def _idle(self):
+        found = self._by_arm("idle")
+        steps = sorted({step for row in found.values() for step in row["rss_kb"]})
+        return [["idle clients: RSS, MB", *(f"{step:,}" for step in steps)]] + [
+            [ARMS[name].title, *(self._megabytes(found[name]["rss_kb"].get(step)) for step in steps)]
+            for name in self.arms if name in found]
+
+    @staticmethod
+    def _megabytes(kilobytes):
+        return _number(kilobytes / 1024 if kilobytes is not None else None)
+
+    def _slow(self):
+        rows = [["clients that don't read", "RSS before, MB", "at most, MB", "served in the end"]]
+        found = self._by_arm("slow")
+        for name in self.arms:
+            if name in found:
+                row = found[name]
+                title = "Redis, direct" if name == "direct" else ARMS[name].title
+                rows.append([title, _number(row["before_kb"] / 1024), _number(row["peak_kb"] / 1024),
+                             f"{row['served']} of {row['clients']}"])
+        return rows
+
+    def _latencies(self):
+        rows = [["one client, GET 3 B: p50/p99 µs", *(mode for mode in MODES if self._alone(mode))]]
+        for name in self.arms:
+            row = [ARMS[name].title]
+            for mode in rows[0][1:]:
+                account = self._alone(mode).get(name)
+                row.append(f"{_number(account['p50_us'])}/{_number(account['p99_us'])}" if account else "–")
+            rows.append(row)
+        return rows
+
+    def _alone(self, mode):
+        return {row["arm"]: row for row in self.results.get("latency", []) if row["mode"] == mode}
+
+    def _fairness(self):
+        rows = [["a neighbour's p99, µs (× quiet)", "quiet", *BAD_KINDS.values()]]
+        found = {(row["arm"], row["beside"]): row for row in self.results["fairness"]}
+        for name in self.arms:
+            row = [ARMS[name].title]
+            for kind in ("quiet", *BAD_KINDS):
+                account = found.get((name, kind))
+                times = f" ({_number(account['x_quiet'], 2)})" if account and account["x_quiet"] else ""
+                row.append("failed" if not account else _number(account["p99_us"]) + ("" if kind == "quiet" else times))
+            rows.append(row)
+        return rows
+
+    def _by_arm(self, part):
+        return {row["arm"]: row for row in self.results.get(part, [])}
+
+    def tables(self):
+        """(title, rows) of what was measured."""
+        r = self.results
+        for mode, where in MODES.items():
+            if mode != "onecore" and self._order(mode):
+                yield f"Throughput and latency, {mode}: {where}.", self._throughput(mode)
+        if self._order("onecore"):
+            yield f"CPU per request, µs: {MODES['onecore'].split(';', maxsplit=1)[0]}.", self._cpu()
+        if r.get("latency"):
+            yield "A lone client, measured exactly (redis-benchmark's clock counts in steps of 8 µs).", self._latencies()
+        if r.get("idle"):
+            yield "Memory: each client has asked once and is silent since.", self._idle()
+        if r.get("slow"):
+            yield f"Memory: each client has asked for {r['slow'][0]['each']} values of 1 MB and reads nothing.", self._slow()
+        if r.get("fairness"):
+            yield "Neighbours: a client that asks 2,000 times a second, alone and beside another one.", self._fairness()
+
+    # ---- the targets -------------------------------------------------------------------------------------------
+
+    def targets(self):
+        """(the target, is it met or None when that was not measured, the numbers)."""
+        for clients, pipeline, times in ((50, 1, 1.5), (500, 1, 1.5), (50, 16, 1.4)):
+            yield self._versus(f"unpinned, small values, c = {clients}, P = {pipeline}: >= {times} x HAProxy",
+                               SMALL, (clients,), pipeline, "haproxy", times)
+        for clients in (50, 500):
+            yield self._versus(f"unpinned, small values, c = {clients}, P = 1: >= 0.95 x direct", SMALL, (clients,), 1,
+                               "direct", 0.95)
+        for size in LARGE:
+            yield self._versus(f"unpinned, {size.upper()[:-1]} {size.upper()[-1]}B: >= HAProxy", (size,), (1, 50, 500), 1,
+                               "haproxy", 1.0)
+        yield self._cost("proxy CPU per request, P = 1: <= 0.5 x HAProxy's", ("mr-proxy", "haproxy"), "proxy_us", 1, 0.5)
+        for pipeline in (1, 16):
+            yield self._cost(f"proxy CPU per request, P = {pipeline}: <= 1.1 x of answering without Redis",
+                             ("mr-proxy", "answerer"), "proxy_us", pipeline, 1.1)
+        yield self._cost("Redis' CPU per request, c = 50, P = 1: <= 0.25 x direct", ("mr-proxy", "direct"), "redis_us", 1,
+                         0.25)
+        yield self._target_idle()
+        yield self._target_alone()
+        yield self._target_slow()
+        yield from self._target_fairness()
+
+    @staticmethod
+    def _judge(goal, numbers, is_good):
+        """Met when every number is good."""
+        if not numbers:
+            return goal, None, "not measured"
+        told = ", ".join(f"{name} {_number(value)}" for name, value in numbers.items())
+        return goal, all(map(is_good, numbers.values())), told
+
+    def _versus(self, goal, sizes, clients, pipeline, other, least):
+        numbers = {}
+        for size in sizes:
+            for count in clients:
+                for op in OPS:
+                    cell = f"{op}:{size}:{count}:{pipeline}"
+                    ours, theirs = (self.value("unpinned", cell, name, "ratio") for name in ("mr-proxy", other))
+                    if ours and theirs:
+                        label = f"{op.upper()} {size.upper()}" + (f" c={count}" if len(clients) > 1 else "")
+                        numbers[label] = ours / theirs
+        return self._judge(goal, numbers, lambda value: value >= least)
+
+    def _cost(self, goal, names, what, pipeline, most):
+        numbers = {}
+        for op in OPS:
+            ours, theirs = (self.value("onecore", f"{op}:3:50:{pipeline}", name, what) for name in names)
+            if ours and theirs:
+                numbers[op.upper()] = ours / theirs
+        return self._judge(goal, numbers, lambda value: value <= most)
+
+    def _target_idle(self):
+        row = self._by_arm("idle").get("mr-proxy")
+        clients = min(9500, max(row["rss_kb"])) if row else 9500
+        numbers = {"RSS": row["rss_kb"][clients] / 1024} if row else {}
+        goal, met, told = self._judge(f"{clients:,} idle clients: <= 10 MB", numbers, lambda value: value <= 10)
+        return goal, met if clients == 9500 else None, told
+
+    def _target_alone(self):
+        numbers = {}
+        for mode in MODES:
+            alone = self._alone(mode)
+            if "direct" in alone and "mr-proxy" in alone:
+                numbers[mode] = alone["mr-proxy"]["p50_us"] - alone["direct"]["p50_us"]
+        return self._judge("added p50 at c = 1: <= 40 us", numbers, lambda value: value <= 40)
+
+    def _target_slow(self):
+        row = self._by_arm("slow").get("mr-proxy")
+        numbers = {"MB more": (row["peak_kb"] - row["before_kb"]) / 1024} if row else {}
+        return self._judge(f"{row['clients'] if row else 100} clients that don't read: memory stays flat (<= {FLAT_MB} MB "
+                           "more)", numbers, lambda value: value <= FLAT_MB)
+
+    def _target_fairness(self):
+        found = {row["beside"]: row for row in self.results.get("fairness", []) if row["arm"] == "mr-proxy"}
+        for kind, title in BAD_KINDS.items():
+            row = found.get(kind)
+            numbers = {"x quiet": row["x_quiet"]} if row and row["x_quiet"] else {}
+            yield self._judge(f"beside one that {'pipelines ' if kind == 'pipeline' else ''}{title}: a neighbour's p99 "
+                              "<= 3 x quiet", numbers, lambda value: value <= 3)
+
+    def target_lines(self):
+        for goal, met, told in self.targets():
+            yield f"  {'-     ' if met is None else 'met   ' if met else 'MISSED'}  {goal}: {told}"
+
+
+def _versions():
+    for argv in (["redis-server", "--version"], ["haproxy", "-v"], ["nutcracker", "--version"]):
+        try:
+            run = subprocess.run(argv, capture_output=True, text=True, check=False)
+            yield (run.stdout or run.stderr).splitlines()[0]
+        except (OSError, IndexError):
+            yield f"{argv[0]}: not here"
+
+
+def _about(r):
+    """What a reader must know of the call."""
+    yield (f"{os.cpu_count()} processors, loopback, one call of {r['minutes']:.0f} minutes, seed {r['seed']}; redis-benchmark, "
+           f"{r['repeats']} repeats of about {r['seconds']} s, medians, everything interleaved in a shuffled order.")
+    if r.get("throughput"):
+        yield f"{r['rule'][0].upper()}{r['rule'][1:]}. {r['one_core_rule'][0].upper()}{r['one_core_rule'][1:]}."
+    if r.get("haproxy"):
+        yield "HAProxy, the better of both: " + "; ".join(f"{k} values: {v}" for k, v in r["haproxy"].items()) + "."
+
+
+def proxy_lines(results):
+    """For people: aligned columns, the targets, what failed."""
+    report = Report(results)
+    yield from _about(results)
+    yield from _versions()
+    for title, rows in report.tables():
+        yield ""
+        yield title
+        yield from table.align(rows)
+    yield ""
+    yield from report.target_lines()
+    for failure in results["failures"]:
+        yield f"  FAILED  {failure}"
+
+
+def readme_text(results):
+    """What belongs between the markers, the markers included."""
+    report = Report(results)
+    lines = [BEGIN, "", *_about(results)]
+    for title, rows in report.tables():
+        lines += ["", title, "", *_markdown(rows)]
+    verdicts = [["target", "measured", ""]]
+    verdicts += [[goal, told, "–" if met is None else "met" if met else "**missed**"] for goal, met, told in report.targets()]
+    lines += ["", *_markdown(verdicts)]
+    if results["failures"]:
+        lines += ["", "Failed: " + "; ".join(results["failures"]) + "."]
+    return "\n".join([*lines, "", END])
+
+
+def write_readme(path, results):
+    """Replaces what is between the markers of that file, once."""
+    text = path.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _old, end, after = rest.partition(END)
+    if not begin or not end:
+        raise AssertionError(f"{path} lacks {BEGIN} … {END}")
+    path.write_text(before + readme_text(results) + after, encoding="utf-8")

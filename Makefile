@@ -104,7 +104,7 @@ FORCE:
 
 
 # ---- set-up ---------------------------------------------------------------------------------------------
-.PHONY: help deps deps-build deps-run
+.PHONY: help deps deps-build deps-run deps-bench
 help:                          ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
@@ -114,6 +114,8 @@ deps-build:
 	@.ci/deps build
 deps-run:
 	@.ci/deps run
+deps-bench:
+	@.ci/deps bench
 
 # A recipe that builds several things uses all the processors, unless the caller chose.
 JOBS     := $(shell nproc 2>/dev/null || echo 1)
@@ -124,9 +126,14 @@ demo: deps-run                 ## a cluster here: kill the master, see the outag
 	@$(PARALLEL) programs $(filter %/outage_client,$(BENCH))
 	@MR_BUILD=$(BUILD) KEEP=$(KEEP) deploy/demo/demo.sh
 
-bench: deps-run                ## measure: the outage of 20 kills, beside Sentinel's and the floor (BENCH_ARGS=outages: each kind of loss; scale; soak)
+# `make bench proxy` is `make bench BENCH_ARGS=proxy`: a bench named beside the goal isn't a goal of its own.
+BENCHES     := failover scale outages soak proxy
+BENCH_NAMED := $(if $(filter bench,$(MAKECMDGOALS)),$(filter $(BENCHES),$(MAKECMDGOALS)))
+.PHONY: $(BENCH_NAMED)
+$(BENCH_NAMED): ;@:
+bench: deps-bench              ## measure: the outage of 20 kills, beside Sentinel's and the floor (bench outages: each kind of loss; bench proxy: the data path beside HAProxy and nutcracker; bench scale; bench soak; BENCH_ARGS=--help)
 	@$(PARALLEL) programs $(BENCH)
-	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/bench/run.py $(BENCH_ARGS)
+	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/bench/run.py $(BENCH_NAMED) $(BENCH_ARGS)
 
 # ---- gates and tests: each ends with "N passed, N failed" or speaks by its exit code -----------------------
 .PHONY: check check-unit check-sim check-integration check-smoke check-pure check-options check-deploy

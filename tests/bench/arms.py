@@ -44,7 +44,8 @@ def pin(pid, cpus):
 
 def cpu_ns(pid):
     """Time on a CPU, all threads, kernel's work for it included: the first field of /proc/PID/task/*/schedstat."""
-    return sum(int(path.read_text(encoding="ascii").split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    return sum(int(path.read_text(encoding="ascii").split()[0])
+               for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
 def rss_kb(pid):
@@ -69,6 +70,9 @@ def raise_open_files():
             break
         except (ValueError, OSError):
             continue
+
+
+FAILURES_MAX = 10  # then it isn't asked any more: each failure may take until its time limit
 
 
 class Arm:
@@ -105,15 +109,23 @@ class Arm:
         """How many it has room for, by the limit of open files."""
         return min(MAX_CLIENTS, (open_files() - FILES_BESIDES) // self.files_a_client)
 
+    def is_given_up(self):
+        return len(self.failures) >= FAILURES_MAX
+
     def failed(self, what, reason):
-        """Keeps the reason. One that has ended is started again: what comes after is measured nevertheless."""
-        self.failures.append(f"{self.title}: {what}: {' '.join(str(reason).split())}")
+        """Keeps the reason, and returns it as a line. One that has ended is started again: what comes after is measured
+        nevertheless."""
+        line = f"{self.title}: {what}: {' '.join(str(reason).split())}"
+        self.failures.append(line)
         for process in self.processes():
             if process.exit_status is not None and not process.ended_by_us:
                 process.ended_by_us = True
                 self.failures.append(f"{self.title}: ended by itself, exit status {process.exit_status}; started again")
                 self.restart()
                 break
+        if self.is_given_up():
+            self.failures.append(f"{self.title}: given up after {FAILURES_MAX} failures")
+        return line
 
     def restart(self):
         """Fresh, as after a start."""
@@ -199,9 +211,9 @@ listen redis
         super().restart()
         self.choice = choice
 
-    def variant(self, label):
-        """(port, pid) of one of VARIANTS."""
-        return self._ports[label], self._running[label].pid
+    def port_of(self, variant):
+        """Of one of VARIANTS, whatever was chosen."""
+        return self._ports[variant]
 
     def port(self, size=0):
         return self._ports[self.choice[size >= LARGE_BYTES]]
@@ -298,7 +310,7 @@ ARMS = {arm.name: arm for arm in (Direct, HAProxy, Nutcracker, MrProxy, Answerer
 
 
 def set_up(sandbox, names):
-    """(redis, {name: arm}, failures): a redis-server, adopted; what leads to it; and what can't be had, with the reason."""
+    """(redis, {name: arm}, failures): a redis-server, adopted; what leads to it; what can't be had, and why."""
     raise_open_files()
     cluster = Cluster(sandbox, ZooKeeper(sandbox), "/mr-proxy-bench", log_level="warn",
                       proxy_options=["--max-clients", MAX_CLIENTS])

@@ -4,7 +4,8 @@
  *   slow      has --depth GETs of a large value on their way and takes 4 KB every 10 ms
  *   big       SETs a value of --bytes, again and again
  *
- * Says {"event":"busy"} with the first bytes that it moved; goes on until it reads anything from stdin, or its end; then tells
+ * Says {"event":"busy"} with the first bytes that it moved; goes on until it reads anything from stdin, or
+ * its end; then tells
  *   {"event":"moved","answers":…,"errors":…,"sent_bytes":…,"taken_bytes":…} */
 #include "common/core/resp.h"
 #include "common/options.h"

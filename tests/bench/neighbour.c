@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { NS_PER_US = 1000, NS_PER_S = 1000000000, TIMEOUT_MS = 60000, SAMPLES_MIN = 4096 };
+enum { NS_PER_US = 1000, NS_PER_S = 1000000000, TIMEOUT_MS = 30000, SAMPLES_MIN = 4096 };
 
 struct account {
     int64_t *waits_ns; /* of each answered request */

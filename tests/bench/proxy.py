@@ -24,11 +24,12 @@ IN_FLIGHT_MAX = 64 * MB
 RULE = "left out: P = 16 over 1 KB or with one client; more than 64 MB on the way (clients x P x size)"
 ONE_CORE = "one core: only 3 B and more than one client, c = 500 only with P = 1"
 PARTS = ("idle", "slow", "latency", "fairness", "throughput")
-REPEATS, SECONDS = 5, 0.6
+REPEATS, SECONDS = 5, 0.8
+CHOICE_REPEATS = 3
 QUICK_REPEATS, QUICK_SECONDS = 2, 0.1
 QUICK_CELLS = "*:3:50:*,get:64k:50:1"
 CALIBRATE_BYTES, CALIBRATE_MIN, CALIBRATE_MAX = 32 * MB, 50, 5000
-RUN_LIMIT_S = 60
+RUN_LIMIT_S = 30
 KEY = "key:__rand_int__"  # redis-benchmark's, as long as it isn't told to vary keys
 
 
@@ -125,28 +126,31 @@ class Throughput:
         haproxy = self.arms.get("haproxy")
         if not haproxy:
             return None
-        rates = {}
-        for is_large, size in ((False, 3), (True, 64 * KB), (True, MB)):
-            cell = Cell("get", size, 50, 1)
-            self.prepare("unpinned", cell)
-            found = {label: [] for label in haproxy.VARIANTS}
-            for _ in range(QUICK_REPEATS if self.options.quick else 3):
-                for label, rounds in found.items():
-                    port, _pid = haproxy.variant(label)
-                    requests = self.requests("unpinned", cell, label)
-                    rounds.append(benchmark(port, cell, requests, core_of("unpinned", "client"))["rps"])
-                    self.rates["unpinned", cell, label] = rounds[-1]
-            for label, rounds in found.items():
-                rates.setdefault((is_large, label), []).append(statistics.median(rounds))
-        for is_large in (False, True):
-            haproxy.choice[is_large] = max(haproxy.VARIANTS, key=lambda label, large=is_large:
-                                           statistics.geometric_mean(rates[large, label]))
+        try:
+            for is_large, sizes in ((False, (3,)), (True, (64 * KB, MB))):
+                rates = [self.rates_of_variants(haproxy, Cell("get", size, 50, 1)) for size in sizes]
+                haproxy.choice[is_large] = max(haproxy.VARIANTS, key=lambda label, found=rates:
+                                               statistics.geometric_mean(rate[label] for rate in found))
+        except (OSError, AssertionError, ValueError, LookupError) as error:
+            self.tell(haproxy.failed("choice of splicing", error))
         return {("large" if is_large else "small"): haproxy.VARIANTS[label]
                 for is_large, label in haproxy.choice.items()}
 
+    def rates_of_variants(self, haproxy, cell):
+        """Median requests a second of each, measured in turns."""
+        self.prepare("unpinned", cell)
+        found = {label: [] for label in haproxy.VARIANTS}
+        for _ in range(QUICK_REPEATS if self.options.quick else CHOICE_REPEATS):
+            for label, rates in found.items():
+                requests = self.requests("unpinned", cell, label)
+                rates.append(benchmark(haproxy.port_of(label), cell, requests, core_of("unpinned", "client"))["rps"])
+                self.rates["unpinned", cell, label] = rates[-1]
+        return {label: statistics.median(rates) for label, rates in found.items()}
+
     def arms_of(self, mode):
         """The answerer is only there to compare CPU with."""
-        return [arm for arm in self.arms.values() if arm.has_redis or mode == "onecore"]
+        return [arm for arm in self.arms.values()
+                if (arm.has_redis or mode == "onecore") and not arm.is_given_up()]
 
     def run(self, order):
         plan = [(mode, cell) for mode in self.options.modes for cell in cells_of(mode, self.options.cells)]
@@ -165,11 +169,10 @@ class Throughput:
                 self.prepare(mode, cell)
                 self.samples[mode, cell, arm.name][repeat] = self.measure(mode, cell, arm)
             except (OSError, AssertionError, ValueError, LookupError) as error:
-                arm.failed(f"{mode} {cell}", error)
-                self.tell(arm.failures[-1])
+                self.tell(arm.failed(f"{mode} {cell}", error))
 
     def results(self):
-        """A dict for each cell and arm that was measured: medians, and the median ratio to direct of the same repeat."""
+        """A dict for each cell and arm: medians, and the median of the ratios to direct in the same repeat."""
         rows = []
         for (mode, cell, name), samples in self.samples.items():
             direct = self.samples.get((mode, cell, "direct"), {})
@@ -183,7 +186,7 @@ class Throughput:
         return rows
 
 
-# ---- the bench ---------------------------------------------------------------------------------------------------------
+# ---- the bench -----------------------------------------------------------------------------------------------------
 
 def add_arguments(parser):
     parser.add_argument("--part", default=",".join(PARTS), help=f"proxy: some of {','.join(PARTS)}")
@@ -215,8 +218,7 @@ def restart(arm, part, tell):
     try:
         arm.restart()
     except (OSError, AssertionError) as error:
-        arm.failed(f"start for {part}", error)
-        tell(arm.failures[-1])
+        tell(arm.failed(f"start for {part}", error))
 
 
 def measure_proxy(sandbox, options, tell):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures failovers: `run.py failover` beside Sentinel's and the floor, `run.py scale` among 1,000 instances,
-`run.py outages` each kind of loss beside Sentinel, `run.py soak` what must not be taken for a loss. `run.py proxy` measures
-the data path beside HAProxy and nutcracker.
+`run.py outages` each kind of loss beside Sentinel, `run.py soak` what must not be taken for a loss. `run.py proxy`
+measures the data path beside HAProxy and nutcracker.
 
 outages and soak run on hosts in network namespaces (root), the others on loopback; all in a folder that is removed, and
 what they start ends with this program, on Ctrl-C too.
@@ -85,8 +85,10 @@ def measure_proxy(options):
 def parse(argv):
     parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
     parser.add_argument("what", nargs="?", default="failover",
-                        choices=["failover", "scale", "outages", "soak", "proxy", "all"], help="all: failover and scale")
-    parser.add_argument("--quick", action="store_true", help=f"a smoke test: {QUICK_KILLS} kills, 50 instances, few cells")
+                        choices=["failover", "scale", "outages", "soak", "proxy", "all"],
+                        help="all: failover and scale")
+    parser.add_argument("--quick", action="store_true",
+                        help=f"a smoke test: {QUICK_KILLS} kills, 50 instances, few cells")
     parser.add_argument("--kills", type=int, default=20, help="rounds of each contender (20)")
     parser.add_argument("--gap-us", type=int, default=100, help="the client's pause between writes, microseconds (100)")
     parser.add_argument("--big", action="store_true", help="failover: again with 1 GB in the master")

@@ -1,6 +1,7 @@
 """The benches run, count what they should, and leave nothing behind. How fast it was is theirs to say."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,15 +12,20 @@ import resp
 from cluster import BUILD
 from lab import Lab
 from sandbox import TOP
-from servers import redis_group
-from wait import LIMIT_S, wait_until
+from servers import Redis, redis_group
+from wait import LIMIT_S, wait_until, wait_while
 
 sys.path.insert(0, str(TOP / "tests" / "bench"))
 
+import arms  # noqa: E402
 import outages  # noqa: E402
+import proxy  # noqa: E402
+import proxy_limits  # noqa: E402
+import proxy_table  # noqa: E402
 import soak  # noqa: E402
 from talk import Talker  # noqa: E402
 
+STALL_S = 0.5
 RUN = [sys.executable, TOP / "tests" / "bench" / "run.py"]
 
 
@@ -144,3 +150,118 @@ def test_soak_disturbs_and_counts_new_epochs(sandbox):
     run.one(soak.Soak.fork)
     assert run.failovers == 1
     run.client.close()
+
+
+SERVED = {"direct", "haproxy", "nutcracker", "mr-proxy"}
+
+
+def test_proxy_bench_measures_every_part_and_arm(sandbox):
+    results = bench(sandbox, "proxy", "--quick", "--cells", "*:3:50:1,get:64k:50:1", "--modes", "unpinned,onecore",
+                    "--seed", 7)["proxy"]
+    assert results["seed"] == 7 and results["failures"] == []
+    rows = {(row["mode"], row["cell"], row["arm"]): row for row in results["throughput"]}
+    assert {(mode, cell) for mode, cell, _ in rows} == {
+        ("unpinned", "set:3:50:1"), ("unpinned", "get:3:50:1"), ("unpinned", "get:64k:50:1"),
+        ("onecore", "set:3:50:1"), ("onecore", "get:3:50:1")}
+    for (mode, _, arm), row in rows.items():
+        assert row["repeats"] == len(row["ratios"]) == proxy.QUICK_REPEATS
+        assert row["rps"] > 0 and 0 < row["p50_us"] <= row["p99_us"]
+        assert (row["proxy_us"] is None) == (arm == "direct")
+        assert (row["redis_us"] is None) == (arm == "answerer")
+        assert arm in SERVED or (arm, mode) == ("answerer", "onecore")
+    assert all(row["ratio"] == 1 for row in rows.values() if row["arm"] == "direct")
+    assert {row["arm"] for row in results["idle"]} == SERVED - {"direct"}
+    for row in results["idle"]:
+        assert list(map(int, row["rss_kb"])) == list(proxy_limits.IDLE_QUICK) and min(row["rss_kb"].values()) > 0
+    assert {row["arm"]: row["served"] for row in results["slow"]} == dict.fromkeys(SERVED, proxy_limits.UNREAD_QUICK)
+    assert {row["arm"] for row in results["latency"]} == SERVED
+    assert {(row["arm"], row["beside"]) for row in results["fairness"]} == {
+        (arm, kind) for arm in SERVED for kind in ("quiet", *proxy_limits.BAD_KINDS)}
+    for row in results["fairness"]:
+        assert row["errors"] == 0 and (row["moved_mb_per_s"] > 0) == (row["beside"] != "quiet")
+
+
+def test_proxy_bench_leaves_senseless_cells_out():
+    cells = proxy.cells_of("unpinned", ["*"])
+    assert {str(cell) for cell in cells if cell.size == proxy.MB} == {
+        f"{op}:1m:{clients}:1" for op in proxy.OPS for clients in (1, 50)}
+    assert {(cell.size, cell.clients) for cell in cells if cell.pipeline == 16} == {
+        (size, clients) for size in (3, 1024) for clients in (50, 500)}
+    assert {cell.size for cell in proxy.cells_of("onecore", ["*"])} == {3}
+    assert [str(cell) for cell in proxy.cells_of("pinned", ["get:3:50:*"])] == ["get:3:50:1", "get:3:50:16"]
+
+
+def pretended_results(haproxy_ratio):
+    def row(arm, op, ratio):
+        return {"mode": "unpinned", "cell": f"{op}:3:50:1", "arm": arm, "repeats": 1, "ratios": [ratio], "ratio": ratio,
+                "rps": 1000 * ratio, "p50_us": 100, "p99_us": 200, "redis_us": 1.0, "proxy_us": 2.0}
+    ratios = {"direct": 1.0, "haproxy": haproxy_ratio, "mr-proxy": 0.96}
+    return {"seed": 1, "minutes": 1, "repeats": 1, "seconds": 1, "rule": proxy.RULE, "one_core_rule": proxy.ONE_CORE,
+            "arms": list(ratios), "failures": ["nutcracker: gone"],
+            "throughput": [row(arm, op, ratio) for arm, ratio in ratios.items() for op in proxy.OPS]}
+
+
+def test_proxy_bench_judges_its_targets():
+    def verdict(haproxy_ratio, goal):
+        targets = proxy_table.Report(pretended_results(haproxy_ratio)).targets()
+        return next((met, told) for name, met, told in targets if goal in name)
+    goal = "c = 50, P = 1: >= 1.5 x HAProxy"
+    assert verdict(0.6, goal) == (True, "SET 3 B 1.60, GET 3 B 1.60")
+    assert verdict(0.8, goal) == (False, "SET 3 B 1.20, GET 3 B 1.20")
+    assert verdict(0.8, "c = 50, P = 1: >= 0.95 x direct")[0] is True
+    assert verdict(0.8, "c = 500, P = 1: >= 0.95 x direct") == (None, "not measured")
+    lines = list(proxy_table.proxy_lines(pretended_results(0.8)))
+    assert any(line.startswith("  MISSED") and goal in line for line in lines)
+    assert lines[-1].endswith("nutcracker: gone")
+
+
+def test_proxy_bench_replaces_its_part_of_readme_only(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n\n{proxy_table.BEGIN}\nold\n{proxy_table.END}\n\nafter\n", encoding="utf-8")
+    for ratio in (0.6, 0.8):
+        proxy_table.write_readme(readme, pretended_results(ratio))
+        text = readme.read_text(encoding="utf-8")
+        assert text.startswith(f"before\n\n{proxy_table.BEGIN}\n") and text.endswith(f"{proxy_table.END}\n\nafter\n")
+        assert "old" not in text and f"| {ratio:.3f} |" in text
+        assert ("**missed**" in text) == (ratio == 0.8)
+    readme.write_text("no markers\n", encoding="utf-8")
+    with pytest.raises(AssertionError):
+        proxy_table.write_readme(readme, pretended_results(0.6))
+    assert proxy_table.BEGIN in (TOP / "README.md").read_text(encoding="utf-8")
+
+
+def test_proxy_bench_names_a_proxy_that_crashed_and_goes_on(sandbox):
+    redis = Redis(sandbox, "redis")
+    arm = arms.Nutcracker(sandbox, redis)
+    process = arm.processes()[0]
+    os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: process.exit_status is not None, "nutcracker to die")
+    arm.failed("get:3:50:1", "connection refused")
+    assert arm.failures == ["nutcracker: get:3:50:1: connection refused",
+                            "nutcracker: ended by itself, exit status -9; started again"]
+    with resp.Client(arm.port()) as client:
+        client.call("SET", "a", "1")
+    assert redis.call("GET", "a") == "1"
+
+
+def test_neighbour_counts_a_stall_for_every_request_it_delayed(sandbox):
+    redis = Redis(sandbox, "redis")
+    redis.call("SET", "key", "value")
+    report = sandbox.folder / "neighbour.json"
+    with report.open("w", encoding="utf-8") as out:
+        child = subprocess.Popen([BUILD / "tests" / "bench" / "neighbour", "--port", str(redis.port), "--key", "key",
+                                  "--gap-us", "1000", "--duration-ms", "1500"], stdout=out)
+        try:
+            wait_until(lambda: int(redis.info("commandstats")["cmdstat_get"].split("=")[1].split(",")[0]) > 100,
+                       "the neighbour to ask")
+            redis.suspend()
+            wait_while(lambda: True, "time", STALL_S)
+            redis.resume()
+            assert child.wait(LIMIT_S) == 0
+        finally:
+            child.kill()
+            child.wait()
+    account = json.loads(report.read_text(encoding="utf-8"))
+    # Every millisecond one was due, also during the stall; a tenth of them waited for most of it.
+    assert account["requests"] >= 1400 and account["errors"] == 0
+    assert account["p99_us"] >= 0.8e6 * STALL_S

@@ -131,7 +131,7 @@ BENCHES     := failover scale outages soak proxy
 BENCH_NAMED := $(if $(filter bench,$(MAKECMDGOALS)),$(filter $(BENCHES),$(MAKECMDGOALS)))
 .PHONY: $(BENCH_NAMED)
 $(BENCH_NAMED): ;@:
-bench: deps-bench              ## measure: the outage of 20 kills, beside Sentinel's and the floor (bench outages: each kind of loss; bench proxy: the data path beside HAProxy and nutcracker; bench scale; bench soak; BENCH_ARGS=--help)
+bench: $(if $(filter proxy,$(BENCH_NAMED) $(BENCH_ARGS)),deps-bench,deps-run) ## measure: the outage of 20 kills, beside Sentinel's and the floor (bench outages: each kind of loss; bench proxy: the data path beside HAProxy and nutcracker; bench scale; bench soak; BENCH_ARGS=--help)
 	@$(PARALLEL) programs $(BENCH)
 	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/bench/run.py $(BENCH_NAMED) $(BENCH_ARGS)
 

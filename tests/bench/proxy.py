@@ -10,6 +10,7 @@ import csv
 import fnmatch
 import itertools
 import random
+import re
 import statistics
 import subprocess
 import time
@@ -29,6 +30,7 @@ CHOICE_REPEATS = 3
 QUICK_REPEATS, QUICK_SECONDS = 2, 0.1
 QUICK_CELLS = "*:3:50:*,get:64k:50:1"
 CALIBRATE_BYTES, CALIBRATE_MIN, CALIBRATE_MAX = 32 * MB, 50, 5000
+OVERHEAD_S = 0.1  # of a run: start, connections, the pause between two
 RUN_LIMIT_S = 30
 KEY = "key:__rand_int__"  # redis-benchmark's, as long as it isn't told to vary keys
 
@@ -155,7 +157,9 @@ class Throughput:
     def run(self, order):
         plan = [(mode, cell) for mode in self.options.modes for cell in cells_of(mode, self.options.cells)]
         runs = self.options.repeats * sum(len(self.arms_of(mode)) for mode, _ in plan)
-        self.tell(f"throughput: {len(plan)} cells, {runs} runs of about {self.options.seconds} s")
+        minutes = runs * (self.options.seconds + OVERHEAD_S) / 60
+        self.tell(f"throughput: {len(plan)} cells, {runs} runs of about {self.options.seconds} s, "
+                  f"{minutes:.0f} minutes")
         for repeat in range(self.options.repeats):
             began = time.monotonic()
             for mode, cell in order.sample(plan, len(plan)):
@@ -200,6 +204,9 @@ def add_arguments(parser):
 
 def check_arguments(parser, options):
     """Lists out of what was given; ends with a usage error."""
+    is_whole = (options.part, options.modes, options.cells) == (",".join(PARTS), ",".join(MODES), "*")
+    if options.write_readme and (options.quick or not is_whole or set(options.only) != set(ARMS)):
+        parser.error("--write-readme: into README belongs the whole, not --quick, nor some parts, modes, cells or arms")
     options.part, options.modes = options.part.split(","), options.modes.split(",")
     if options.quick:
         options.repeats, options.seconds = QUICK_REPEATS, QUICK_SECONDS
@@ -211,6 +218,19 @@ def check_arguments(parser, options):
     if options.what == "proxy" and "throughput" in options.part and not any(
             cells_of(mode, options.cells) for mode in options.modes):
         parser.error(f"no cell is called {','.join(options.cells)}")
+
+
+def versions():
+    """Of what is compared, as the programs say."""
+    found = {}
+    for title, argv in (("Redis", ["redis-server", "--version"]), ("HAProxy", ["haproxy", "-v"]),
+                        ("nutcracker", ["nutcracker", "--version"])):
+        try:
+            run = subprocess.run(argv, capture_output=True, text=True, check=False)
+            found[title] = re.search(r"\d+\.\d+\.\d+[^ \n]*", run.stdout + run.stderr).group()
+        except (OSError, AttributeError):
+            found[title] = "not here"
+    return found
 
 
 def restart(arm, part, tell):
@@ -232,8 +252,10 @@ def measure_proxy(sandbox, options, tell):
     redis, arms, failures = set_up(sandbox, options.only)
     for failure in failures:
         tell(failure)
-    results = {"seed": seed, "repeats": options.repeats, "seconds": options.seconds, "cpus": CPUS,
-               "arms": list(arms), "modes": options.modes, "rule": RULE, "one_core_rule": ONE_CORE}
+    results = {"seed": seed, "versions": versions(), "cpus": CPUS, "repeats": options.repeats,
+               "seconds": options.seconds, "big_mb": proxy_limits.big_bytes(options) // MB,
+               "pipeline_depth": proxy_limits.PIPELINE_DEPTH, "arms": list(arms),
+               "modes": options.modes, "rule": RULE, "one_core_rule": ONE_CORE}
     limits = proxy_limits.Limits(redis, arms, options, order, tell)
     for part in PARTS:
         if part not in options.part:

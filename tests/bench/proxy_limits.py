@@ -24,7 +24,7 @@ NEIGHBOUR_GAP_US = 2000  # long beside what an answer may take: or its requests 
 QUICK_MS = 200
 FAIR_REPEATS, FAIR_QUICK_REPEATS = 3, 1
 ANSWER_S = 20
-BAD_KINDS = {"pipeline": "10,000 deep", "slow": "reads slowly", "big": "sends 512 MB"}
+BAD_KINDS = ("pipeline", "slow", "big")
 BIG_BYTES, BIG_QUICK_BYTES = 512 * 1024 * 1024, 16 * 1024 * 1024
 SLOW_DEPTH, PIPELINE_DEPTH = 16, 10000
 
@@ -75,6 +75,11 @@ def read_exactly(sock, length):
             return False
         length -= len(piece)
     return True
+
+
+def big_bytes(options):
+    """Of the value that one client sends while others are measured."""
+    return BIG_QUICK_BYTES if options.quick else BIG_BYTES
 
 
 class Limits:
@@ -222,11 +227,11 @@ class Limits:
         cpus = core_of("unpinned", "client")
         if kind is None:
             return {**neighbour(arm.port(), cpus, duration_ms, NEIGHBOUR_GAP_US), "moved_mb_per_s": 0.0}
-        key, size, depth = {"pipeline": (SMALL_KEY, 0, PIPELINE_DEPTH), "slow": (LARGE_KEY, LARGE, SLOW_DEPTH),
-                            "big": (BIG_KEY, BIG_QUICK_BYTES if self.options.quick else BIG_BYTES, 1)}[kind]
+        key, depth = {"pipeline": (SMALL_KEY, PIPELINE_DEPTH), "slow": (LARGE_KEY, SLOW_DEPTH),
+                      "big": (BIG_KEY, 1)}[kind]
         # A client has one port for everything: the one for small values.
         bad = Talker(self.redis.sandbox, [program("bad_neighbour"), "--port", arm.port(), "--kind", kind, "--key", key,
-                                          "--depth", depth, *(["--bytes", size] if kind == "big" else [])],
+                                          "--depth", depth, "--bytes", big_bytes(self.options)],
                      f"bad-{kind}-{arm.name}")
         began = time.monotonic()
         try:

@@ -2,7 +2,7 @@
 
 import math
 import os
-import subprocess
+import textwrap
 
 import table
 from arms import ARMS, MODES
@@ -10,6 +10,7 @@ from proxy_limits import BAD_KINDS
 
 BEGIN, END = "<!-- proxy-bench:begin -->", "<!-- proxy-bench:end -->"
 SMALL, LARGE = ("3", "1k"), ("64k", "1m")
+README_WIDTH = 120
 FLAT_MB = 10  # a tenth of what 100 clients with 1 MB each leave unread
 OPS = ("set", "get")
 
@@ -35,6 +36,8 @@ def _markdown(rows):
 
 
 class Report:
+    """Tables and verdicts of what proxy.measure_proxy() returned."""
+
     def __init__(self, results):
         self.results = results
         self.arms = [name for name in results["arms"] if ARMS[name].has_redis]
@@ -125,7 +128,8 @@ class Report:
         return {row["arm"]: row for row in self.results.get("latency", []) if row["mode"] == mode}
 
     def _fairness(self):
-        rows = [["a neighbour's p99, µs (× quiet)", "quiet", *BAD_KINDS.values()]]
+        rows = [["a neighbour's p99, µs (× quiet): beside one that", "is not there",
+                 *(self._bad_title(kind) for kind in BAD_KINDS)]]
         found = {(row["arm"], row["beside"]): row for row in self.results["fairness"]}
         for name in self.arms:
             row = [ARMS[name].title]
@@ -135,6 +139,10 @@ class Report:
                 row.append("failed" if not account else _number(account["p99_us"]) + ("" if kind == "quiet" else times))
             rows.append(row)
         return rows
+
+    def _bad_title(self, kind):
+        return {"pipeline": f"pipelines {self.results['pipeline_depth']:,} deep", "slow": "reads slowly",
+                "big": f"sends {self.results['big_mb']} MB"}[kind]
 
     def _by_arm(self, part):
         return {row["arm"]: row for row in self.results.get(part, [])}
@@ -148,9 +156,11 @@ class Report:
         if self._order("onecore"):
             yield f"CPU per request, µs: {MODES['onecore'].split(';', maxsplit=1)[0]}.", self._cpu()
         if r.get("latency"):
-            yield "A lone client, measured to the microsecond (redis-benchmark counts steps of 8 µs).", self._latencies()
+            yield "A lone client, to the microsecond (redis-benchmark counts steps of 8 µs).", self._latencies()
         if r.get("idle"):
-            yield "Memory: each client has asked once and is silent since.", self._idle()
+            rows = self._idle()
+            note = " –: more than the limit of open files allows." if any("–" in row for row in rows) else ""
+            yield f"Memory: each client has asked once and is silent since.{note}", rows
         if r.get("slow"):
             each = r["slow"][0]["each"]
             yield f"Memory: each client has asked for {each} values of 1 MB and reads nothing.", self._slow()
@@ -240,31 +250,23 @@ class Report:
 
     def _target_fairness(self):
         found = {row["beside"]: row for row in self.results.get("fairness", []) if row["arm"] == "mr-proxy"}
-        for kind, title in BAD_KINDS.items():
+        for kind in BAD_KINDS:
             row = found.get(kind)
             numbers = {"x quiet": row["x_quiet"]} if row and row["x_quiet"] else {}
-            yield self._judge(f"beside one that {'pipelines ' if kind == 'pipeline' else ''}{title}: a neighbour's p99 "
-                              "<= 3 x quiet", numbers, lambda value: value <= 3)
+            yield self._judge(f"beside one that {self._bad_title(kind)}: a neighbour's p99 <= 3 x quiet", numbers,
+                              lambda value: value <= 3)
 
     def target_lines(self):
         for goal, met, told in self.targets():
             yield f"  {'-     ' if met is None else 'met   ' if met else 'MISSED'}  {goal}: {told}"
 
 
-def _versions():
-    for argv in (["redis-server", "--version"], ["haproxy", "-v"], ["nutcracker", "--version"]):
-        try:
-            run = subprocess.run(argv, capture_output=True, text=True, check=False)
-            yield (run.stdout or run.stderr).splitlines()[0]
-        except (OSError, IndexError):
-            yield f"{argv[0]}: not here"
-
-
 def _about(r):
     """What a reader must know of the call."""
-    yield (f"{os.cpu_count()} processors, loopback, one call of {r['minutes']:.0f} minutes, seed {r['seed']}; "
-           f"redis-benchmark, {r['repeats']} repeats of about {r['seconds']} s, medians, everything interleaved in a "
-           "shuffled order.")
+    versions = ", ".join(f"{title} {version}" for title, version in r["versions"].items())
+    yield (f"{os.cpu_count()} processors, {versions}, loopback, one call of {r['minutes']:.0f} minutes, "
+           f"seed {r['seed']}; redis-benchmark, {r['repeats']} repeats of about {r['seconds']} s, medians, everything "
+           "interleaved in a shuffled order.")
     if r.get("throughput"):
         yield f"{r['rule'][0].upper()}{r['rule'][1:]}. {r['one_core_rule'][0].upper()}{r['one_core_rule'][1:]}."
     if r.get("haproxy"):
@@ -275,7 +277,6 @@ def proxy_lines(results):
     """For people: aligned columns, the targets, what failed."""
     report = Report(results)
     yield from _about(results)
-    yield from _versions()
     for title, rows in report.tables():
         yield ""
         yield title
@@ -289,7 +290,7 @@ def proxy_lines(results):
 def readme_text(results):
     """What belongs between the markers, the markers included."""
     report = Report(results)
-    lines = [BEGIN, "", *_about(results)]
+    lines = [BEGIN, "", *textwrap.wrap(" ".join(_about(results)), README_WIDTH)]
     for title, rows in report.tables():
         lines += ["", title, "", *_markdown(rows)]
     verdicts = [["target", "measured", ""]]

@@ -196,8 +196,8 @@ def pretended_results(haproxy_ratio):
         return {"mode": "unpinned", "cell": f"{op}:3:50:1", "arm": arm, "repeats": 1, "ratios": [ratio], "ratio": ratio,
                 "rps": 1000 * ratio, "p50_us": 100, "p99_us": 200, "redis_us": 1.0, "proxy_us": 2.0}
     ratios = {"direct": 1.0, "haproxy": haproxy_ratio, "mr-proxy": 0.96}
-    return {"seed": 1, "minutes": 1, "repeats": 1, "seconds": 1, "rule": proxy.RULE, "one_core_rule": proxy.ONE_CORE,
-            "arms": list(ratios), "failures": ["nutcracker: gone"],
+    return {"seed": 1, "versions": {"Redis": "7"}, "minutes": 1, "repeats": 1, "seconds": 1,
+            "rule": proxy.RULE, "one_core_rule": proxy.ONE_CORE, "arms": list(ratios), "failures": ["nutcracker: gone"],
             "throughput": [row(arm, op, ratio) for arm, ratio in ratios.items() for op in proxy.OPS]}
 
 
@@ -228,6 +228,13 @@ def test_proxy_bench_replaces_its_part_of_readme_only(tmp_path):
     with pytest.raises(AssertionError):
         proxy_table.write_readme(readme, pretended_results(0.6))
     assert proxy_table.BEGIN in (TOP / "README.md").read_text(encoding="utf-8")
+
+
+def test_proxy_bench_writes_nothing_partial_into_readme():
+    for options in (["--quick"], ["--part", "idle"], ["--cells", "get:3:50:1"], ["--only", "direct"]):
+        run = subprocess.run([*map(str, RUN), "proxy", "--write-readme", *options], capture_output=True, text=True,
+                             timeout=LIMIT_S, check=False)
+        assert run.returncode == 2 and "--write-readme" in run.stderr
 
 
 def test_proxy_bench_names_a_proxy_that_crashed_and_goes_on(sandbox):

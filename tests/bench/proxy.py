@@ -25,12 +25,12 @@ IN_FLIGHT_MAX = 64 * MB
 RULE = "left out: P = 16 over 1 KB or with one client; more than 64 MB on the way (clients x P x size)"
 ONE_CORE = "one core: only 3 B and more than one client, c = 500 only with P = 1"
 PARTS = ("idle", "slow", "latency", "fairness", "throughput")
-REPEATS, SECONDS = 5, 0.8
+REPEATS, SECONDS = 5, 0.7
 CHOICE_REPEATS = 3
 QUICK_REPEATS, QUICK_SECONDS = 2, 0.1
 QUICK_CELLS = "*:3:50:*,get:64k:50:1"
 CALIBRATE_BYTES, CALIBRATE_MIN, CALIBRATE_MAX = 32 * MB, 50, 5000
-OVERHEAD_S = 0.1  # of a run: start, connections, the pause between two
+OVERHEAD_S = 0.2  # of a run: start, connections, the pause between two
 RUN_LIMIT_S = 30
 KEY = "key:__rand_int__"  # redis-benchmark's, as long as it isn't told to vary keys
 

@@ -271,9 +271,6 @@ static void connected(struct redis_link *link)
     struct ev_loop *ev = loop_ev(link->loop);
 
     if (tcp_met_itself(link->fd)) {
-        /* Reset, so that the port isn't left in TIME_WAIT either. */
-        (void)setsockopt(link->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
-                         sizeof(struct linger));
         go_down_errno(link, ECONNREFUSED);
         return;
     }
@@ -305,6 +302,9 @@ static void attempt_start(struct redis_link *link)
         return;
     }
     tcp_tune(link->fd);
+    /* Closed by a reset, also when this process dies: a command that waits in the send queue while the
+     * network is cut would otherwise be delivered when it heals, minutes after its sender has given it up. */
+    (void)setsockopt(link->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
     ev_io_set(&link->readable, link->fd, EV_READ);
     ev_io_set(&link->writable, link->fd, EV_WRITE);
     if (connect(link->fd, (struct sockaddr *)&address, len) == 0) {

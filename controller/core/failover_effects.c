@@ -216,9 +216,8 @@ FAILOVER_EFFECT(failover_do_rejoin)
     h->from = member->address;
     h->to = f->record.master;
     h->lost_bytes = failover_divergent_bytes(&f->record, info);
-    snprintf(h->evidence, sizeof(h->evidence),
-             "it answered as master at offset %lld%s; its own history ends here", (long long)info->offset,
-             restarted ? " after a restart" : "");
+    snprintf(h->evidence, sizeof(h->evidence), "it was sealed at offset %lld%s; its own history ends here",
+             (long long)info->offset, restarted ? " after a restart" : "");
     failover_report(f, out, h->lost_bytes > 0 ? FAILOVER_WARN : FAILOVER_INFO,
                     "event=member.rejoined instance=%s member=%s lost_bytes=%lld restarted=%s",
                     f->record.name, topology_address_format(&member->address, text), (long long)h->lost_bytes,

@@ -377,8 +377,9 @@ FAILOVER_EFFECT(failover_do_finish)
     memcpy(p->epochs[p->n_epochs - 1].repl_id, event->info->repl_id, sizeof(p->epochs[0].repl_id));
     failover_publish(f, out, p);
     for (int k = 0; k < (int)p->n_members; k++) {
-        if (k == candidate || f->health[k].link != HEALTH_LINK_UP)
-            continue;
+        if (k == candidate || f->health[k].link != HEALTH_LINK_UP || failover_is_stray(f, k))
+            continue; /* a stray one is sealed first: what its history has more must be known before it goes
+                       */
         f->members[k].replicate_pending = true;
         f->members[k].retry_at_us = event->now_us + 1000 * 1000;
         failover_add(out, FAILOVER_DO_REPLICATE, k, p->epoch)->target = p->master;

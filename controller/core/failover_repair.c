@@ -1,6 +1,6 @@
 /* What a STABLE instance needs to become whole again.
  *
- *   stray (answers as master) ──► SEAL ──► divergent bytes into history ──► REPLICATE
+ *   stray (answers as master, or did) ──► SEAL ──► divergent bytes into history ──► REPLICATE
  *   replica of somebody else, or sealed ──────────────────────────────────► REPLICATE
  *   replica in sync under a new run_id, unregistered replica, new replication id of the master ──► membership
  * commit
@@ -151,6 +151,18 @@ int64_t failover_divergent_bytes(const struct topology_instance *i, const struct
     return 0;
 }
 
+/* A seal that reached the old master though its answer never reached us has detached it, no more. */
+bool failover_is_stray(const struct failover *f, int member)
+{
+    const struct health_member *h = &f->health[member];
+    if (f->members[member].sealed)
+        return false;
+    if (!h->info_known || h->info.role == INFO_ROLE_MASTER)
+        return true;
+    return topology_address_equal(&f->record.members[member].address, &f->record.failover.old_master) &&
+           !failover_follows(f, h);
+}
+
 static int64_t failover_sooner(int64_t a, int64_t b)
 {
     return a == 0 || (b != 0 && b < a) ? b : a;
@@ -174,7 +186,7 @@ int64_t failover_tend_members(struct failover *f, const struct failover_event *e
             continue;
         }
         m->retry_at_us = event->now_us + retry_us;
-        if (h->info.role == INFO_ROLE_MASTER && !m->sealed) {
+        if (failover_is_stray(f, k)) {
             m->seal_pending = true;
             m->seal_failed = false;
             m->seal_epoch = f->record.epoch;

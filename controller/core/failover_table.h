@@ -158,6 +158,9 @@ void failover_take_order(struct failover *f, const struct failover_event *event)
  * none. Fills proposed and history as the commit needs them; either may be NULL. */
 bool failover_find_fact(const struct failover *f, const struct failover_event *event,
                         struct topology_instance *proposed, struct topology_history *history);
+/* It wrote a history of its own, or may have, and has not been sealed yet: no REPLICATE before its SEAL is
+ * answered, or nobody would know what it had more. */
+bool failover_is_stray(const struct failover *f, int member);
 /* Seals strays and re-points replicas that follow somebody else; returns the time of the next try, 0: none
  * needed. */
 int64_t failover_tend_members(struct failover *f, const struct failover_event *event,

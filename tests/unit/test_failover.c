@@ -275,6 +275,36 @@ static void test_returning_master_is_sealed_recorded_and_replicates(void **state
     free(b);
 }
 
+/* It was asked while nothing could come back from it (a cut in one direction): the answer is lost, the order
+ * was carried out. */
+static void test_master_detached_by_a_seal_that_nobody_saw_is_recorded_too(void **state)
+{
+    struct rig *b = rig_watching(3);
+    (void)state;
+    rig_order(b, (struct failover_command){.type = FAILOVER_COMMAND_FAILOVER, .by = "ops"});
+    rig_committed(b);
+    assert_string_equal(rig_actions(b), "SEAL:0 SEAL:1 SEAL:2 PUBLISH");
+    rig_sealed(b, 1, 100);
+    rig_sealed(b, 2, 90);
+    rig_pass(b, 1100000); /* waited for, in vain */
+    assert_int_equal(b->f.phase, FAILOVER_CHOICE);
+    rig_committed(b);
+    rig_promoted(b, 1, 100);
+    assert_string_equal(rig_actions(b), "PUBLISH REPLICATE:2 UNPAUSE:1 COMMIT"); /* 0: not before its seal */
+    rig_committed(b);
+    rig_link_down(b, 0, ERR_TIMEOUT);
+    rig_step(b, (struct failover_event){
+                    .type = FAILOVER_ON_SEALED, .member = 0, .epoch = b->f.record.epoch, .err = ERR_TIMEOUT});
+    b->now_us += 5000000;
+    rig_link_up(b, 0);
+    rig_tell(b, 0, rig_sealed_info(0, 130));
+    assert_string_equal(rig_actions(b), "SEAL:0");
+    rig_sealed(b, 0, 130);
+    assert_string_equal(rig_actions(b), "HISTORY REPLICATE:0");
+    assert_int_equal(b->update.history.lost_bytes, 30);
+    free(b);
+}
+
 static void test_demoted_master_is_replaced(void **state)
 {
     struct rig *b = rig_watching(3);
@@ -418,6 +448,7 @@ int main(void)
         cmocka_unit_test(test_lost_race_reads_the_record_again),
         cmocka_unit_test(test_answers_to_an_earlier_epoch_are_ignored),
         cmocka_unit_test(test_returning_master_is_sealed_recorded_and_replicates),
+        cmocka_unit_test(test_master_detached_by_a_seal_that_nobody_saw_is_recorded_too),
         cmocka_unit_test(test_demoted_master_is_replaced),
         cmocka_unit_test(test_resynced_replica_is_registered_again),
         cmocka_unit_test(test_new_replica_is_registered),

@@ -43,11 +43,12 @@ static void client_close_backend(struct client *c)
     c->blocked = false;
 }
 
-/* One that doesn't take its replies has the next requests wait in its socket. */
+/* One that doesn't take its replies has the next requests wait in its socket, unless they go over a
+ * connection of its own, which is left unread: some send all that they have before they read. */
 static bool client_reads(const struct client *c)
 {
     return session_reads_client(&c->session) &&
-           (c->backend || session_reply_span(&c->session).len < SHARED_OUT_MAX);
+           (c->backend || !session_is_slow(&c->session) || !session_may_share(&c->session, client_now_ms(c)));
 }
 
 /* The mux that takes its requests now, or NULL. */
@@ -126,6 +127,8 @@ static void client_on_io(struct ev_loop *ev, ev_io *io, int revents)
         client_touch(c);
     if ((revents & EV_READ) && client_reads(c))
         client_on_readable(c);
+    else if (revents & EV_READ)
+        client_touch(c); /* it did when that was last looked at */
 }
 
 void client_drain(struct client *c)
@@ -238,7 +241,7 @@ static ssize_t client_write(struct client *c, struct buf_span span)
 static void client_on_reply(struct client *c)
 {
     struct shard *shard = c->instance->shard;
-    ssize_t n = backend_read(c->backend, shard->buffer, SHARD_BUFFER);
+    ssize_t n = backend_read(c->backend, shard->buffer, session_backend_room(&c->session));
 
     if (n == ERR_BUSY)
         return;
@@ -273,7 +276,7 @@ static void client_on_backend(void *owner, enum backend_event event, int err)
         client_lose_backend(c, "refused", err);
         break;
     case BACKEND_READABLE:
-        if (session_reads_backend(&c->session))
+        if (session_backend_room(&c->session) > 0)
             client_on_reply(c);
         break;
     case BACKEND_WRITABLE:
@@ -381,7 +384,7 @@ static bool client_write_replies(struct client *c)
         if (wrote < 0)
             return false;
         session_reply_wrote(&c->session, (size_t)wrote);
-        if (c->mux && session_reply_span(&c->session).len < SHARED_OUT_MAX)
+        if (c->mux && !session_is_slow(&c->session))
             mux_drained(c);
         if ((size_t)wrote < span.len)
             return true;
@@ -419,7 +422,7 @@ static void client_wait(struct client *c)
 
     net_watch(ev, &c->io, (client_reads(c) ? EV_READ : 0) | (reply_left ? EV_WRITE : 0));
     if (c->backend)
-        backend_want(c->backend, session_reads_backend(&c->session), c->blocked);
+        backend_want(c->backend, !session_is_slow(&c->session), c->blocked);
     bool connecting = c->backend && !backend_is_connected(c->backend);
     bool timed =
         connecting || session_deadline(&c->session, &at_ms) || (session_is_parked(&c->session) && !c->stays);

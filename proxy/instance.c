@@ -232,6 +232,7 @@ void instance_open(struct instance *i, struct shard *shard, const struct route *
     if (i->share) {
         i->env.limits = limits_data(shard->limits);
         i->env.held_bytes = limits_held_bytes(i->share);
+        i->env.unread_bytes = limits_unread_bytes(shard->limits);
     }
     list_init(&i->clients);
     list_init(&i->queue);

@@ -15,6 +15,7 @@
 struct limits {
     struct limits_config config;
     atomic_uint clients;
+    atomic_uint_least64_t unread_bytes;
     pthread_mutex_t lock; /* guards the list and what says so below */
     struct list shares;
 };
@@ -137,6 +138,11 @@ void limits_give_share(struct limits_share *s)
 atomic_uint_least64_t *limits_held_bytes(struct limits_share *s)
 {
     return &s->held_bytes;
+}
+
+atomic_uint_least64_t *limits_unread_bytes(struct limits *l)
+{
+    return &l->unread_bytes;
 }
 
 /* ---- clients --------------------------------------------------------------------------------------------

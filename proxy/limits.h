@@ -1,7 +1,7 @@
 /* What the proxy takes at most, of one instance and altogether, counted over all threads.
  *
  * The only memory that data-path threads share; touched when a client comes or goes, and when the bytes that
- * wait for a master change, not by requests that flow. */
+ * wait for a master or for a client that doesn't read change, not by requests that flow. */
 #ifndef MR_PROXY_LIMITS_H
 #define MR_PROXY_LIMITS_H
 
@@ -20,6 +20,7 @@ enum {
     LIMITS_REQUEST_BYTES = 513 * 1024 * 1024, /* Redis' proto-max-bulk-len and something around it */
     LIMITS_REQUEST_BYTES_MIN = 64 * 1024,
     LIMITS_HELD_BYTES = 256 * 1024 * 1024,
+    LIMITS_UNREAD_BYTES = 128 * 1024 * 1024,
 };
 
 struct limits_config {
@@ -48,5 +49,7 @@ bool limits_enter(struct limits_share *s, uint32_t of_thread, int64_t now_us, ch
 void limits_leave(struct limits_share *s);
 /* Bytes that wait for a master: of all the instance's clients. */
 atomic_uint_least64_t *limits_held_bytes(struct limits_share *s);
+/* Bytes in buffers of clients that don't take their replies: of all instances. */
+atomic_uint_least64_t *limits_unread_bytes(struct limits *l);
 
 #endif

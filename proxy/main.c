@@ -21,7 +21,8 @@ enum { DRAIN_LIMIT_MS = 5000, UNREACHABLE_MS = 10000, EXIT_USAGE = 2, EXIT_UNREA
 
 static struct {
     const char *zk, *id, *bind, *http, *cache_file, *key_file, *log_level, *max_clients;
-    int threads, hold_ms, max_request_bytes, max_held_bytes, max_reply_bytes, max_connects_per_s;
+    int threads, hold_ms, max_request_bytes, max_held_bytes, max_reply_bytes, max_unread_bytes,
+        max_connects_per_s;
     bool exit_if_unreachable;
 } options = {
     .bind = "127.0.0.1",
@@ -33,6 +34,7 @@ static struct {
     .max_request_bytes = LIMITS_REQUEST_BYTES,
     .max_held_bytes = LIMITS_HELD_BYTES,
     .max_reply_bytes = SESSION_OUT_LIMIT,
+    .max_unread_bytes = LIMITS_UNREAD_BYTES,
 };
 
 static const struct option_row rows[] = {
@@ -58,6 +60,8 @@ static const struct option_row rows[] = {
      "requests of one instance that wait for a master, together; 0: only 1 MB a client"},
     {"max-reply-bytes", 0, OPTION_INT, &options.max_reply_bytes, "BYTES", SESSION_OUT_MAX, INT_MAX,
      "replies that a client leaves untaken before nothing more is read from it"},
+    {"max-unread-bytes", 0, OPTION_INT, &options.max_unread_bytes, "BYTES", 0, INT_MAX,
+     "memory of all clients that leave their replies untaken, before each gets 16 KB; 0: no limit"},
     {"key-file", 0, OPTION_TEXT, &options.key_file, "FILE", 0, 0, "cluster key that signs nanomsg messages"},
     {"log-level", 0, OPTION_TEXT, &options.log_level, "LEVEL", 0, 0, "error, warn, info or debug"},
     {"exit-if-unreachable", 0, OPTION_FLAG, &options.exit_if_unreachable, NULL, 0, 0,
@@ -207,6 +211,7 @@ static int main_start(struct proxy *p)
     p->config.limits.data.request_bytes = (uint64_t)options.max_request_bytes;
     p->config.limits.data.held_bytes = (uint64_t)options.max_held_bytes;
     p->config.limits.data.reply_bytes = (uint64_t)options.max_reply_bytes;
+    p->config.limits.data.unread_bytes = (uint64_t)options.max_unread_bytes;
     p->config.on_unreachable = main_on_unreachable;
     p->config.ctx = p;
     int err = control_open(&p->control, p->loop, &p->config);

@@ -257,7 +257,7 @@ static void mux_pass(struct mux_conn *conn, const struct shared_step *step)
     tally_client(c);
     if (c->session.work || c->session.closing)
         client_touch(c);
-    if (session_reply_span(&c->session).len < SHARED_OUT_MAX)
+    if (!session_is_slow(&c->session))
         return;
     if (!step->part) {
         shared_overflow(step->user, mux_now_ms(conn->mux));

@@ -21,7 +21,7 @@ static void silence_on_timer(struct ev_loop *ev, ev_timer *timer, int revents)
     list_for_each(node, &s->awaiting)
     {
         const struct client *c = list_entry(node, const struct client, awaiting);
-        bool unread = !session_reads_backend(&c->session); /* the client is slow, not the master */
+        bool unread = session_is_slow(&c->session); /* the client is slow, not the master */
         silent = silent || (!unread && now_us - c->heard_us >= SILENCE_AFTER_US);
     }
     /* A switchover pauses the master: then silence is meant. */

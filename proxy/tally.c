@@ -25,18 +25,30 @@ static void tally_held(struct instance *i, struct tally *t, size_t held_bytes)
     t->held_bytes = held_bytes;
 }
 
+static void tally_unread(const struct instance *i, struct tally *t, size_t unread_bytes)
+{
+    uint64_t more = (uint64_t)unread_bytes - t->unread_bytes;
+
+    if (more == 0)
+        return;
+    atomic_fetch_add_explicit(limits_unread_bytes(i->shard->limits), more, memory_order_relaxed);
+    t->unread_bytes = unread_bytes;
+}
+
 void tally_client(struct client *c)
 {
     if (!c->session.work && c->tally.memory_bytes == 0)
         return;
     tally_memory(c->instance, &c->tally, session_memory_bytes(&c->session));
     tally_held(c->instance, &c->tally, session_held_bytes(&c->session));
+    tally_unread(c->instance, &c->tally, session_unread_bytes(&c->session));
 }
 
 void tally_forget_client(struct client *c)
 {
     tally_memory(c->instance, &c->tally, 0);
     tally_held(c->instance, &c->tally, 0);
+    tally_unread(c->instance, &c->tally, 0);
 }
 
 void tally_arrival(struct shard *shard)

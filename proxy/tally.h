@@ -11,7 +11,7 @@ struct shard;
 
 /* What a client, or a connection that clients share, was counted with. */
 struct tally {
-    size_t memory_bytes, held_bytes;
+    size_t memory_bytes, held_bytes, unread_bytes;
 };
 
 /* The client's buffers may have changed; or it goes. */

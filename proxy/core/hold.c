@@ -333,6 +333,41 @@ void hold_reject_all(struct session *s)
     pipeline_rewind(p, 0);
 }
 
+static int hold_format_limit(const struct session *s, enum hold_answer answer, char text[HOLD_TEXT_MAX])
+{
+    const struct session_limits *l = s->env->limits;
+    const char *name = s->env->route->name;
+
+    switch (answer) {
+    case HOLD_TOO_LARGE:
+    case HOLD_TOO_LARGE_END:
+        return snprintf(text, HOLD_TEXT_MAX,
+                        "-MRLIMIT a request to instance %s may have %llu bytes at most "
+                        "(--max-request-bytes of mr-proxy); it was not executed\r\n",
+                        name, (unsigned long long)l->request_bytes);
+    case HOLD_TOO_MUCH:
+        return snprintf(text, HOLD_TEXT_MAX,
+                        "-MRLIMIT requests of %llu bytes wait for the master of instance %s already "
+                        "(--max-held-bytes of mr-proxy); it was not executed; send it again later\r\n",
+                        (unsigned long long)l->held_bytes, name);
+    case HOLD_UNREAD:
+        return snprintf(
+            text, HOLD_TEXT_MAX,
+            "-MRLIMIT a client of instance %s left %llu bytes of replies unread "
+            "(--max-reply-bytes of mr-proxy): this reply and the next ones were thrown away; what "
+            "they are to may have been executed\r\n",
+            name, (unsigned long long)session_reply_max(s));
+    default:
+        assert(answer == HOLD_UNREAD_ALL);
+        return snprintf(
+            text, HOLD_TEXT_MAX,
+            "-MRLIMIT clients that don't read their replies, as this one of instance %s, fill %llu "
+            "bytes (--max-unread-bytes of mr-proxy): this reply and the next ones were thrown "
+            "away; what they are to may have been executed\r\n",
+            name, (unsigned long long)l->unread_bytes);
+    }
+}
+
 static int hold_format_route(const struct session *s, enum hold_answer answer, char text[HOLD_TEXT_MAX])
 {
     const struct route *r = s->env->route;
@@ -353,17 +388,6 @@ static int hold_format_route(const struct session *s, enum hold_answer answer, c
                         "-MRHOLD held longer than %u ms: instance %s has no master (epoch %llu); it was not "
                         "executed; send it again later\r\n",
                         s->env->hold_ms, r->name, (unsigned long long)r->epoch);
-    case HOLD_TOO_LARGE:
-    case HOLD_TOO_LARGE_END:
-        return snprintf(text, HOLD_TEXT_MAX,
-                        "-MRLIMIT a request to instance %s may have %llu bytes at most "
-                        "(--max-request-bytes of mr-proxy); it was not executed\r\n",
-                        r->name, (unsigned long long)s->env->limits->request_bytes);
-    case HOLD_TOO_MUCH:
-        return snprintf(text, HOLD_TEXT_MAX,
-                        "-MRLIMIT requests of %llu bytes wait for the master of instance %s already "
-                        "(--max-held-bytes of mr-proxy); it was not executed; send it again later\r\n",
-                        (unsigned long long)s->env->limits->held_bytes, r->name);
     case HOLD_ABORT_LATE:
         return snprintf(
             text, HOLD_TEXT_MAX,
@@ -408,6 +432,8 @@ int hold_format(const struct session *s, enum hold_answer answer, char text[HOLD
         return snprintf(text, HOLD_TEXT_MAX, "%s", s->resp == 3 ? "_\r\n" : "*-1\r\n");
     if (answer == HOLD_PROTOCOL)
         return snprintf(text, HOLD_TEXT_MAX, "-ERR %s\r\n", s->work->request.problem);
+    if (answer >= HOLD_TOO_LARGE && answer <= HOLD_UNREAD_ALL)
+        return hold_format_limit(s, answer, text);
     return hold_format_route(s, answer, text);
 }
 

@@ -47,6 +47,8 @@ enum hold_answer {
     HOLD_TOO_LARGE,
     HOLD_TOO_LARGE_END, /* then the client is closed */
     HOLD_TOO_MUCH,
+    HOLD_UNREAD, /* then, and after the next, the client is closed */
+    HOLD_UNREAD_ALL,
     HOLD_QUIT, /* +OK, then the client is closed */
     HOLD_REPLICATION,
     HOLD_NO_ACK,  /* WAIT: nobody is known to have it */

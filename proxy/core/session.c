@@ -584,11 +584,6 @@ bool session_reads_client(const struct session *s)
            pipeline_count(&w->pipe) < PIPELINE_DEPTH_MAX && buf_len(&w->out) < session_reply_max(s);
 }
 
-bool session_reads_backend(const struct session *s)
-{
-    return !s->work || buf_len(&s->work->out) < SESSION_OUT_MAX;
-}
-
 bool session_is_over(const struct session *s)
 {
     return s->closing && !s->behind && session_is_idle(s);

@@ -18,6 +18,7 @@
 enum {
     SESSION_OUT_MAX = 64 * 1024,          /* replies the client hasn't taken: then its backend isn't read */
     SESSION_OUT_LIMIT = 16 * 1024 * 1024, /* the proxy's own answers among them: then it isn't read either */
+    SESSION_OUT_TIGHT = 16 * 1024,        /* instead of both, while those who don't read hold too much */
     SESSION_UNSENT_MAX = 256 * 1024,      /* bytes the backend hasn't taken: then the client isn't read */
     SESSION_HELD_MAX = 1024 * 1024,       /* the same while there is no backend */
     SESSION_DRAIN_MS = 1000,              /* longest wait for the replies behind a refused request */
@@ -42,7 +43,10 @@ struct session_clock {
 struct session_limits {
     uint64_t request_bytes; /* of one request */
     uint64_t held_bytes;    /* of all that wait, of the instance in all threads; 0: no limit */
-    uint64_t reply_bytes;   /* that a client hasn't taken: then it isn't read, without any answer */
+    uint64_t reply_bytes;  /* that a client hasn't taken: then it isn't read, without any answer; but one that
+                              others can't wait for is closed */
+    uint64_t unread_bytes; /* in buffers of clients that don't take their replies, of all; 0: no limit. Then
+                              less is kept for each of them */
 };
 
 /* A planned switchover: what may still be sent to the present master. */
@@ -64,9 +68,10 @@ struct session_env {
     const char *refusal; /* why the master last refused to serve (static text), until the shell has told it */
     struct scripts scripts;
     struct session_counts *counts;
-    const struct session_clock *clock;       /* NULL: latencies aren't measured */
-    const struct session_limits *limits;     /* NULL: none */
-    const atomic_uint_least64_t *held_bytes; /* of the instance in all threads now; not NULL with limits */
+    const struct session_clock *clock;         /* NULL: latencies aren't measured */
+    const struct session_limits *limits;       /* NULL: none */
+    const atomic_uint_least64_t *held_bytes;   /* of the instance in all threads now; not NULL with limits */
+    const atomic_uint_least64_t *unread_bytes; /* of all instances in all threads now; not NULL with limits */
 };
 
 enum session_link {
@@ -164,7 +169,10 @@ unsigned session_take_actions(struct session *s);
 /* It has something to say to a master, or has to be subscribed: connect one (once it may). */
 bool session_wants_backend(struct session *s);
 bool session_reads_client(const struct session *s);
-bool session_reads_backend(const struct session *s);
+/* How many bytes of its backend can be taken now; 0: it isn't to be read. */
+size_t session_backend_room(const struct session *s);
+/* It doesn't take its replies: nobody else should have to wait for it, nor more memory be spent on it. */
+bool session_is_slow(const struct session *s);
 /* What it has sent, or begun to send, isn't settled yet: a switchover waits for it. What is blocked in Redis
  * isn't in flight, nor (once the pause is SESSION_STILL) what the client would have to go on with, nor WAIT.
  */
@@ -173,9 +181,11 @@ bool session_is_in_flight(struct session *s);
 bool session_awaits_reply(struct session *s);
 /* All that was asked is answered and written, and the client is to be closed. */
 bool session_is_over(const struct session *s);
-/* What its buffers take; of that: bytes of requests that wait to be sent to a master. */
+/* What its buffers take; of that: bytes of requests that wait to be sent to a master; and: all of it, if it
+ * doesn't take its replies. */
 size_t session_memory_bytes(const struct session *s);
 size_t session_held_bytes(const struct session *s);
+size_t session_unread_bytes(const struct session *s);
 /* Nothing is pending and nothing is owned but what it remembers. */
 bool session_is_idle(const struct session *s);
 /* True when session_expire() will have something to do: *at_ms says when. */
@@ -210,6 +220,11 @@ void session_wrote_shared(struct session *s);
  * was not executed, or may be executed again), LOCAL. */
 void session_share_return(struct session *s, const struct pipeline_entry *like, const char *bytes,
                           size_t len);
+/* It is slow, and its replies there can't be asked for again: has it gone beyond what is kept of them? */
+bool session_has_too_much(const struct session *s);
+/* Then: it is told so instead of its next reply, and closed once it has read that. Nothing of it may be on a
+ * shared connection any more. */
+void session_cut(struct session *s);
 /* None is left there. epoch: of that connection, if it was lost, else 0. */
 void session_share_end(struct session *s, uint32_t now_ms, uint64_t epoch);
 /* The client can't be served any longer: reason is static text for the log. */

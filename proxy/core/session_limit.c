@@ -3,6 +3,7 @@
 #include "proxy/core/hold.h"
 #include "proxy/core/session_internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* ---- time -----------------------------------------------------------------------------------------------
@@ -54,12 +55,62 @@ size_t session_held_bytes(const struct session *s)
     return (size_t)pipeline_unsent_bytes(&s->work->pipe);
 }
 
+size_t session_unread_bytes(const struct session *s)
+{
+    return s->work && buf_len(&s->work->out) > 0 ? session_memory_bytes(s) : 0;
+}
+
 /* ---- limits ---------------------------------------------------------------------------------------------
  */
 
+/* Clients that don't take their replies hold as much memory as all of them together may. */
+static bool session_is_tight(const struct session *s)
+{
+    const struct session_env *env = s->env;
+
+    return env->limits && env->limits->unread_bytes > 0 &&
+           atomic_load_explicit(env->unread_bytes, memory_order_relaxed) >= env->limits->unread_bytes;
+}
+
 uint64_t session_reply_max(const struct session *s)
 {
+    if (session_is_tight(s))
+        return SESSION_OUT_TIGHT;
     return s->env->limits ? s->env->limits->reply_bytes : SESSION_OUT_LIMIT;
+}
+
+size_t session_backend_room(const struct session *s)
+{
+    size_t max = session_is_tight(s) ? SESSION_OUT_TIGHT : SESSION_OUT_MAX;
+
+    /* Who takes all that it is given has the whole of it each time. */
+    return s->work && buf_len(&s->work->out) >= max ? 0 : max;
+}
+
+bool session_is_slow(const struct session *s)
+{
+    return session_backend_room(s) == 0;
+}
+
+bool session_has_too_much(const struct session *s)
+{
+    return s->work && buf_len(&s->work->out) >= session_reply_max(s);
+}
+
+void session_cut(struct session *s)
+{
+    struct session_work *w = s->work;
+    char text[HOLD_TEXT_MAX];
+
+    assert(w && s->link == SESSION_DETACHED);
+    session_count(&s->env->counts->rejected, 1);
+    int len = hold_format(s, session_is_tight(s) ? HOLD_UNREAD_ALL : HOLD_UNREAD, text);
+    session_emit(s, text, (size_t)len);
+    s->behind = false;
+    s->closing = s->input_over = true;
+    w->request_open = false;
+    pipeline_free(&w->pipe);
+    pipeline_free(&w->returned);
 }
 
 /* The proxy answers the newest entry, of which nothing was written: its bytes go, those to come aren't kept.

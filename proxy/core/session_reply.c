@@ -328,6 +328,8 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
     if (reply_is_abort_by_role(&w->reply))
         s->actions |= SESSION_DOUBT;
     session_count(&s->env->counts->requests, 1);
+    if (w->reply.bytes > PIPELINE_LARGE)
+        session_need_own(s, now_ms); /* the next one is likely as large */
     if (!(e->flags & PIPELINE_BLOCKING) && e->kind != REQUEST_WAIT)
         session_measure(s->env, e->arrived_us);
     assert(e == pipeline_at(&w->pipe, w->pipe.head));

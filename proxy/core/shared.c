@@ -461,8 +461,14 @@ void shared_settle(struct shared_user *u, uint32_t now_ms)
 void shared_overflow(struct shared_user *u, uint32_t now_ms)
 {
     session_need_own(u->session, now_ms);
-    if (u->on && !u->on->streaming && shared_may_move(u->on, u))
+    if (!u->on || u->diverted)
+        return;
+    if (!u->on->streaming && shared_may_move(u->on, u)) {
         u->diverted = true;
+    } else if (session_has_too_much(u->session)) {
+        shared_leave(u);
+        session_cut(u->session);
+    }
 }
 
 /* ---- ends ---------------------------------------------------------------------------------------------- */

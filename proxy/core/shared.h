@@ -31,7 +31,6 @@ enum {
     SHARED_USER_MAX = 128,           /* requests of one client; more at once need a connection of its own */
     SHARED_DEPTH_MAX = 32 * 1024,    /* requests of all */
     SHARED_UNSENT_MAX = 1024 * 1024, /* bytes that the server hasn't taken */
-    SHARED_OUT_MAX = 64 * 1024,      /* replies that a client hasn't taken: it isn't read any more */
 };
 
 /* A client, as the shared connections see it; the caller's, zeroed but for its session. */
@@ -105,8 +104,9 @@ void shared_take_reply(struct shared *sh, uint32_t now_ms, const char **data, si
 /* The user has been given everything that it was to get so far. */
 void shared_settle(struct shared_user *u, uint32_t now_ms);
 
-/* The user doesn't take its replies: what can be is asked for again on a connection of its own, which can be
- * left unread. */
+/* The user doesn't take its replies, and was just given a whole one: what can be is asked for again on a
+ * connection of its own, which can be left unread. What can't be (somebody writes) is still given to it,
+ * until it is too much; then it is cut off. */
 void shared_overflow(struct shared_user *u, uint32_t now_ms);
 
 /* The connection is gone: everything goes back to the sessions. unsent: and none of it was executed. Then

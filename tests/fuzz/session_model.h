@@ -236,7 +236,7 @@ static void model_take_reply(struct model *m, size_t max)
     size_t n = buf_len(&m->from_server) < max ? buf_len(&m->from_server) : max;
 
     n = n < MODEL_REPLY_MAX ? n : MODEL_REPLY_MAX;
-    if (n == 0 || !session_reads_backend(&m->session))
+    if (n == 0 || session_is_slow(&m->session))
         return;
     const char *data = buf_at(&m->from_server, buf_start(&m->from_server));
     if (n % 2 == 0) {

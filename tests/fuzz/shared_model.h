@@ -294,7 +294,7 @@ static void model_own_turn(struct model *m, struct model_client *c, uint32_t wha
         session_request_wrote(&c->session, m->now_ms, n);
     } else if (what == 1) {
         model_server_turn(m, &c->own, max);
-    } else if (session_reads_backend(&c->session)) {
+    } else if (!session_is_slow(&c->session)) {
         n = buf_len(&c->own.from) < max ? buf_len(&c->own.from) : max;
         n = n < MODEL_READ ? n : MODEL_READ;
         if (n == 0)

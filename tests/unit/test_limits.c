@@ -113,7 +113,7 @@ struct bench {
     struct session_env env;
     struct session_limits limits;
     struct session_clock clock;
-    atomic_uint_least64_t held_bytes;
+    atomic_uint_least64_t held_bytes, unread_bytes;
     struct session session;
 };
 
@@ -127,7 +127,8 @@ static void bench_init(struct bench *b)
                                   .counts = &b->counts,
                                   .clock = &b->clock,
                                   .limits = &b->limits,
-                                  .held_bytes = &b->held_bytes};
+                                  .held_bytes = &b->held_bytes,
+                                  .unread_bytes = &b->unread_bytes};
     session_init(&b->session, &b->env, 0);
 }
 
@@ -271,6 +272,32 @@ static void test_requests_that_wait_are_refused_when_too_much_waits(void **state
     bench_free(&b);
 }
 
+static void test_who_leaves_replies_untaken_gets_less_once_all_do(void **state)
+{
+    static char much[SESSION_OUT_TIGHT];
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    b.limits.reply_bytes = SESSION_OUT_LIMIT;
+    b.limits.unread_bytes = 1000000;
+    assert_int_equal(session_backend_room(&b.session), SESSION_OUT_MAX);
+    assert_int_equal(session_unread_bytes(&b.session), 0);
+    session_emit(&b.session, much, sizeof(much));
+    assert_in_range(session_unread_bytes(&b.session), sizeof(much), 3 * sizeof(much));
+    assert_true(session_reads_client(&b.session) && !session_is_slow(&b.session));
+    b.unread_bytes = 1000000;
+    assert_true(!session_reads_client(&b.session) && session_is_slow(&b.session));
+    assert_true(session_has_too_much(&b.session));
+    session_reply_wrote(&b.session, 1);
+    assert_int_equal(session_backend_room(&b.session), SESSION_OUT_TIGHT);
+    assert_false(session_has_too_much(&b.session));
+    b.limits.unread_bytes = 0; /* no limit */
+    session_emit(&b.session, much, sizeof(much));
+    assert_int_equal(session_backend_room(&b.session), SESSION_OUT_MAX);
+    bench_free(&b);
+}
+
 static void test_a_client_that_does_not_take_its_replies_is_not_read(void **state)
 {
     struct bench b;
@@ -323,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_what_grows_too_large_on_its_way_ends_the_client),
         cmocka_unit_test(test_a_transaction_is_never_executed_without_its_large_request),
         cmocka_unit_test(test_requests_that_wait_are_refused_when_too_much_waits),
+        cmocka_unit_test(test_who_leaves_replies_untaken_gets_less_once_all_do),
         cmocka_unit_test(test_a_client_that_does_not_take_its_replies_is_not_read),
         cmocka_unit_test(test_latency_is_from_arrival_to_reply),
     };

@@ -261,6 +261,35 @@ static void test_a_deep_pipeline_stops_nobody(void **state)
     proxy_rig_stop(&r);
 }
 
+/* Some send all that they have before they read: with Redis alone that works. */
+static void test_who_sends_everything_first_is_served(void **state)
+{
+    enum { N = 3000, SIZE = 10000, HEAD = 22, REPLY = SIZE + 10 };
+    struct proxy_rig r;
+    char *request = malloc(HEAD + SIZE + 2), got[REPLY];
+    long before_kib;
+
+    (void)state;
+    assert_non_null(request);
+    memset(request, 'x', HEAD + SIZE);
+    memcpy(request, "*2\r\n$4\r\nECHO\r\n$10000\r\n", HEAD);
+    memcpy(request + HEAD + SIZE, "\r\n", 2);
+    proxy_rig_start(&r, WAIT_MS);
+    int fd = proxy_rig_dial(&r);
+    before_kib = resident_kib();
+    for (int i = 0; i < N; i++)
+        proxy_rig_write(fd, request, HEAD + SIZE + 2);
+    if (memory_counts())
+        assert_true(resident_kib() - before_kib < 8 * 1024);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(proxy_rig_read(fd, got, REPLY), REPLY);
+        assert_memory_equal(got, "$10000\r\nx", 9);
+    }
+    close(fd);
+    free(request);
+    proxy_rig_stop(&r);
+}
+
 /* A write that answers at length can't be asked for again: its reply comes over the shared connection, and
  * whoever doesn't take it is left out of the next. */
 static void test_a_large_reply_of_a_write_is_waited_for_a_while(void **state)
@@ -365,6 +394,7 @@ int main(void)
         cmocka_unit_test(test_clients_that_do_not_read_large_replies_stop_nobody),
         cmocka_unit_test(test_clients_that_do_not_read_many_replies_take_no_memory),
         cmocka_unit_test(test_a_deep_pipeline_stops_nobody),
+        cmocka_unit_test(test_who_sends_everything_first_is_served),
         cmocka_unit_test(test_a_large_reply_of_a_write_is_waited_for_a_while),
         cmocka_unit_test(test_the_next_master_is_connected_before_it_is_needed),
         cmocka_unit_test(test_many_route_changes_lose_and_mix_up_nothing),

@@ -392,6 +392,36 @@ static void test_who_takes_nothing_is_moved(void **state)
     bench_free(&b);
 }
 
+/* It doesn't read, and what it asked can't be asked for again: it ends, the others don't notice. */
+static void test_too_many_untaken_replies_of_writes_end_their_client(void **state)
+{
+    static char large[SESSION_OUT_MAX];
+    const struct session_limits limits = {.reply_bytes = SESSION_OUT_MAX};
+    const char *end =
+        "-MRLIMIT a client of instance cart left 65536 bytes of replies unread (--max-reply-bytes";
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    b.env.limits = &limits;
+    assert_int_equal(says(&b, 0, "INCR a\r\nGET b\r\nINCR a\r\n"), 0);
+    assert_int_equal(says(&b, 1, "GET c\r\n"), 0);
+    (void)written(&b);
+    assert_string_equal(answers(&b, ":1\r\n"), "0::1\r\n");
+    session_emit(&b.sessions[0], large, sizeof(large) - 1);
+    shared_overflow(&b.users[0], 0);
+    assert_false(b.sessions[0].closing); /* not yet */
+    session_emit(&b.sessions[0], large, 1);
+    shared_overflow(&b.users[0], 0);
+    assert_true(b.sessions[0].closing && !session_reads_client(&b.sessions[0]));
+    assert_int_equal(b.counts.rejected, 1);
+    assert_string_equal(answers(&b, "$1\r\nx\r\n:2\r\n$1\r\ny\r\n"), "1:$1\r\ny\r\n");
+    session_reply_wrote(&b.sessions[0], sizeof(large));
+    assert_memory_equal(told(&b, 0), end, strlen(end));
+    assert_true(session_is_over(&b.sessions[0]));
+    bench_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_wait_of_who_may_not_publish_knows_of_nobody),
         cmocka_unit_test(test_who_takes_nothing_is_moved),
         cmocka_unit_test(test_random_runs_lose_double_and_reorder_nothing),
+        cmocka_unit_test(test_too_many_untaken_replies_of_writes_end_their_client),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

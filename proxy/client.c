@@ -16,9 +16,6 @@
 #include <unistd.h>
 
 #define CLIENT_CONNECT_TIMEOUT_US ((int64_t)1000000)
-enum {
-    CLIENT_DEEP_READ = 16 * 1024 /* bytes read in a turn of one that sends very many requests at once */
-};
 
 static uint32_t client_now_ms(const struct client *c)
 {
@@ -103,7 +100,7 @@ static void client_take(struct client *c, const char *data, size_t len)
 static void client_on_readable(struct client *c)
 {
     struct shard *shard = c->instance->shard;
-    size_t max = session_is_deep(&c->session) ? CLIENT_DEEP_READ : SHARD_BUFFER;
+    size_t max = session_is_deep(&c->session) ? SESSION_DEEP_READ : SHARD_BUFFER;
     ssize_t n = net_read(c->io.fd, shard->buffer, max);
 
     if (n == ERR_BUSY)

@@ -185,11 +185,12 @@ static void pipeline_skip_local(struct pipeline *p)
 
 int pipeline_spans(struct pipeline *p, struct buf_span *spans, int max)
 {
+    uint64_t sum = 0;
     int n = 0;
 
     pipeline_skip_local(p);
     uint64_t at = p->cursor;
-    for (uint64_t seq = p->unsent; seq < p->judged; seq++) {
+    for (uint64_t seq = p->unsent; seq < p->judged && sum < PIPELINE_WRITE_MAX; seq++) {
         const struct pipeline_entry *e = pipeline_at(p, seq);
         if (e->state != PIPELINE_READY)
             continue;
@@ -197,6 +198,7 @@ int pipeline_spans(struct pipeline *p, struct buf_span *spans, int max)
         if (from == end)
             continue;
         const char *data = buf_at(&p->log, from);
+        sum += end - from;
         if (n > 0 && spans[n - 1].data + spans[n - 1].len == data) {
             spans[n - 1].len += end - from;
             continue;

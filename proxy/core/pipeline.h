@@ -23,6 +23,7 @@ enum {
     PIPELINE_COPY_MAX = 1024 * 1024,  /* bytes kept of requests that were sent */
     PIPELINE_DEPTH_MAX = 1024 * 1024, /* requests of one client that wait for their replies */
     PIPELINE_SPANS_MAX = 16,
+    PIPELINE_WRITE_MAX = 64 * 1024, /* bytes looked for to be written at once */
 };
 
 enum pipeline_state {
@@ -100,7 +101,8 @@ void pipeline_settle(struct pipeline *p, uint8_t answer);
 /* The oldest HELD entry that isn't judged, or NULL. */
 struct pipeline_entry *pipeline_next_judged(struct pipeline *p);
 
-/* What may be written now, oldest first: at most `max` spans; returns how many. */
+/* What may be written now, oldest first: at most `max` spans, and not many more than PIPELINE_WRITE_MAX
+ * bytes; returns how many spans. */
 int pipeline_spans(struct pipeline *p, struct buf_span *spans, int max);
 /* The first n bytes of pipeline_spans() were written. */
 void pipeline_wrote(struct pipeline *p, size_t n);

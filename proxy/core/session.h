@@ -19,10 +19,12 @@ enum {
     SESSION_OUT_MAX = 64 * 1024,          /* replies the client hasn't taken: then its backend isn't read */
     SESSION_OUT_LIMIT = 16 * 1024 * 1024, /* the proxy's own answers among them: then it isn't read either */
     SESSION_OUT_TIGHT = 16 * 1024,        /* instead of both, while those who don't read hold too much */
-    SESSION_UNSENT_MAX = 256 * 1024,      /* bytes the backend hasn't taken: then the client isn't read */
-    SESSION_HELD_MAX = 1024 * 1024,       /* the same while there is no backend */
-    SESSION_DRAIN_MS = 1000,              /* longest wait for the replies behind a refused request */
-    SESSION_OWN_MS = 1000, /* so long after it needed one a client keeps a connection of its own */
+    SESSION_DEEP_READ = 16 * 1024,   /* bytes read in a turn of one that sends very many requests at once */
+    SESSION_SMALL_REPLY = 64,        /* and of its replies, if they have fewer bytes: thousands of them */
+    SESSION_UNSENT_MAX = 256 * 1024, /* bytes the backend hasn't taken: then the client isn't read */
+    SESSION_HELD_MAX = 1024 * 1024,  /* the same while there is no backend */
+    SESSION_DRAIN_MS = 1000,         /* longest wait for the replies behind a refused request */
+    SESSION_OWN_MS = 1000,           /* so long after it needed one a client keeps a connection of its own */
 };
 
 struct histogram;

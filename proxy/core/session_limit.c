@@ -83,8 +83,11 @@ size_t session_backend_room(const struct session *s)
 {
     size_t max = session_is_tight(s) ? SESSION_OUT_TIGHT : SESSION_OUT_MAX;
 
+    if (s->work && buf_len(&s->work->out) >= max)
+        return 0;
     /* Who takes all that it is given has the whole of it each time. */
-    return s->work && buf_len(&s->work->out) >= max ? 0 : max;
+    bool many = session_is_deep(s) && s->work->reply.bytes < SESSION_SMALL_REPLY;
+    return many && max > SESSION_DEEP_READ ? SESSION_DEEP_READ : max;
 }
 
 bool session_is_slow(const struct session *s)

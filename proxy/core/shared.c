@@ -47,7 +47,8 @@ size_t shared_memory_bytes(const struct shared *sh)
 
 bool shared_has_room(const struct shared *sh)
 {
-    return shared_count(sh) < SHARED_DEPTH_MAX && buf_end(&sh->log) - sh->written < SHARED_UNSENT_MAX;
+    return shared_count(sh) < SHARED_DEPTH_MAX && buf_len(&sh->log) < SHARED_LOG_MAX &&
+           buf_end(&sh->log) - sh->written < SHARED_UNSENT_MAX;
 }
 
 /* ---- requests ---------------------------------------------------------------------------------------------
@@ -79,6 +80,7 @@ static bool shared_push(struct shared *sh, const struct shared_entry *e)
     assert(!e->user->on || e->user->on == sh);
     if (!(e->flags & PIPELINE_REPEAT))
         session_wrote_shared(e->user->session);
+    e->user->bytes += e->len;
     if (e->user->pending++ == 0) {
         e->user->on = sh;
         session_share_begin(e->user->session);
@@ -128,9 +130,15 @@ bool shared_may_take(const char *data, size_t len)
     return shared_frame(&framer, data, len, &e) > 0;
 }
 
+/* It has as much here as the others should have to wait for. */
+static bool shared_is_full_of(const struct shared_user *u)
+{
+    return u->pending >= SHARED_USER_MAX || u->bytes >= SHARED_USER_BYTES;
+}
+
 static bool shared_accepts(const struct shared *sh, const struct shared_user *u)
 {
-    return !u->diverted && (!u->on || u->on == sh) && u->pending < SHARED_USER_MAX && shared_has_room(sh);
+    return !u->diverted && (!u->on || u->on == sh) && !shared_is_full_of(u) && shared_has_room(sh);
 }
 
 static bool shared_add(struct shared *sh, const struct shared_entry *e, const char *bytes)
@@ -157,7 +165,7 @@ size_t shared_take(struct shared *sh, struct shared_user *u, uint32_t now_ms, co
             break; /* the session makes the best of it */
         at += n;
     }
-    if (u->pending >= SHARED_USER_MAX)
+    if (shared_is_full_of(u))
         session_need_own(u->session, now_ms);
     return at;
 }
@@ -207,13 +215,23 @@ static bool shared_is_sent(const struct shared *sh, const struct shared_entry *e
     return sh->at + e->len <= sh->written;
 }
 
+/* The user doesn't wait for it any more. */
+static void shared_forget(const struct shared_entry *e)
+{
+    if (!e->user)
+        return;
+    e->user->pending--;
+    e->user->bytes -= e->len;
+}
+
 /* The head has been dealt with. */
 static void shared_pop(struct shared *sh)
 {
     const struct shared_entry *e = shared_at(sh, sh->head);
     struct shared_user *u = e->user;
 
-    if (u && --u->pending == 0)
+    shared_forget(e);
+    if (u && u->pending == 0)
         u->on = NULL;
     buf_consume(&sh->log, e->len);
     sh->at += e->len;
@@ -492,9 +510,11 @@ void shared_break(struct shared *sh, uint32_t now_ms, bool unsent)
 struct shared_user *shared_take_back(struct shared *sh, uint32_t now_ms, uint64_t epoch)
 {
     while (sh->head < sh->tail) {
-        struct shared_user *u = shared_at(sh, sh->head)->user;
+        const struct shared_entry *e = shared_at(sh, sh->head);
+        struct shared_user *u = e->user;
+        shared_forget(e);
         sh->head++;
-        if (!u || --u->pending > 0)
+        if (!u || u->pending > 0)
             continue;
         u->on = NULL;
         u->diverted = false;
@@ -513,8 +533,8 @@ void shared_leave(struct shared_user *u)
         struct shared_entry *e = shared_at(sh, seq);
         if (e->user != u)
             continue;
+        shared_forget(e);
         e->user = NULL;
-        u->pending--;
     }
     u->on = NULL;
 }

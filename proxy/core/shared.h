@@ -25,12 +25,14 @@ struct shared;
 struct shared_entry;
 
 enum {
-    SHARED_REQUEST_MAX = 16 * 1024,  /* bytes */
-    SHARED_REPLY_MAX = 16 * 1024,    /* a larger one moves its client to a connection of its own, if it can be
-                                        asked for again; else it is streamed */
-    SHARED_USER_MAX = 128,           /* requests of one client; more at once need a connection of its own */
-    SHARED_DEPTH_MAX = 32 * 1024,    /* requests of all */
-    SHARED_UNSENT_MAX = 1024 * 1024, /* bytes that the server hasn't taken */
+    SHARED_REQUEST_MAX = 16 * 1024, /* bytes */
+    SHARED_REPLY_MAX = 16 * 1024,   /* a larger one moves its client to a connection of its own, if it can be
+                                       asked for again; else it is streamed */
+    SHARED_USER_MAX = 128,          /* requests of one client; more at once need a connection of its own */
+    SHARED_USER_BYTES = 128 * 1024, /* and bytes of them */
+    SHARED_DEPTH_MAX = 32 * 1024,   /* requests of all */
+    SHARED_LOG_MAX = 8 * 1024 * 1024, /* bytes of them */
+    SHARED_UNSENT_MAX = 1024 * 1024,  /* bytes that the server hasn't taken */
 };
 
 /* A client, as the shared connections see it; the caller's, zeroed but for its session. */
@@ -38,6 +40,7 @@ struct shared_user {
     struct session *session;
     struct shared *on; /* where its requests are; NULL: nowhere */
     uint32_t pending;  /* how many */
+    uint32_t bytes;    /* of them */
     bool diverted;
 };
 

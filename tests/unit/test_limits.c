@@ -298,6 +298,25 @@ static void test_who_leaves_replies_untaken_gets_less_once_all_do(void **state)
     bench_free(&b);
 }
 
+/* Of many small ones a turn takes fewer bytes, so that it ends soon. */
+static void test_thousands_of_replies_are_taken_in_pieces(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    session_attached(&b.session, 0);
+    for (int k = 0; k < 1000; k++)
+        says(&b, "INCR n\r\n");
+    assert_int_equal(flows(&b), 8000);
+    session_take_reply(&b.session, 0, ":1\r\n", 4);
+    assert_int_equal(session_backend_room(&b.session), SESSION_DEEP_READ);
+    session_take_reply(&b.session, 0,
+                       "-ERR increment or decrement would overflow, and this is a long text\r\n", 69);
+    assert_int_equal(session_backend_room(&b.session), SESSION_OUT_MAX);
+    bench_free(&b);
+}
+
 static void test_a_client_that_does_not_take_its_replies_is_not_read(void **state)
 {
     struct bench b;
@@ -351,6 +370,7 @@ int main(void)
         cmocka_unit_test(test_a_transaction_is_never_executed_without_its_large_request),
         cmocka_unit_test(test_requests_that_wait_are_refused_when_too_much_waits),
         cmocka_unit_test(test_who_leaves_replies_untaken_gets_less_once_all_do),
+        cmocka_unit_test(test_thousands_of_replies_are_taken_in_pieces),
         cmocka_unit_test(test_a_client_that_does_not_take_its_replies_is_not_read),
         cmocka_unit_test(test_latency_is_from_arrival_to_reply),
     };

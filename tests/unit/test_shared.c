@@ -392,6 +392,35 @@ static void test_who_takes_nothing_is_moved(void **state)
     bench_free(&b);
 }
 
+/* So that nobody has to wait behind all that one has to say. */
+static void test_nobody_fills_the_connection_alone(void **state)
+{
+    enum { SIZE = 10000, LEN = SIZE + 7, N = SHARED_USER_BYTES / LEN + 1 };
+    static char text[20 * LEN];
+    struct bench b;
+
+    (void)state;
+    assert_true(N < 20);
+    bench_init(&b);
+    for (int k = 0; k < 20; k++) {
+        memcpy(text + k * LEN, "ECHO ", 5);
+        memset(text + k * LEN + 5, 'x', SIZE);
+        memcpy(text + k * LEN + 5 + SIZE, "\r\n", 2);
+    }
+    assert_int_equal(shared_take(&b.shared, &b.users[0], 0, text, sizeof(text)), N * LEN);
+    assert_int_equal(b.users[0].bytes, N * LEN);
+    assert_false(session_may_share(&b.sessions[0], 0)); /* the rest goes over its own */
+    assert_int_equal(says(&b, 1, "GET c\r\n"), 0);
+    shared_wrote(&b.shared, shared_span(&b.shared).len);
+    for (int k = 0; k < N; k++)
+        assert_string_equal(answers(&b, "$1\r\nx\r\n"), "0:$1\r\nx\r\n");
+    assert_int_equal(b.users[0].bytes, 0);
+    assert_string_equal(answers(&b, "$-1\r\n"), "1:$-1\r\n");
+    shared_leave(&b.users[1]);
+    assert_int_equal(b.users[1].bytes, 0);
+    bench_free(&b);
+}
+
 /* It doesn't read, and what it asked can't be asked for again: it ends, the others don't notice. */
 static void test_too_many_untaken_replies_of_writes_end_their_client(void **state)
 {
@@ -440,6 +469,7 @@ int main(void)
         cmocka_unit_test(test_who_takes_nothing_is_moved),
         cmocka_unit_test(test_random_runs_lose_double_and_reorder_nothing),
         cmocka_unit_test(test_too_many_untaken_replies_of_writes_end_their_client),
+        cmocka_unit_test(test_nobody_fills_the_connection_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

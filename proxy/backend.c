@@ -132,6 +132,12 @@ const struct topology_address *backend_address(const struct backend *b)
     return &b->address;
 }
 
+int backend_fd(const struct backend *b)
+{
+    assert(b->connected);
+    return b->io.fd;
+}
+
 ssize_t backend_read(struct backend *b, char *to, size_t size)
 {
     assert(b->connected);

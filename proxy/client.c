@@ -97,9 +97,36 @@ static void client_take(struct client *c, const char *data, size_t len)
         client_touch(c);
 }
 
+/* A large body on its way to its own backend. False: its bytes are to be seen. */
+static bool client_stream_request(struct client *c)
+{
+    struct shard *shard = c->instance->shard;
+    uint64_t most = c->backend && !c->blocked ? session_request_unseen(&c->session) : 0;
+    size_t rest;
+
+    if (most == 0 || !shard->bulk.is_open)
+        return false;
+    ssize_t n = bulk_pass(&shard->bulk, c->io.fd, backend_fd(c->backend),
+                          most < SHARD_BUFFER ? (size_t)most : SHARD_BUFFER, shard->buffer, &rest);
+    if (n == ERR_BUSY)
+        return true;
+    if (n <= 0)
+        return false; /* reading tells of it */
+    session_count(&c->instance->counts.received_bytes, (uint64_t)n);
+    session_request_passed(&c->session, (uint64_t)n - rest);
+    if (rest > 0) {
+        session_take_request(&c->session, client_now_ms(c), shard->buffer, rest);
+        client_touch(c);
+    }
+    return true;
+}
+
 static void client_on_readable(struct client *c)
 {
     struct shard *shard = c->instance->shard;
+
+    if (client_stream_request(c))
+        return;
     size_t max = session_is_deep(&c->session) ? SESSION_DEEP_READ : SHARD_BUFFER;
     ssize_t n = net_read(c->io.fd, shard->buffer, max);
 
@@ -235,9 +262,35 @@ static ssize_t client_write(struct client *c, struct buf_span span)
     return wrote;
 }
 
+/* A large body on its way from its own backend. False: its bytes are to be seen. */
+static bool client_stream_reply(struct client *c)
+{
+    struct shard *shard = c->instance->shard;
+    uint64_t most = session_reply_unseen(&c->session);
+    size_t room = session_backend_room(&c->session), rest;
+
+    if (most == 0 || c->broken || (c->session.actions & SESSION_CLOSE) || !shard->bulk.is_open)
+        return false;
+    ssize_t n = bulk_pass(&shard->bulk, backend_fd(c->backend), c->io.fd, most < room ? (size_t)most : room,
+                          shard->buffer, &rest);
+    if (n == ERR_BUSY)
+        return true;
+    if (n <= 0)
+        return false; /* reading tells of it */
+    silence_heard(c);
+    session_count(&c->instance->counts.sent_bytes, (uint64_t)n - rest);
+    session_reply_passed(&c->session, (uint64_t)n - rest);
+    if (rest > 0)
+        session_take_reply(&c->session, client_now_ms(c), shard->buffer, rest);
+    return true;
+}
+
 static void client_on_reply(struct client *c)
 {
     struct shard *shard = c->instance->shard;
+
+    if (client_stream_reply(c))
+        return;
     ssize_t n = backend_read(c->backend, shard->buffer, session_backend_room(&c->session));
 
     if (n == ERR_BUSY)

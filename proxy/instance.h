@@ -10,6 +10,7 @@
 #define MR_PROXY_INSTANCE_H
 
 #include "common/core/list.h"
+#include "proxy/bulk.h"
 #include "proxy/core/session.h"
 #include "proxy/silence.h"
 #include "proxy/standby.h"
@@ -41,7 +42,8 @@ struct instance_counts {
 struct shard {
     struct loop *loop;
     struct ev_loop *ev;
-    char *buffer;     /* SHARD_BUFFER bytes */
+    char *buffer; /* SHARD_BUFFER bytes */
+    struct bulk bulk;
     const char *bind; /* IP literal */
     int hold_ms;
     bool share_ports; /* other threads listen on the same ports */

@@ -316,6 +316,7 @@ static void worker_free(struct worker *w)
         w->gate->worker = NULL;
         worker_gate_release(w->gate);
     }
+    bulk_close(&w->shard.bulk);
     free(w->shard.buffer);
     free(w->bind);
     free(w);
@@ -331,6 +332,7 @@ static int worker_prepare(struct worker *w)
         return ERR_NOMEM;
     atomic_store(&w->gate->refs, 1);
     w->gate->worker = w;
+    bulk_open(&w->shard.bulk);
     w->config.bind = w->shard.bind = w->bind;
     w->shard.hold_ms = w->config.hold_ms;
     w->shard.limits = w->config.limits;

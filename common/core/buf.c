@@ -64,7 +64,7 @@ void buf_consume(struct buf *b, size_t n)
         buf_free(b);
 }
 
-void buf_skip(struct buf *b, size_t n)
+void buf_skip(struct buf *b, uint64_t n)
 {
     assert(buf_len(b) == 0);
     b->start += n;

@@ -45,7 +45,7 @@ const char *buf_at(const struct buf *b, uint64_t at);
 /* Drops n bytes at the front. */
 void buf_consume(struct buf *b, size_t n);
 /* Moves the offsets of an empty buffer on by n: bytes that went another way. */
-void buf_skip(struct buf *b, size_t n);
+void buf_skip(struct buf *b, uint64_t n);
 /* Drops everything from absolute offset `at` on. */
 void buf_cut(struct buf *b, uint64_t at);
 /* Drops everything; offsets go on. */

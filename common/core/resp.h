@@ -56,6 +56,8 @@ struct resp_request {
 
 void resp_request_init(struct resp_request *r);
 enum resp_result resp_request_feed(struct resp_request *r, const char *data, size_t len, size_t *used);
+/* n bytes of the current bulk body, fewer than are pending, went another way. */
+void resp_request_skip(struct resp_request *r, uint64_t n);
 
 /* Splits one complete request (as framed; inline quoting undone into `scratch`, at least len bytes) into at
  * most max arguments: pointers and lengths into data or scratch. Returns how many there are, or ERR_INVALID.
@@ -91,5 +93,9 @@ struct resp_reply {
 
 void resp_reply_init(struct resp_reply *r);
 enum resp_result resp_reply_feed(struct resp_reply *r, const char *data, size_t len, size_t *used);
+/* Bytes of the current bulk body still to come, none of which is kept here (CRLF excluded); 0: none. */
+uint64_t resp_reply_unseen(const struct resp_reply *r);
+/* n of them, but not all, went another way. */
+void resp_reply_skip(struct resp_reply *r, uint64_t n);
 
 #endif

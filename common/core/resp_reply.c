@@ -242,3 +242,17 @@ enum resp_result resp_reply_feed(struct resp_reply *r, const char *data, size_t 
     assert(*used <= len);
     return result;
 }
+
+uint64_t resp_reply_unseen(const struct resp_reply *r)
+{
+    if (r->state != REP_BODY || r->word_due || r->element == '!')
+        return 0;
+    return (uint64_t)r->body;
+}
+
+void resp_reply_skip(struct resp_reply *r, uint64_t n)
+{
+    assert(n < resp_reply_unseen(r));
+    r->body -= (int64_t)n;
+    r->bytes += n;
+}

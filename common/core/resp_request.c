@@ -247,6 +247,13 @@ enum resp_result resp_request_feed(struct resp_request *r, const char *data, siz
     return result;
 }
 
+void resp_request_skip(struct resp_request *r, uint64_t n)
+{
+    assert(r->state == REQ_BODY && n < (uint64_t)r->pending);
+    r->pending -= (int64_t)n;
+    r->bytes += n;
+}
+
 /* Reads "<type><number>\r\n" at *p. */
 static bool split_number(const char **p, const char *end, char type, int64_t *out)
 {

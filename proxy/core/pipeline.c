@@ -80,6 +80,16 @@ int pipeline_feed(struct pipeline *p, const char *data, size_t len)
     return err;
 }
 
+void pipeline_pass(struct pipeline *p, uint64_t n)
+{
+    struct pipeline_entry *e = pipeline_at(p, p->tail - 1);
+
+    assert(p->unsent == p->tail - 1 && p->cursor == buf_end(&p->log) && e->state == PIPELINE_READY);
+    buf_skip(&p->log, n);
+    e->len += n;
+    p->cursor += n;
+}
+
 int pipeline_put(struct pipeline *p, const struct pipeline_entry *like, const char *data, size_t len)
 {
     assert(p->unsent == p->tail && (like->flags & PIPELINE_COMPLETE));

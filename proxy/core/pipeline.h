@@ -85,6 +85,9 @@ struct pipeline_entry *pipeline_push(struct pipeline *p, uint32_t now_ms);
 /* Adds bytes to the newest entry. ERR_NOMEM. */
 int pipeline_feed(struct pipeline *p, const char *data, size_t len) MR_MUST_CHECK;
 
+/* n more bytes of the newest entry, all of whose bytes were written and none is kept, went another way. */
+void pipeline_pass(struct pipeline *p, uint64_t n);
+
 /* Appends a complete request that something else had taken: *like says its kind, flags and state, which may
  * be SENT, LOCAL, or HELD: to be sent again after pipeline_rewind(). Only ever into a pipeline that was
  * filled by nothing else. ERR_NOMEM. */

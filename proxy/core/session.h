@@ -20,6 +20,7 @@ enum {
     SESSION_OUT_LIMIT = 16 * 1024 * 1024, /* the proxy's own answers among them: then it isn't read either */
     SESSION_OUT_TIGHT = 16 * 1024,        /* instead of both, while those who don't read hold too much */
     SESSION_DEEP_READ = 16 * 1024,   /* bytes read in a turn of one that sends very many requests at once */
+    SESSION_SEEN_END = 32 * 1024,    /* of a large body: what comes before may pass unseen */
     SESSION_SMALL_REPLY = 64,        /* and of its replies, if they have fewer bytes: thousands of them */
     SESSION_UNSENT_MAX = 256 * 1024, /* bytes the backend hasn't taken: then the client isn't read */
     SESSION_HELD_MAX = 1024 * 1024,  /* the same while there is no backend */
@@ -163,6 +164,13 @@ int session_request_spans(struct session *s, struct buf_span *spans, int max);
 void session_request_wrote(struct session *s, uint32_t now_ms, size_t n);
 struct buf_span session_reply_span(const struct session *s); /* len 0: nothing */
 void session_reply_wrote(struct session *s, size_t n);
+
+/* Large bodies needn't be seen here: how many of the bytes that the backend (the client) sends next may go
+ * straight to the client (the backend); 0: none, or not worth it. And: n of them did. */
+uint64_t session_reply_unseen(const struct session *s);
+void session_reply_passed(struct session *s, uint64_t n);
+uint64_t session_request_unseen(const struct session *s);
+void session_request_passed(struct session *s, uint64_t n);
 
 /* ---- what it wants --------------------------------------------------------------------------------------
  */

@@ -1,0 +1,138 @@
+/* Large bodies that pass a session unseen: when they may, and what becomes of them when the master is lost.
+ */
+#include "tests/lib/session_bench.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define says_ session_bench_client_says
+#define told  session_bench_to_client
+
+enum { BODY = 1000000 };
+
+static const char set[] = "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1000000\r\n";
+static char body[BODY];
+
+/* n bytes of the body come from the client, seen, and are written. */
+static void flows(struct session_bench *b, size_t n)
+{
+    struct buf_span span;
+
+    session_take_request(&b->session, 0, body, n);
+    while (session_request_spans(&b->session, &span, 1) > 0)
+        session_request_wrote(&b->session, 0, span.len);
+}
+
+static void test_a_body_passes_but_for_its_end(void **state)
+{
+    struct session_bench b;
+
+    (void)state;
+    session_bench_init(&b);
+    says_(&b, set);
+    assert_int_equal(session_request_unseen(&b.session), 0); /* it may yet be answered here */
+    session_take_request(&b.session, 0, body, 20000);
+    assert_int_equal(session_request_unseen(&b.session), 0); /* that is to be written before */
+    flows(&b, 30000);
+    uint64_t left = BODY - 50000 - SESSION_SEEN_END;
+    assert_int_equal(session_request_unseen(&b.session), left);
+    session_request_passed(&b.session, 100000);
+    assert_int_equal(session_request_unseen(&b.session), left - 100000);
+    session_take_request(&b.session, 0, body, 5000); /* what the master's socket didn't take */
+    assert_int_equal(session_request_unseen(&b.session), 0);
+    assert_int_equal(session_held_bytes(&b.session), 0);
+    flows(&b, 1);
+    session_request_passed(&b.session, left - 105001);
+    assert_int_equal(session_request_unseen(&b.session), 0);
+    flows(&b, SESSION_SEEN_END);
+    says_(&b, "\r\nGET a\r\n");
+    assert_string_equal(session_bench_to_server(&b), "\r\nGET a\r\n");
+    session_bench_server_says(&b, "+OK\r\n$1000000\r\n");
+    assert_int_equal(session_reply_unseen(&b.session), 0);
+    assert_string_equal(told(&b), "+OK\r\n$1000000\r\n");
+    left = BODY - SESSION_SEEN_END;
+    assert_int_equal(session_reply_unseen(&b.session), left);
+    session_reply_passed(&b.session, left - 70000);
+    session_take_reply(&b.session, 0, body, 30000); /* what the client's socket didn't take */
+    assert_int_equal(session_reply_unseen(&b.session), 0);
+    session_reply_wrote(&b.session, 30000);
+    assert_int_equal(session_reply_unseen(&b.session), 40000);
+    session_reply_passed(&b.session, 40000);
+    assert_int_equal(session_reply_unseen(&b.session), 0);
+    session_take_reply(&b.session, 0, body, SESSION_SEEN_END);
+    session_reply_wrote(&b.session, SESSION_SEEN_END);
+    session_bench_server_says(&b, "\r\n");
+    assert_string_equal(told(&b), "\r\n");
+    assert_true(session_is_idle(&b.session));
+    assert_int_equal(b.counts.requests, 2);
+    session_bench_free(&b);
+}
+
+static void test_a_request_that_is_cut_is_discarded_to_its_end(void **state)
+{
+    struct session_bench b;
+
+    (void)state;
+    session_bench_init(&b);
+    says_(&b, set);
+    flows(&b, 50000);
+    session_request_passed(&b.session, 100000);
+    session_bench_break(&b);
+    assert_int_equal(session_request_unseen(&b.session), 0);
+    for (size_t left = BODY - 150000; left > 0; left -= left < 50000 ? left : 50000)
+        session_take_request(&b.session, 0, body, left < 50000 ? left : 50000);
+    says_(&b, "\r\nGET a\r\n");
+    assert_string_equal(session_bench_to_server(&b), "GET a\r\n");
+    assert_memory_equal(told(&b), "-MRUNKNOWN ", 11);
+    session_bench_server_says(&b, "$1\r\nx\r\n");
+    assert_string_equal(told(&b), "$1\r\nx\r\n");
+    session_bench_free(&b);
+}
+
+static void test_half_of_a_reply_that_passed_ends_the_client(void **state)
+{
+    struct session_bench b;
+
+    (void)state;
+    session_bench_init(&b);
+    says_(&b, "GET a\r\n");
+    assert_string_equal(session_bench_to_server(&b), "GET a\r\n");
+    session_bench_server_says(&b, "$1000000\r\n");
+    assert_int_equal(session_reply_unseen(&b.session), 0);
+    assert_string_equal(told(&b), "$1000000\r\n");
+    session_reply_passed(&b.session, 1);
+    session_detached(&b.session, 0);
+    assert_true(session_take_actions(&b.session) & SESSION_CLOSE);
+    session_bench_free(&b);
+}
+
+/* Its reply must be looked at: it isn't for the client. */
+static void test_what_is_swallowed_does_not_pass(void **state)
+{
+    struct session_bench b;
+
+    (void)state;
+    session_bench_init(&b);
+    says_(&b, "SUBSCRIBE a\r\n");
+    assert_string_equal(session_bench_to_server(&b), "SUBSCRIBE a\r\n");
+    session_bench_server_says(&b, "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+    assert_string_equal(told(&b), "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+    session_bench_server_says(&b, "*3\r\n$1000000\r\n");
+    assert_int_equal(session_reply_unseen(&b.session), 0); /* its first word is still to be known */
+    session_bench_free(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_body_passes_but_for_its_end),
+        cmocka_unit_test(test_a_request_that_is_cut_is_discarded_to_its_end),
+        cmocka_unit_test(test_half_of_a_reply_that_passed_ends_the_client),
+        cmocka_unit_test(test_what_is_swallowed_does_not_pass),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

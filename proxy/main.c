@@ -57,7 +57,8 @@ static const struct option_row rows[] = {
     {"max-request-bytes", 0, OPTION_INT, &options.max_request_bytes, "BYTES", LIMITS_REQUEST_BYTES_MIN,
      INT_MAX, "largest request"},
     {"max-held-bytes", 0, OPTION_INT, &options.max_held_bytes, "BYTES", 0, INT_MAX,
-     "requests of one instance that wait for a master, together; 0: only 1 MB a client"},
+     "requests of one instance that wait for a master, together, each with 64 bytes more; 0: only 1 MB a "
+     "client"},
     {"max-reply-bytes", 0, OPTION_INT, &options.max_reply_bytes, "BYTES", SESSION_OUT_MAX, INT_MAX,
      "replies that a client leaves untaken before nothing more is read from it"},
     {"max-unread-bytes", 0, OPTION_INT, &options.max_unread_bytes, "BYTES", 0, INT_MAX,

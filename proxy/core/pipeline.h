@@ -109,8 +109,12 @@ struct pipeline_entry *pipeline_next_judged(struct pipeline *p);
 int pipeline_spans(struct pipeline *p, struct buf_span *spans, int max);
 /* The first n bytes of pipeline_spans() were written. */
 void pipeline_wrote(struct pipeline *p, size_t n);
-/* Bytes that wait to be written, those not judged included. */
+/* Bytes that wait to be written, those not judged included; and in how many requests. */
 uint64_t pipeline_unsent_bytes(const struct pipeline *p);
+static inline uint64_t pipeline_unsent_count(const struct pipeline *p)
+{
+    return p->tail - p->unsent;
+}
 
 /* The entry the next reply belongs to, or NULL when none is due. */
 struct pipeline_entry *pipeline_next_reply(struct pipeline *p);

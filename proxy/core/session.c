@@ -579,9 +579,12 @@ bool session_reads_client(const struct session *s)
         return false;
     if (!w)
         return true;
+    /* Very small ones take more memory than their bytes. */
+    uint64_t held = session_held_bytes(s);
     return pipeline_unsent_bytes(&w->pipe) <
                (s->link == SESSION_READY || !s->env->held ? SESSION_UNSENT_MAX : SESSION_HELD_MAX) &&
-           pipeline_count(&w->pipe) < PIPELINE_DEPTH_MAX && buf_len(&w->out) < session_reply_max(s);
+           held < SESSION_HELD_MAX && pipeline_count(&w->pipe) < PIPELINE_DEPTH_MAX &&
+           buf_len(&w->out) < session_reply_max(s);
 }
 
 bool session_is_over(const struct session *s)

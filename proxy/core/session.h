@@ -24,6 +24,7 @@ enum {
     SESSION_SMALL_REPLY = 64,        /* and of its replies, if they have fewer bytes: thousands of them */
     SESSION_UNSENT_MAX = 256 * 1024, /* bytes the backend hasn't taken: then the client isn't read */
     SESSION_HELD_MAX = 1024 * 1024,  /* the same while there is no backend */
+    SESSION_HELD_EACH = 64,          /* a request that waits counts as so many bytes more */
     SESSION_DRAIN_MS = 1000,         /* longest wait for the replies behind a refused request */
     SESSION_OWN_MS = 1000,           /* so long after it needed one a client keeps a connection of its own */
 };

@@ -52,7 +52,8 @@ size_t session_held_bytes(const struct session *s)
 {
     if (!s->work || (s->link == SESSION_READY && !session_waits(s)))
         return 0;
-    return (size_t)pipeline_unsent_bytes(&s->work->pipe);
+    return (size_t)pipeline_unsent_bytes(&s->work->pipe) +
+           (size_t)pipeline_unsent_count(&s->work->pipe) * SESSION_HELD_EACH;
 }
 
 size_t session_unread_bytes(const struct session *s)
@@ -81,12 +82,15 @@ uint64_t session_reply_max(const struct session *s)
 
 size_t session_backend_room(const struct session *s)
 {
+    const struct session_work *w = s->work;
     size_t max = session_is_tight(s) ? SESSION_OUT_TIGHT : SESSION_OUT_MAX;
 
-    if (s->work && buf_len(&s->work->out) >= max)
+    if (!w)
+        return max;
+    if (buf_len(&w->out) >= max)
         return 0;
     /* Who takes all that it is given has the whole of it each time. */
-    bool many = session_is_deep(s) && s->work->reply.bytes < SESSION_SMALL_REPLY;
+    bool many = session_is_deep(s) && w->reply.bytes < SESSION_SMALL_REPLY;
     return many && max > SESSION_DEEP_READ ? SESSION_DEEP_READ : max;
 }
 

@@ -246,13 +246,14 @@ static void test_requests_that_wait_are_refused_when_too_much_waits(void **state
 
     (void)state;
     bench_init(&b);
+    b.limits.held_bytes = 50 + SESSION_HELD_EACH;
     b.env.held = true;
     says(&b, "SET a 0123456789012345678901234567890123456789\r\n");
-    assert_int_equal(b.held_bytes, 48);
+    assert_int_equal(b.held_bytes, 48 + SESSION_HELD_EACH);
     says(&b, "GET a\r\n");
-    assert_int_equal(b.held_bytes, 55);
+    assert_int_equal(b.held_bytes, 55 + 2 * SESSION_HELD_EACH);
     says(&b, "GET b\r\nMULTI\r\nSET c 1\r\nEXEC\r\n"); /* the transaction is not torn apart */
-    assert_int_equal(b.held_bytes, 55 + 7 + 9 + 6);
+    assert_int_equal(b.held_bytes, 55 + 7 + 9 + 6 + 6 * SESSION_HELD_EACH);
     assert_int_equal(b.counts.rejected, 1);
     assert_int_equal(b.counts.held, 5);
     assert_int_equal(session_reply_span(&b.session).len, 0); /* it isn't its turn */
@@ -263,7 +264,7 @@ static void test_requests_that_wait_are_refused_when_too_much_waits(void **state
     says(&b, "GET d\r\n"); /* it flows again */
     assert_int_equal(flows(&b), 7);
     session_take_reply(&b.session, 0, "+OK\r\n$1\r\nx\r\n", 12);
-    told(&b, "+OK\r\n$1\r\nx\r\n-MRLIMIT requests of 50 bytes wait for the master of instance cart already "
+    told(&b, "+OK\r\n$1\r\nx\r\n-MRLIMIT requests of 114 bytes wait for the master of instance cart already "
              "(--max-held-bytes");
     session_take_reply(&b.session, 0, "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n$-1\r\n", 28);
     told(&b, "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n$-1\r\n");

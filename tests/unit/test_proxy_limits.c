@@ -236,7 +236,7 @@ static void test_unread_bytes(void **state)
     (void)state;
     assert_non_null(fill);
     for (int k = 0; k < EACH; k++)
-        (void)strcat(many, script);
+        memcpy(many + (size_t)k * (sizeof(script) - 1), script, sizeof(script));
     limits.data.unread_bytes = BYTES;
     start(&r, 1, limits);
     redisContext *c = proxy_rig_connect(&r);

@@ -109,7 +109,10 @@ static void model_check_get(struct model *m, struct model_client *c, uint32_t id
 
 static void model_check_reply(struct model *m, struct model_client *c, const char *data, size_t len)
 {
-    MODEL_CHECK(c->n_answered < c->n_asked);
+    MODEL_CHECK(!c->cut && c->n_answered < c->n_asked);
+    c->cut = model_begins(data, len, "-MRLIMIT ");
+    if (c->cut)
+        return;
     struct model_request *r = &c->asked[c->n_answered++];
 
     switch (r->kind) {
@@ -314,6 +317,10 @@ static void model_read(struct model *m, struct model_client *c, size_t max)
         return;
     model_hears(m, c, span.data, n);
     session_reply_wrote(&c->session, n);
+    if (!session_is_over(&c->session))
+        return;
+    MODEL_CHECK(c->cut);
+    model_end_client(m, c);
 }
 
 static void model_break_own(struct model *m, struct model_client *c)
@@ -443,7 +450,9 @@ static void model_run(const uint8_t *dice, size_t n_dice)
     m->n_dice = n_dice;
     m->now_ms = UINT32_MAX - 5000; /* the clock's wrap-around comes soon */
     snprintf(m->route.name, sizeof(m->route.name), "model");
-    m->env = (struct session_env){.route = &m->route, .hold_ms = 1000, .counts = &m->counts};
+    m->limits = (struct session_limits){.request_bytes = 1000000, .reply_bytes = MODEL_TOO_MUCH};
+    m->env =
+        (struct session_env){.route = &m->route, .hold_ms = 1000, .counts = &m->counts, .limits = &m->limits};
     for (uint32_t i = 0; i < MODEL_CLIENTS; i++) {
         session_init(&m->clients[i].session, &m->env, m->now_ms);
         m->clients[i].user.session = &m->clients[i].session;

@@ -19,7 +19,13 @@
         }                                                                                                    \
     } while (0)
 
-enum { MODEL_UNREAD = 1500, MODEL_CLIENTS = 4, MODEL_ASKED = 512, MODEL_READ = 64 * 1024 };
+enum {
+    MODEL_UNREAD = 1500,
+    MODEL_TOO_MUCH = 4000,
+    MODEL_CLIENTS = 4,
+    MODEL_ASKED = 512,
+    MODEL_READ = 64 * 1024
+};
 
 enum model_kind { MODEL_GET, MODEL_SET, MODEL_MULTI, MODEL_QUEUED, MODEL_EXEC };
 
@@ -53,6 +59,7 @@ struct model_client {
     uint32_t acknowledged; /* newest write that was */
     uint32_t in_multi;     /* write of the open transaction; 0: none is open */
     bool over;
+    bool cut; /* it left too much unread: that was the last that it hears */
 };
 
 struct model {
@@ -62,6 +69,7 @@ struct model {
     bool next_readonly, draining, still;
     struct route route;
     struct session_env env;
+    struct session_limits limits;
     struct session_counts counts;
     struct shared shared;
     struct model_door door; /* of the shared connection */

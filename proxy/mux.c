@@ -23,6 +23,7 @@ struct mux {
     struct list node; /* of instance->muxes */
     struct instance *instance;
     struct mux_conn *current; /* that takes requests, or will; NULL: none */
+    struct mux_conn *crowded; /* takes none: it has much to swallow; NULL: none */
     struct list conns;        /* all of them */
     struct list waiting;      /* clients, by `queue` */
     struct buf key;           /* what its connections are told first */
@@ -181,6 +182,7 @@ static void mux_close(struct mux_conn *conn, bool unsent)
     struct shared_user *u;
 
     mux_retire(conn);
+    m->crowded = m->crowded == conn ? NULL : m->crowded;
     backend_close(conn->backend);
     session_count(&m->instance->counts.masters, (uint64_t)-1);
     tally_memory(m->instance, &conn->tally, 0);
@@ -311,6 +313,11 @@ static bool mux_feed(struct mux_conn *conn, const char *data, size_t len)
             mux_pass(conn, &step);
     }
     session_count(&m->instance->counts.session.requests, conn->shared.n_answered - before);
+    if (m->current == conn && !m->crowded && shared_is_crowded(&conn->shared)) {
+        m->crowded = conn;
+        m->current = NULL;
+        m->wanted = true;
+    }
     return true;
 }
 
@@ -337,7 +344,7 @@ static void mux_on_reply(struct mux_conn *conn)
         mux_touch_waiting(conn->mux);
     if (conn->slow)
         backend_want(conn->backend, false, conn->blocked);
-    if (conn->retired_us == 0)
+    if (conn->retired_us == 0 && conn->mux->crowded != conn)
         instance_trust(i);
     else if (shared_count(&conn->shared) == 0)
         mux_close(conn, false);

@@ -51,6 +51,11 @@ bool shared_has_room(const struct shared *sh)
            buf_end(&sh->log) - sh->written < SHARED_UNSENT_MAX;
 }
 
+bool shared_is_crowded(const struct shared *sh)
+{
+    return sh->swallowing && resp_reply_unseen(&sh->reply) >= SHARED_CROWD_MIN;
+}
+
 /* ---- requests ---------------------------------------------------------------------------------------------
  */
 

@@ -28,9 +28,11 @@ enum {
     SHARED_REQUEST_MAX = 16 * 1024, /* bytes */
     SHARED_REPLY_MAX = 16 * 1024,   /* a larger one moves its client to a connection of its own, if it can be
                                        asked for again; else it is streamed */
-    SHARED_USER_MAX = 128,          /* requests of one client; more at once need a connection of its own */
-    SHARED_USER_BYTES = 128 * 1024, /* and bytes of them */
-    SHARED_DEPTH_MAX = 32 * 1024,   /* requests of all */
+    SHARED_CROWD_MIN =
+        256 * 1024,        /* a reply of which so much is to be dropped: who comes now needn't wait for it */
+    SHARED_USER_MAX = 128, /* requests of one client; more at once need a connection of its own */
+    SHARED_USER_BYTES = 128 * 1024,   /* and bytes of them */
+    SHARED_DEPTH_MAX = 32 * 1024,     /* requests of all */
     SHARED_LOG_MAX = 8 * 1024 * 1024, /* bytes of them */
     SHARED_UNSENT_MAX = 1024 * 1024,  /* bytes that the server hasn't taken */
 };
@@ -82,6 +84,8 @@ static inline uint64_t shared_count(const struct shared *sh)
     return sh->tail - sh->head;
 }
 bool shared_has_room(const struct shared *sh);
+/* A large reply, and perhaps more of them, is to be dropped: better take no more requests here. */
+bool shared_is_crowded(const struct shared *sh);
 /* What its buffers take. */
 size_t shared_memory_bytes(const struct shared *sh);
 

@@ -392,6 +392,25 @@ static void test_who_takes_nothing_is_moved(void **state)
     bench_free(&b);
 }
 
+static void test_who_comes_does_not_wait_for_what_is_dropped(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    assert_int_equal(says(&b, 0, "GET a\r\nGET b\r\n"), 0);
+    (void)written(&b);
+    assert_string_equal(answers(&b, "$262143\r\nx"), "");
+    assert_false(shared_is_crowded(&b.shared)); /* it is soon over */
+    bench_free(&b);
+    bench_init(&b);
+    assert_int_equal(says(&b, 0, "GET a\r\nGET b\r\n"), 0);
+    (void)written(&b);
+    assert_string_equal(answers(&b, "$1000000\r\n"), "");
+    assert_true(shared_is_crowded(&b.shared));
+    bench_free(&b);
+}
+
 /* So that nobody has to wait behind all that one has to say. */
 static void test_nobody_fills_the_connection_alone(void **state)
 {
@@ -470,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_random_runs_lose_double_and_reorder_nothing),
         cmocka_unit_test(test_too_many_untaken_replies_of_writes_end_their_client),
         cmocka_unit_test(test_nobody_fills_the_connection_alone),
+        cmocka_unit_test(test_who_comes_does_not_wait_for_what_is_dropped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

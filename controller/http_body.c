@@ -122,7 +122,7 @@ int http_body_order(enum failover_command_type type, const char *text, size_t le
 
 /* ---- policy -------------------------------------------------------------------------------------------- */
 
-enum policy_kind { POLICY_U32, POLICY_U64, POLICY_BOOL, POLICY_DURABILITY };
+enum policy_kind { POLICY_U32, POLICY_U64, POLICY_BOOL, POLICY_DURABILITY, POLICY_READS };
 
 #define POLICY(field, kind, min, max)                                                                        \
     {                                                                                                        \
@@ -142,6 +142,7 @@ static const struct policy_key {
     POLICY(cooldown_ms, U32, 0, TOPOLOGY_COOLDOWN_MAX_MS),
     POLICY(min_replicas_to_write, U32, 0, TOPOLOGY_MEMBERS_MAX - 1),
     POLICY(min_replicas_max_lag, U32, 0, 3600),
+    POLICY(reads, READS, 0, 0),
     POLICY(max_lag_bytes, U64, 0, INT64_MAX),
     POLICY(hold_ms, U32, 0, 3600000),
     POLICY(auto_failover, BOOL, 0, 1),
@@ -162,6 +163,12 @@ static void http_body_read_policy_key(struct json_read *r, const json_t *policy,
         else if (word != NULL && out->durability == TOPOLOGY_STRICT)
             json_read_fail(r, ERR_INVALID, k->key,
                            "must be async: this version's proxies don't wait for acknowledgements");
+        break;
+    }
+    case POLICY_READS: {
+        const char *word = json_read_word(r, policy, k->key, JSON_READ_REQUIRED);
+        if (word != NULL && topology_reads_parse(word, &out->reads) != 0)
+            json_read_fail(r, ERR_INVALID, k->key, "must be master, replica or nearest");
         break;
     }
     case POLICY_BOOL:

@@ -12,6 +12,10 @@
 
 static void render_member(FILE *out, const json_t *instance, const json_t *member, int width, bool is_last)
 {
+    /* Which replicas could serve reads matters to who wants them to. */
+    const char *policy = json_get_word(instance, "reads");
+    bool reads = policy[0] != '\0' && strcmp(policy, "master") != 0 &&
+                 json_is_true(json_object_get(member, "serves_reads"));
     const char *address = json_get_text(member, "address"), *role = json_get_text(member, "role");
     struct line l;
     line_begin(&l, out, is_last ? "└─ " : "├─ ", is_last ? "      " : "│     ");
@@ -37,6 +41,8 @@ static void render_member(FILE *out, const json_t *instance, const json_t *membe
     line_add(&l, "%s", json_get_word(member, "priority"));
     if (json_get_word(member, "zone")[0] != '\0')
         line_add(&l, "zone %s", json_get_word(member, "zone"));
+    if (reads)
+        line_add(&l, "reads");
     if (json_get_word(member, "note")[0] != '\0')
         line_add_words(&l, "(%s)", json_get_word(member, "note"));
     line_end(&l);
@@ -189,6 +195,8 @@ static void render_tree(FILE *out, const json_t *instance)
     line_add(&l, "epoch %" PRId64, json_get_int(instance, "epoch"));
     line_add(&l, "%s", json_get_text(instance, "state"));
     line_add(&l, "%s", json_get_text(instance, "durability"));
+    if (json_get_word(instance, "reads")[0] != '\0' && strcmp(json_get_word(instance, "reads"), "master") != 0)
+        line_add(&l, "reads %s", json_get_word(instance, "reads"));
     if (json_get_word(instance, "waiting")[0] != '\0')
         line_add_words(&l, "waiting: %s", json_get_word(instance, "waiting"));
     line_end(&l);

@@ -14,7 +14,7 @@ enum message_field {
     HAS_EPOCH = 1 << 3,
     HAS_REVISION = 1 << 4,
     HAS_MASTER = 1 << 5,
-    HAS_ROUTE = 1 << 6, /* replicas, durability, acks, hold_ms */
+    HAS_ROUTE = 1 << 6, /* replicas, durability, acks, hold_ms, reads, readers */
     HAS_TOOK = 1 << 7,
     HAS_LIMIT = 1 << 8, /* limit_ms, left out when 0 */
     HAS_VIEW = 1 << 9,  /* view, silent_us, distrusted */
@@ -44,6 +44,21 @@ const char *message_type_name(enum message_type t)
 
 /* ---- value → text ------------------------------------------------------------------------------------- */
 
+static void message_write_readers(struct json_write *w, json_t *root, const struct message *m)
+{
+    assert(m->n_readers <= TOPOLOGY_MEMBERS_MAX);
+    json_t *readers = json_write_array(w);
+    for (uint32_t k = 0; k < m->n_readers; k++) {
+        json_t *reader = json_write_object(w);
+        json_write_address(w, reader, "address", &m->readers[k].address);
+        if (m->readers[k].zone[0] != '\0')
+            json_write_text(w, reader, "zone", m->readers[k].zone);
+        json_write_append(w, readers, reader);
+    }
+    json_write_text(w, root, "reads", topology_reads_name(m->reads));
+    json_write_set(w, root, "readers", readers);
+}
+
 static void message_write_route(struct json_write *w, json_t *root, const struct message *m)
 {
     assert(m->n_replicas <= TOPOLOGY_MEMBERS_MAX);
@@ -56,6 +71,7 @@ static void message_write_route(struct json_write *w, json_t *root, const struct
     json_write_text(w, root, "durability", topology_durability_name(m->durability));
     json_write_int(w, root, "acks", m->acks);
     json_write_int(w, root, "hold_ms", m->hold_ms);
+    message_write_readers(w, root, m);
 }
 
 static void message_write_view(struct json_write *w, json_t *root, const struct message *m)
@@ -110,6 +126,20 @@ static void message_read_name(struct json_read *r, const json_t *root, const cha
         json_read_fail(r, ERR_INVALID, key, "is not a legal name");
 }
 
+static void message_read_readers(struct json_read *r, const json_t *root, struct message *out)
+{
+    const char *word = json_read_word(r, root, "reads", JSON_READ_OPTIONAL);
+    if (word != NULL && topology_reads_parse(word, &out->reads) != 0)
+        json_read_fail(r, ERR_INVALID, "reads", "must be master, replica or nearest");
+    const json_t *readers = json_read_array(r, root, "readers", TOPOLOGY_MEMBERS_MAX);
+    for (size_t k = 0; r->err == 0 && k < json_array_size(readers); k++) {
+        const json_t *reader = json_array_get(readers, k);
+        struct topology_reader *to = &out->readers[out->n_readers++];
+        json_read_address(r, reader, "address", JSON_READ_REQUIRED, &to->address);
+        json_read_text(r, reader, "zone", JSON_READ_OPTIONAL, to->zone, sizeof to->zone);
+    }
+}
+
 static void message_read_route(struct json_read *r, const json_t *root, struct message *out)
 {
     const json_t *replicas = json_read_array(r, root, "replicas", TOPOLOGY_MEMBERS_MAX);
@@ -124,6 +154,7 @@ static void message_read_route(struct json_read *r, const json_t *root, struct m
         json_read_fail(r, ERR_INVALID, "durability", "must be async or strict");
     json_read_u32(r, root, "acks", JSON_READ_OPTIONAL, &out->acks);
     json_read_u32(r, root, "hold_ms", JSON_READ_OPTIONAL, &out->hold_ms);
+    message_read_readers(r, root, out);
 }
 
 /* Which words there are is health.h's matter: a newer controller may have more of them. */
@@ -210,4 +241,6 @@ void message_from_instance(const struct topology_instance *i, struct message *ou
     out->durability = i->policy.durability;
     out->acks = i->policy.acks;
     out->hold_ms = i->policy.hold_ms;
+    out->reads = i->policy.reads;
+    out->n_readers = topology_readers(i, out->readers);
 }

@@ -17,7 +17,7 @@
 enum { MESSAGE_TEXT_MAX = 4096 }; /* bytes of one message, its terminator included */
 
 enum message_type {
-    MESSAGE_ROUTE, /* instance, port, epoch, revision, master, replicas, durability, hold_ms */
+    MESSAGE_ROUTE, /* instance, port, epoch, revision, master, replicas, durability, hold_ms, reads, readers */
     /* instance, port, epoch, revision, limit_ms. limit_ms 0: a promotion is under way, keep requests.
      * Otherwise a switchover: the present master (of that epoch) still serves; send nothing more to it, let
      * what is in flight end, answer HELD; go on by yourself after limit_ms or at the next route message. */
@@ -47,6 +47,9 @@ struct message {
     enum topology_durability durability;
     uint32_t acks;
     uint32_t hold_ms;
+    enum topology_reads reads; /* a sender that doesn't know of it: the master */
+    uint32_t n_readers;
+    struct topology_reader readers[TOPOLOGY_MEMBERS_MAX]; /* replicas that clients may read from */
     int64_t took_us;   /* ACK: from the message's arrival to the last connection switched */
     uint32_t limit_ms; /* HOLD */
     char view[16];     /* VOTE: "answers", "refused", "hung", "unreachable", "unknown" (health.h) */

@@ -36,6 +36,11 @@ static const char *const priority_names[] = {
     [TOPOLOGY_PREFER_NOT] = "prefer_not",
     [TOPOLOGY_MUST_NOT] = "must_not",
 };
+static const char *const reads_names[] = {
+    [TOPOLOGY_READS_MASTER] = "master",
+    [TOPOLOGY_READS_REPLICA] = "replica",
+    [TOPOLOGY_READS_NEAREST] = "nearest",
+};
 static const char *const history_kind_names[] = {
     [TOPOLOGY_HISTORY_ADOPTED] = "adopted",   [TOPOLOGY_HISTORY_FAILOVER] = "failover",
     [TOPOLOGY_HISTORY_REJOINED] = "rejoined", [TOPOLOGY_HISTORY_MEMBER] = "member",
@@ -77,6 +82,7 @@ TOPOLOGY_WORDS(state)
 TOPOLOGY_WORDS(verdict)
 TOPOLOGY_WORDS(durability)
 TOPOLOGY_WORDS(priority)
+TOPOLOGY_WORDS(reads)
 TOPOLOGY_WORDS(history_kind)
 
 /* ---- names and addresses ------------------------------------------------------------------------------ */
@@ -94,6 +100,7 @@ void topology_policy_default(struct topology_policy *policy)
         .min_replicas_max_lag = 10,
         .hold_ms = 0,
         .max_lag_bytes = 0,
+        .reads = TOPOLOGY_READS_MASTER,
         .auto_failover = true,
     };
 }
@@ -199,6 +206,29 @@ const struct topology_address *topology_route(const struct topology_instance *i)
     }
     assert(!"a state outside its enum");
     return NULL;
+}
+
+uint32_t topology_readers(const struct topology_instance *i, struct topology_reader out[TOPOLOGY_MEMBERS_MAX])
+{
+    assert(i != NULL && out != NULL);
+    assert(i->n_members <= TOPOLOGY_MEMBERS_MAX);
+    uint32_t n = 0;
+    for (uint32_t k = 0; i->state == TOPOLOGY_STABLE && k < i->n_members; k++) {
+        const struct topology_member *m = &i->members[k];
+        if (!m->serves_reads || topology_address_equal(&m->address, &i->master))
+            continue;
+        out[n].address = m->address;
+        memcpy(out[n].zone, m->zone, sizeof out[n].zone);
+        n++;
+    }
+    return n;
+}
+
+void topology_readers_clear(struct topology_instance *i)
+{
+    assert(i != NULL && i->n_members <= TOPOLOGY_MEMBERS_MAX);
+    for (uint32_t k = 0; k < i->n_members; k++)
+        i->members[k].serves_reads = false;
 }
 
 void topology_epoch_append(struct topology_instance *i, const struct topology_epoch *row)

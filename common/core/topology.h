@@ -46,6 +46,13 @@ struct topology_member {
     char run_id[TOPOLOGY_RUN_ID_LEN + 1];
     enum topology_priority priority;
     char zone[TOPOLOGY_ZONE_MAX + 1];
+    bool serves_reads; /* a replica whose data the leader found fresh enough (controller/core/reader.h) */
+};
+
+/* A replica that clients may read from. */
+struct topology_reader {
+    struct topology_address address;
+    char zone[TOPOLOGY_ZONE_MAX + 1];
 };
 
 /* One promotion: from start_offset on, the replication history of this epoch is repl_id's. The id is "" from
@@ -65,6 +72,13 @@ enum topology_state {
 };
 
 enum topology_durability { TOPOLOGY_ASYNC, TOPOLOGY_STRICT };
+
+/* Who answers what clients read, as far as they don't say so themselves (READONLY, READWRITE). */
+enum topology_reads {
+    TOPOLOGY_READS_MASTER,
+    TOPOLOGY_READS_REPLICA, /* any replica that may; the master when there is none */
+    TOPOLOGY_READS_NEAREST, /* the same, those of the proxy's own zone first */
+};
 
 /* Why a failover was begun: safety.md §2. */
 enum topology_verdict {
@@ -89,7 +103,8 @@ struct topology_policy {
     uint32_t min_replicas_to_write;      /* 0 */
     uint32_t min_replicas_max_lag;       /* 10 seconds, as Redis has it */
     uint32_t hold_ms;                    /* 0: the proxy's own --hold-ms */
-    uint64_t max_lag_bytes;              /* 0: no limit */
+    uint64_t max_lag_bytes;              /* of a replica that serves reads; 0: no limit */
+    enum topology_reads reads;           /* master */
     bool auto_failover;                  /* true */
 };
 
@@ -202,6 +217,10 @@ int topology_member_find(const struct topology_instance *i, const struct topolog
 /* The address clients are routed to: the master, or the candidate while PROMOTING (it answers -READONLY
  * until it is promoted, which a proxy holds); NULL while SEALING. */
 const struct topology_address *topology_route(const struct topology_instance *i);
+/* The members that clients may read from; none while nobody is master. Returns how many. */
+uint32_t topology_readers(const struct topology_instance *i, struct topology_reader out[TOPOLOGY_MEMBERS_MAX]);
+/* Nobody serves reads any more: what was known of the members' data counts for their present master only. */
+void topology_readers_clear(struct topology_instance *i);
 /* Appends a row to the epoch table; the oldest goes when the table is full. */
 void topology_epoch_append(struct topology_instance *i, const struct topology_epoch *row);
 
@@ -214,12 +233,14 @@ const char *topology_state_name(enum topology_state s);           /* "stable", "
 const char *topology_verdict_name(enum topology_verdict v);       /* "NONE", "DEAD", … */
 const char *topology_durability_name(enum topology_durability d); /* "async", "strict" */
 const char *topology_priority_name(enum topology_priority p);     /* "neutral", "prefer", … */
+const char *topology_reads_name(enum topology_reads r);           /* "master", "replica", "nearest" */
 const char *topology_history_kind_name(enum topology_history_kind k);
 /* The inverse of each; ERR_INVALID for an unknown word. */
 int topology_state_parse(const char *text, enum topology_state *out) MR_MUST_CHECK;
 int topology_verdict_parse(const char *text, enum topology_verdict *out) MR_MUST_CHECK;
 int topology_durability_parse(const char *text, enum topology_durability *out) MR_MUST_CHECK;
 int topology_priority_parse(const char *text, enum topology_priority *out) MR_MUST_CHECK;
+int topology_reads_parse(const char *text, enum topology_reads *out) MR_MUST_CHECK;
 int topology_history_kind_parse(const char *text, enum topology_history_kind *out) MR_MUST_CHECK;
 
 #endif

@@ -22,6 +22,7 @@ static void encode_policy(struct json_write *w, json_t *root, const struct topol
     json_write_int(w, policy, "min_replicas_to_write", p->min_replicas_to_write);
     json_write_int(w, policy, "min_replicas_max_lag", p->min_replicas_max_lag);
     json_write_int(w, policy, "hold_ms", p->hold_ms);
+    json_write_text(w, policy, "reads", topology_reads_name(p->reads));
     json_write_u64(w, policy, "max_lag_bytes", p->max_lag_bytes);
     json_write_bool(w, policy, "auto_failover", p->auto_failover);
     json_write_set(w, root, "policy", policy);
@@ -51,6 +52,8 @@ static void encode_members(struct json_write *w, json_t *root, const struct topo
             json_write_text(w, member, "priority", topology_priority_name(m->priority));
         if (m->zone[0] != '\0')
             json_write_text(w, member, "zone", m->zone);
+        if (m->serves_reads)
+            json_write_bool(w, member, "serves_reads", true);
         json_write_append(w, members, member);
     }
     json_write_set(w, root, "members", members);
@@ -147,6 +150,9 @@ static void decode_policy(struct json_read *r, const json_t *root, struct topolo
     json_read_u32(r, policy, "min_replicas_to_write", JSON_READ_OPTIONAL, &p->min_replicas_to_write);
     json_read_u32(r, policy, "min_replicas_max_lag", JSON_READ_OPTIONAL, &p->min_replicas_max_lag);
     json_read_u32(r, policy, "hold_ms", JSON_READ_OPTIONAL, &p->hold_ms);
+    word = json_read_word(r, policy, "reads", JSON_READ_OPTIONAL);
+    if (word != NULL && topology_reads_parse(word, &p->reads) != 0)
+        json_read_fail(r, ERR_INVALID, "reads", "must be master, replica or nearest");
     json_read_u64(r, policy, "max_lag_bytes", JSON_READ_OPTIONAL, &p->max_lag_bytes);
     json_read_bool(r, policy, "auto_failover", &p->auto_failover);
     r->where = NULL;
@@ -177,6 +183,7 @@ static void decode_members(struct json_read *r, const json_t *root, struct topol
         const char *word = json_read_word(r, member, "priority", JSON_READ_OPTIONAL);
         if (word != NULL && topology_priority_parse(word, &m->priority) != 0)
             json_read_fail(r, ERR_INVALID, "priority", "must be prefer, neutral, prefer_not or must_not");
+        json_read_bool(r, member, "serves_reads", &m->serves_reads);
     }
     r->where = NULL;
     r->index = -1;

@@ -179,7 +179,9 @@ void failover_step(struct failover *f, const struct failover_event *event, struc
     out->row = 0;
     out->taken = 0;
     assert(failover_table_rows <= 64);
-    if (!failover_absorb(f, event))
+    bool counts = failover_absorb(f, event);
+    failover_observe_readers(f, event);
+    if (!counts)
         return;
     enum failover_trigger at = failover_trigger_of(f, event);
     for (int moves = 0;; moves++) {

@@ -14,6 +14,7 @@
 #define MR_CONTROLLER_CORE_FAILOVER_H
 
 #include "controller/core/health.h"
+#include "controller/core/reader.h"
 #include "controller/core/select.h"
 
 enum failover_phase {
@@ -165,6 +166,8 @@ struct failover_member {
     int64_t seal_at_us;     /* … and when */
     bool replicate_pending; /* REPLICATE sent, no answer yet */
     int64_t retry_at_us;    /* no further SEAL or REPLICATE before */
+    struct reader_watch reader;
+    bool may_serve; /* reads, by what is known of it */
 };
 
 /* An operator's order under way. */

@@ -373,6 +373,7 @@ void failover_propose_intent(struct failover *f, const struct failover_event *ev
     *p = f->record;
     p->state = TOPOLOGY_SEALING;
     p->epoch++;
+    topology_readers_clear(p);
     memset(&p->master, 0, sizeof(p->master));
     memset(&p->failover, 0, sizeof(p->failover));
     p->failover.at_ms = event->wall_ms;

@@ -147,6 +147,9 @@ static void failover_say_change(const struct topology_instance *a, const struct 
     };
     size_t at = 0;
     text[0] = '\0';
+    if (a->policy.reads != b->policy.reads)
+        at += (size_t)snprintf(text, size, "reads %s -> %s", topology_reads_name(a->policy.reads),
+                               topology_reads_name(b->policy.reads));
     for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]) && at < size; k++)
         if (keys[k].from != keys[k].to)
             at += (size_t)snprintf(text + at, size - at, "%s%s %llu -> %llu", at ? ", " : "", keys[k].key,

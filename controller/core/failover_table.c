@@ -33,11 +33,13 @@ const struct failover_row failover_table[] = {
      "a replica synced with a new incarnation, or an unregistered one is attached", "commit the membership"},
     {22, IN(WATCH), FAILOVER_AT_ENTER, failover_is_degraded_anew, failover_do_report_degraded, FAILOVER_WATCH,
      "the master answers BUSY for long, MISCONF, OOM, NOAUTH or takes no clients; or not any more", "say so; into history"},
-    {23, IN(WATCH), FAILOVER_AT_ENTER, NULL, failover_do_tend, FAILOVER_WATCH,
+    {23, IN(WATCH), FAILOVER_AT_ENTER, failover_has_other_readers, failover_do_commit_readers, FAILOVER_REPAIR,
+     "a replica has become fit to serve reads, or isn't any more", "commit who may serve them"},
+    {24, IN(WATCH), FAILOVER_AT_ENTER, NULL, failover_do_tend, FAILOVER_WATCH,
      "the master is well", "seal strays, re-point lost replicas, confirm the route to a proxy that asked"},
-    {24, IN(WATCH), FAILOVER_AT_SEALED, NULL, failover_do_rejoin, FAILOVER_WATCH,
+    {25, IN(WATCH), FAILOVER_AT_SEALED, NULL, failover_do_rejoin, FAILOVER_WATCH,
      "a stray answered its seal", "record its divergent bytes; make it a replica"},
-    {25, IN(WATCH), FAILOVER_AT_REPLICATING, NULL, failover_do_replicated, FAILOVER_WATCH,
+    {26, IN(WATCH), FAILOVER_AT_REPLICATING, NULL, failover_do_replicated, FAILOVER_WATCH,
      "a member took its master", "look at it again"},
 
     /* -- gathering evidence (§2): only all of it is a verdict -- */
@@ -106,7 +108,7 @@ const struct failover_row failover_table[] = {
 
     /* -- membership (§5: registered before it counts) -- */
     {90, IN(REPAIR), FAILOVER_AT_COMMITTED, NULL, failover_do_fact_committed, FAILOVER_WATCH,
-     "the membership is committed", "go on watching"},
+     "the membership, or who serves reads, is committed", "publish the route; go on watching"},
     {91, IN(REPAIR), FAILOVER_AT_FAILED, NULL, failover_do_reload, FAILOVER_RELOAD,
      "the commit lost a race, or its outcome is unknown", "read the record again"},
 

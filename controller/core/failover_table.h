@@ -95,6 +95,7 @@ FAILOVER_GUARD(failover_has_choice);
 FAILOVER_GUARD(failover_is_promoted);
 FAILOVER_GUARD(failover_is_candidate_lost);
 FAILOVER_GUARD(failover_has_membership_fact);
+FAILOVER_GUARD(failover_has_other_readers);
 
 FAILOVER_EFFECT(failover_do_nothing);
 FAILOVER_EFFECT(failover_do_watch);
@@ -135,6 +136,7 @@ FAILOVER_EFFECT(failover_do_await_candidate);
 FAILOVER_EFFECT(failover_do_finish);
 FAILOVER_EFFECT(failover_do_end);
 FAILOVER_EFFECT(failover_do_commit_fact);
+FAILOVER_EFFECT(failover_do_commit_readers);
 FAILOVER_EFFECT(failover_do_fact_committed);
 FAILOVER_EFFECT(failover_do_rejoin);
 FAILOVER_EFFECT(failover_do_replicated);
@@ -152,6 +154,10 @@ void failover_propose_intent(struct failover *f, const struct failover_event *ev
                              enum topology_verdict verdict, const char *evidence);
 /* Remembers the order of the event; its answer is owed from here on. */
 void failover_take_order(struct failover *f, const struct failover_event *event);
+
+/* ---- failover_readers.c ---- */
+/* Takes what the event has changed in who may serve reads. */
+void failover_observe_readers(struct failover *f, const struct failover_event *event);
 
 /* ---- failover_repair.c: what a STABLE instance needs to become whole again ---- */
 /* The first membership fact the znode lacks: a replica's new incarnation, a replica nobody registered. False:

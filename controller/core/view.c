@@ -151,14 +151,9 @@ static void view_member_note(const struct view_instance *v, int member, char not
 static int64_t view_lag_bytes(const struct view_instance *v, int member)
 {
     const struct topology_instance *i = v->record;
-    int master = topology_member_find(i, &i->master);
-    if (master < 0)
-        return VIEW_UNKNOWN;
-    const struct health_member *m = &v->failover->health[master], *r = &v->failover->health[member];
-    if (!m->info_known || !r->info_known || view_is_ousted(i, member, r))
-        return VIEW_UNKNOWN;
-    /* The two were asked at different moments: a replica may seem to be ahead. */
-    return r->info.offset < m->info.offset ? m->info.offset - r->info.offset : 0;
+    int64_t lag_bytes = reader_lag_bytes(i, v->failover->health, member);
+    return lag_bytes < 0 || view_is_ousted(i, member, &v->failover->health[member]) ? VIEW_UNKNOWN
+                                                                                     : lag_bytes;
 }
 
 /* offset, lag_bytes and link: always there, null when not known. A master's link is the one to us. */
@@ -195,6 +190,8 @@ static json_t *view_member(struct json_write *w, const struct view_instance *v, 
         json_write_text(w, object, "priority", topology_priority_name(m->priority));
     if (m->zone[0] != '\0')
         json_write_text(w, object, "zone", m->zone);
+    if (m->serves_reads)
+        json_write_bool(w, object, "serves_reads", true);
     if (h != NULL) {
         if (h->said != HEALTH_SAID_OK)
             json_write_text(w, object, "said", health_said_name(h->said));
@@ -241,6 +238,7 @@ static void view_put_head(struct json_write *w, json_t *object, const struct vie
     json_write_u64(w, object, "epoch", i->epoch);
     json_write_text(w, object, "state", topology_state_name(i->state));
     json_write_text(w, object, "durability", topology_durability_name(i->policy.durability));
+    json_write_text(w, object, "reads", topology_reads_name(i->policy.reads));
     json_write_set(w, object, "master",
                    topology_address_is_set(&i->master)
                        ? json_string(topology_address_format(&i->master, text))

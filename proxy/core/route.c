@@ -18,6 +18,8 @@ bool route_from_instance(const struct topology_instance *i, uint64_t revision, s
     out->durability = i->policy.durability;
     out->acks = i->policy.acks;
     out->hold_ms = i->policy.hold_ms;
+    out->reads = i->policy.reads;
+    out->n_readers = topology_readers(i, out->readers);
 
     const struct topology_address *to = topology_route(i);
     out->state = to ? ROUTE_SERVING : ROUTE_HELD;
@@ -34,10 +36,11 @@ void route_from_message(const struct message *m, const struct route *known, stru
     struct route r = {0};
 
     assert(m->type == MESSAGE_ROUTE || m->type == MESSAGE_HOLD);
-    assert(m->n_replicas <= TOPOLOGY_MEMBERS_MAX);
+    assert(m->n_replicas <= TOPOLOGY_MEMBERS_MAX && m->n_readers <= TOPOLOGY_MEMBERS_MAX);
     if (m->type == MESSAGE_HOLD && known) {
         r = *known;
         memset(&r.master, 0, sizeof(r.master));
+        r.n_readers = 0;
     }
     memcpy(r.name, m->instance, sizeof(r.name));
     r.port = m->port;
@@ -52,6 +55,9 @@ void route_from_message(const struct message *m, const struct route *known, stru
         r.durability = m->durability;
         r.acks = m->acks;
         r.hold_ms = m->hold_ms;
+        r.reads = m->reads;
+        r.n_readers = m->n_readers;
+        memcpy(r.readers, m->readers, sizeof(r.readers));
     }
     *out = r;
 }
@@ -71,4 +77,7 @@ void route_to_message(const struct route *r, struct message *out)
     out->durability = r->durability;
     out->acks = r->acks;
     out->hold_ms = r->hold_ms;
+    out->reads = r->reads;
+    out->n_readers = r->n_readers;
+    memcpy(out->readers, r->readers, sizeof(out->readers));
 }

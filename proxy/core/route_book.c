@@ -131,12 +131,24 @@ static void book_add(struct route_book *b, const struct route *r, enum route_row
     book_apply(b, e, row, true);
 }
 
+static bool book_same_readers(const struct route *a, const struct route *b)
+{
+    if (a->reads != b->reads || a->n_readers != b->n_readers)
+        return false;
+    for (uint32_t i = 0; i < a->n_readers; i++)
+        if (!topology_address_equal(&a->readers[i].address, &b->readers[i].address) ||
+            strcmp(a->readers[i].zone, b->readers[i].zone) != 0)
+            return false;
+    return true;
+}
+
 /* Everything that routing depends on, the revision excepted. */
 static bool book_same_route(const struct route *a, const struct route *b)
 {
     if (a->port != b->port || a->state != b->state || a->epoch != b->epoch ||
         !topology_address_equal(&a->master, &b->master) || a->n_replicas != b->n_replicas ||
-        a->durability != b->durability || a->acks != b->acks || a->hold_ms != b->hold_ms)
+        a->durability != b->durability || a->acks != b->acks || a->hold_ms != b->hold_ms ||
+        !book_same_readers(a, b))
         return false;
     for (uint32_t i = 0; i < a->n_replicas; i++)
         if (!topology_address_equal(&a->replicas[i], &b->replicas[i]))

@@ -139,6 +139,10 @@ static void failover_take_info(struct failover *f, int member, const struct info
         memcpy(h->info.run_id, run_id, sizeof(run_id));
     h->info_known = true;
     h->info_at_us = now_us;
+    int master = topology_member_find(&f->record, &f->record.master);
+    bool known = master >= 0 && f->health[master].info_known;
+    int64_t behind_bytes = known ? f->health[master].info.offset - info->offset : -1;
+    h->behind_bytes = known && behind_bytes < 0 ? 0 : behind_bytes;
 }
 
 static bool failover_absorb_sealed(struct failover *f, const struct failover_event *event)

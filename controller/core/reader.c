@@ -8,26 +8,6 @@ static const int64_t wait_first_us = 1000 * 1000, wait_last_us = 60000 * 1000;
 /* One that has served for so long begins anew. */
 static const int64_t calm_us = 60000 * 1000;
 
-int64_t reader_lag_bytes(const struct topology_instance *i, const struct health_member *members, int member)
-{
-    int master = topology_member_find(i, &i->master);
-
-    assert(member >= 0 && member < (int)i->n_members);
-    if (master < 0 || !members[master].info_known || !members[member].info_known)
-        return -1;
-    int64_t lag_bytes = members[master].info.offset - members[member].info.offset;
-    return lag_bytes > 0 ? lag_bytes : 0;
-}
-
-static bool reader_is_in_time(const struct topology_instance *i, const struct health_member *members,
-                              int member, bool serves)
-{
-    uint64_t limit_bytes = serves ? i->policy.max_lag_bytes : i->policy.max_lag_bytes / 2;
-    int64_t lag_bytes = reader_lag_bytes(i, members, member);
-
-    return i->policy.max_lag_bytes == 0 || (lag_bytes >= 0 && (uint64_t)lag_bytes <= limit_bytes);
-}
-
 enum reader_fitness reader_judge(const struct topology_instance *i, const struct health_member *members,
                                  int member, bool serves, int64_t now_us)
 {
@@ -50,10 +30,12 @@ enum reader_fitness reader_judge(const struct topology_instance *i, const struct
                   info->master_link_up && !info->syncing && !info->loading;
     if (!is_known || !is_fed || h->said == HEALTH_SAID_LOADING || h->said == HEALTH_SAID_MASTERDOWN)
         return READER_UNFIT;
-    /* A master that doesn't answer: how old the replica's data is can't be told, but nothing new is known. */
-    if (master >= 0 && i->policy.max_lag_bytes != 0 && !members[master].info_known)
+    if (i->policy.max_lag_bytes == 0)
+        return READER_FIT;
+    if (h->behind_bytes < 0)
         return READER_UNKNOWN;
-    return reader_is_in_time(i, members, member, serves) ? READER_FIT : READER_UNFIT;
+    uint64_t limit_bytes = serves ? i->policy.max_lag_bytes : i->policy.max_lag_bytes / 2;
+    return (uint64_t)h->behind_bytes <= limit_bytes ? READER_FIT : READER_UNFIT;
 }
 
 static void reader_fall(struct reader_watch *w, int64_t now_us)

@@ -29,9 +29,6 @@ struct reader_watch {
  * than half of that. serves: it does now. */
 enum reader_fitness reader_judge(const struct topology_instance *i, const struct health_member *members,
                                  int member, bool serves, int64_t now_us);
-/* Bytes of the master's stream that the member had not applied when the two were last asked, 0 when it seems to be
- * ahead (they are asked at different moments); -1: not known. */
-int64_t reader_lag_bytes(const struct topology_instance *i, const struct health_member *members, int member);
 /* Notes what it is now; returns whether it may serve. serves: whether it does, as far as the record says. */
 bool reader_watch_step(struct reader_watch *w, enum reader_fitness now, bool serves, int64_t now_us);
 

@@ -151,9 +151,14 @@ static void view_member_note(const struct view_instance *v, int member, char not
 static int64_t view_lag_bytes(const struct view_instance *v, int member)
 {
     const struct topology_instance *i = v->record;
-    int64_t lag_bytes = reader_lag_bytes(i, v->failover->health, member);
-    return lag_bytes < 0 || view_is_ousted(i, member, &v->failover->health[member]) ? VIEW_UNKNOWN
-                                                                                     : lag_bytes;
+    int master = topology_member_find(i, &i->master);
+    if (master < 0)
+        return VIEW_UNKNOWN;
+    const struct health_member *m = &v->failover->health[master], *r = &v->failover->health[member];
+    if (!m->info_known || !r->info_known || view_is_ousted(i, member, r))
+        return VIEW_UNKNOWN;
+    /* The two were asked at different moments: a replica may seem to be ahead. */
+    return r->info.offset < m->info.offset ? m->info.offset - r->info.offset : 0;
 }
 
 /* offset, lag_bytes and link: always there, null when not known. A master's link is the one to us. */

@@ -24,6 +24,7 @@ struct topology_instance rig_sample(uint32_t n_members)
         snprintf(m->address.host, sizeof(m->address.host), "10.0.0.%u", k + 1);
         m->address.port = 6379;
         snprintf(m->run_id, sizeof(m->run_id), "%s", run_ids[k]);
+        m->serves_reads = k > 0; /* else a replica that is well for a second would be committed as one */
     }
     i.master = i.members[0].address;
     struct topology_epoch row = {.epoch = 1};

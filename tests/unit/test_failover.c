@@ -153,6 +153,7 @@ static void test_restarted_member_waits_for_one_that_may_have_the_data(void **st
     (void)state;
     rig_link_down(b, 1, ERR_CLOSED);
     rig_link_down(b, 1, ERR_REFUSED);
+    rig_committed(b);                             /* that it doesn't serve reads any more */
     assert_int_equal(b->f.phase, FAILOVER_WATCH); /* a lost replica is no trigger */
     rig_link_down(b, 0, ERR_CLOSED);
     rig_link_down(b, 0, ERR_REFUSED);

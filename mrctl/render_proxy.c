@@ -50,16 +50,17 @@ static void render_sum_row(const json_t *item, char cells[COLUMNS_MAX][CELL_MAX]
     render_number(item, "replayed", cells[3]);
     render_number(item, "unknown", cells[4]);
     render_number(item, "rejected", cells[5]);
-    render_bytes(item, "received_bytes", cells[6]);
-    render_bytes(item, "sent_bytes", cells[7]);
+    render_number(item, "replica_reads", cells[6]);
+    render_bytes(item, "received_bytes", cells[7]);
+    render_bytes(item, "sent_bytes", cells[8]);
 }
 
 void render_proxy(FILE *out, const json_t *root)
 {
     static const char *const flow[] = {"INSTANCE", "EPOCH", "CLIENTS", "REQ/S", "P50",
                                        "P99",      "P99.9", "MEMORY",  NULL};
-    static const char *const sums[] = {"INSTANCE", "REQUESTS", "HELD", "REPLAYED", "UNKNOWN",
-                                       "REJECTED", "IN",       "OUT",  NULL};
+    static const char *const sums[] = {"INSTANCE", "REQUESTS",      "HELD", "REPLAYED", "UNKNOWN",
+                                       "REJECTED", "REPLICA READS", "IN",   "OUT",      NULL};
     const json_t *stats = json_object_get(root, "stats");
     const json_t *items = json_object_get(stats, "instances");
     json_t *known = json_pack("{s:[O?]}", "proxies", json_object_get(root, "proxy"));

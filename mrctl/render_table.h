@@ -5,7 +5,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-enum { CELL_MAX = 80, COLUMNS_MAX = 8 };
+enum { CELL_MAX = 80, COLUMNS_MAX = 9 };
 
 /* One row's cells from one element. */
 typedef void (*render_row_fn)(const json_t *item, char cells[COLUMNS_MAX][CELL_MAX]);

@@ -58,6 +58,23 @@ static struct mux *client_open_mux(struct client *c)
     return c->mux && mux_is_open(c->mux) ? c->mux : NULL;
 }
 
+/* The one to a replica, for what it reads, or NULL: the master serves that, too. */
+static struct mux *client_open_replica(struct client *c)
+{
+    struct instance *i = c->instance;
+
+    if (!session_reads_replica(&c->session) || c->backend || !session_may_share(&c->session, client_now_ms(c)))
+        return NULL;
+    if (c->readers_seen != i->readers_changed) {
+        c->reads = mux_replica_of(i, &c->session, c->id);
+        c->readers_seen = i->readers_changed;
+    }
+    if (!c->reads || mux_is_open(c->reads))
+        return c->reads;
+    mux_want(c->reads);
+    return NULL;
+}
+
 /* It needed a connection of its own, but not any more, and not for what it says now. */
 static void client_leave_backend(struct client *c, const char *data, size_t len)
 {
@@ -73,20 +90,45 @@ static void client_leave_backend(struct client *c, const char *data, size_t len)
     client_close_backend(c);
 }
 
-/* What it sent: as much as can be goes straight to the shared connection, the rest to its session. */
+/* Requests that wait in its session go over the shared connections. What is under way on one of them keeps the
+ * others from taking any, so a client changes from the master to a replica or back when nothing is. */
+static void client_share(struct client *c)
+{
+    struct mux *replica = client_open_replica(c), *mux;
+
+    if (replica && mux_share(replica, c))
+        return;
+    if ((mux = client_open_mux(c)) != NULL)
+        (void)mux_share(mux, c);
+}
+
+/* The same with the bytes that came: how many were taken. */
+static size_t client_pass_on(struct client *c, const char *data, size_t len)
+{
+    struct mux *replica = client_open_replica(c), *mux = client_open_mux(c);
+    size_t n = 0;
+
+    if (!replica && !mux)
+        return 0;
+    if (session_has_no_request(&c->session)) {
+        n = replica ? mux_take(replica, c, data, len) : 0;
+        return n == 0 && mux ? mux_take(mux, c, data, len) : n;
+    }
+    if ((n = session_rest_of_request(&c->session, data, len)) > 0) {
+        session_take_request(&c->session, client_now_ms(c), data, n);
+        client_share(c);
+    }
+    return n;
+}
+
+/* What it sent: as much as can be goes straight to shared connections, the rest to its session. */
 static void client_take(struct client *c, const char *data, size_t len)
 {
-    struct mux *mux;
     size_t n = 1;
 
     client_leave_backend(c, data, len);
-    while (len > 0 && n > 0 && (mux = client_open_mux(c)) != NULL) {
-        if (session_has_no_request(&c->session)) {
-            n = mux_take(mux, c, data, len);
-        } else if ((n = session_rest_of_request(&c->session, data, len)) > 0) {
-            session_take_request(&c->session, client_now_ms(c), data, n);
-            (void)mux_share(mux, c);
-        }
+    while (len > 0 && n > 0) {
+        n = client_pass_on(c, data, len);
         data += n;
         len -= n;
     }
@@ -341,7 +383,8 @@ bool client_connect(struct client *c)
 
     assert(!c->backend && !c->user.on);
     c->stays = false;
-    c->mux = NULL; /* what it says there may make it another one's */
+    c->mux = c->reads = NULL; /* what it says there may make it another one's */
+    c->readers_seen = 0;
     c->backend =
         backend_open(i->shard->ev, &i->route.master, loop_now_us(i->shard->loop), client_on_backend, c);
     if (c->backend) {
@@ -434,7 +477,7 @@ static bool client_write_replies(struct client *c)
         if (wrote < 0)
             return false;
         session_reply_wrote(&c->session, (size_t)wrote);
-        if (c->mux && !session_is_slow(&c->session))
+        if (!session_is_slow(&c->session))
             mux_drained(c);
         if ((size_t)wrote < span.len)
             return true;
@@ -486,7 +529,6 @@ static void client_wait(struct client *c)
 void client_settle(struct client *c)
 {
     struct instance *i = c->instance;
-    struct mux *mux;
 
     do {
         unsigned actions = session_take_actions(&c->session);
@@ -498,8 +540,8 @@ void client_settle(struct client *c)
             client_close(c, c->session.reason);
             return;
         }
-        if (c->session.work && (mux = client_open_mux(c)) != NULL)
-            (void)mux_share(mux, c);
+        if (c->session.work)
+            client_share(c);
         client_write_requests(c);
         if (!client_write_replies(c)) {
             client_close(c, NULL);

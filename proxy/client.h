@@ -19,6 +19,9 @@ struct client {
     struct instance *instance;
     struct backend *backend; /* its own; NULL: none */
     struct mux *mux;         /* that it shares; NULL: not looked for yet */
+    struct mux *reads;       /* the same for what it reads from a replica, … */
+    uint32_t readers_seen;   /* … valid while this is instance->readers_changed */
+    struct mux_conn *slow_on; /* whose large reply it doesn't read; NULL: none */
     struct shared_user user;
     struct list node; /* of instance->clients */
     struct list dirty, queue, timed, awaiting;

@@ -330,6 +330,7 @@ static int control_start_workers(struct control *c)
 {
     struct worker_config config = {.control = c->loop,
                                    .bind = c->config.bind,
+                                   .zone = c->config.zone,
                                    .share_ports = c->config.threads > 1,
                                    .limits = c->limits,
                                    .hold_ms = c->config.hold_ms,
@@ -511,6 +512,8 @@ void control_read_stats(struct control *c, const char *instance, struct worker_s
         out->received_bytes += one.received_bytes;
         out->sent_bytes += one.sent_bytes;
         out->masters += one.masters;
+        out->replicas += one.replicas;
+        out->replica_reads += one.replica_reads;
         out->memory_bytes += one.memory_bytes;
         out->held_bytes += one.held_bytes;
     }

@@ -18,6 +18,7 @@ struct histogram_sum;
 
 struct control_config {
     const char *zk, *id, *bind; /* borrowed for as long as it is open */
+    const char *zone;           /* likewise; NULL or "": it has none */
     const char *cache_path;     /* NULL: none */
     struct nn_link_key key;
     int threads, hold_ms;

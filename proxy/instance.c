@@ -225,6 +225,7 @@ struct instance *instance_new(void)
 void instance_open(struct instance *i, struct shard *shard, const struct route *route)
 {
     i->shard = shard;
+    i->readers_changed = 1;
     i->env.route = &i->route;
     i->env.counts = &i->counts.session;
     i->env.clock = &shard->clock;
@@ -313,6 +314,7 @@ void instance_apply(struct instance *i, const struct route *route, int64_t poste
         i->planned = route->epoch > i->route.epoch;
     instance_set_route(i, route);
     mux_forgive(i);
+    mux_forget_replicas(i);
     if (moved)
         instance_listen(i);
     if (confirmed)

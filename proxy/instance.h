@@ -35,6 +35,8 @@ struct instance_counts {
     atomic_uint_least64_t clients, accepted;
     atomic_uint_least64_t received_bytes, sent_bytes; /* from and to clients */
     atomic_uint_least64_t masters;                    /* connections to a master now */
+    atomic_uint_least64_t replicas;                   /* the same to replicas that clients read from */
+    atomic_uint_least64_t replica_reads;              /* requests that a replica answered; in `requests` too */
     atomic_uint_least64_t memory_bytes, held_bytes;   /* in buffers now; of that: waits for a master */
 };
 
@@ -45,6 +47,7 @@ struct shard {
     char *buffer; /* SHARD_BUFFER bytes */
     struct bulk bulk;
     const char *bind; /* IP literal */
+    const char *zone; /* of this proxy; "": it has none */
     int hold_ms;
     bool share_ports; /* other threads listen on the same ports */
     struct limits *limits;
@@ -70,7 +73,8 @@ struct instance {
     struct listener *listener;
     struct limits_share *share; /* NULL: out of memory; then it has no limits */
     struct list clients, queue, timed, muxes;
-    uint32_t n_muxes;
+    uint32_t n_muxes, n_replica_muxes;
+    uint32_t readers_changed; /* grows, from 1, whenever a client might read from another replica than before */
     struct standby standby;
     ev_timer timer;
     uint32_t connecting;

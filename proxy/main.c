@@ -20,7 +20,7 @@
 enum { DRAIN_LIMIT_MS = 5000, UNREACHABLE_MS = 10000, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3 };
 
 static struct {
-    const char *zk, *id, *bind, *http, *cache_file, *key_file, *log_level, *max_clients;
+    const char *zk, *id, *bind, *zone, *http, *cache_file, *key_file, *log_level, *max_clients;
     int threads, hold_ms, max_request_bytes, max_held_bytes, max_reply_bytes, max_unread_bytes,
         max_connects_per_s;
     bool exit_if_unreachable;
@@ -43,6 +43,8 @@ static const struct option_row rows[] = {
     {"id", 0, OPTION_TEXT, &options.id, "HOST", 0, 0,
      "this proxy's name; the host's name when none is given"},
     {"bind", 0, OPTION_TEXT, &options.bind, "ADDR", 0, 0, "IP address of the instances' ports"},
+    {"zone", 0, OPTION_TEXT, &options.zone, "ZONE", 0, 0,
+     "where this host is: an instance with reads=nearest is read from replicas of the same zone first"},
     {"threads", 0, OPTION_INT, &options.threads, "N", 1, CONTROL_THREADS_MAX, "data-path threads"},
     {"http", 0, OPTION_TEXT, &options.http, "ADDR:PORT", 0, 0,
      "health check, routes, statistics, metrics; port 0 chooses one"},
@@ -121,6 +123,10 @@ static void main_check_options(struct proxy *p)
     main_check_id(p);
     if (!main_is_ip(options.bind))
         options_fail(&spec, "--bind %s: an IP address is needed", options.bind);
+    if (options.zone && options.zone[0] != '\0' &&
+        (strlen(options.zone) > TOPOLOGY_ZONE_MAX || topology_name_check(options.zone) != 0))
+        options_fail(&spec, "--zone %s: 1 to %d of A-Z a-z 0-9 . _ - are needed", options.zone,
+                     TOPOLOGY_ZONE_MAX);
     if (options_parse_endpoint(options.http, "127.0.0.1", p->http_host, sizeof(p->http_host),
                                &p->http_port) != 0 ||
         !main_is_ip(p->http_host))
@@ -204,6 +210,7 @@ static int main_start(struct proxy *p)
     p->config.zk = options.zk;
     p->config.id = p->id;
     p->config.bind = options.bind;
+    p->config.zone = options.zone;
     p->config.cache_path = options.cache_file;
     p->config.threads = options.threads;
     p->config.hold_ms = options.hold_ms;

@@ -5,7 +5,7 @@
 #include "proxy/backend.h"
 #include "proxy/client.h"
 #include "proxy/core/remember.h"
-#include "proxy/instance.h"
+#include "proxy/mux_private.h"
 #include "proxy/net.h"
 #include "proxy/standby.h"
 
@@ -14,45 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MUX_CONNECT_TIMEOUT_US ((int64_t)1000000)
-/* For the replies behind a refused request, or for a client to read its own. */
-#define MUX_RETIRED_US ((int64_t)SESSION_DRAIN_MS * 1000)
-enum { MUX_READS_MAX = 64 };
-
-struct mux {
-    struct list node; /* of instance->muxes */
-    struct instance *instance;
-    struct mux_conn *current; /* that takes requests, or will; NULL: none */
-    struct mux_conn *crowded; /* takes none: it has much to swallow; NULL: none */
-    struct list conns;        /* all of them */
-    struct list waiting;      /* clients, by `queue` */
-    struct buf key;           /* what its connections are told first */
-    uint32_t key_replies;
-    bool refused;
-    bool wanted; /* it had a connection: so the next master is connected without being asked */
-};
-
-struct mux_conn {
-    struct list node, dirty;
-    struct mux *mux;
-    struct backend *backend;
-    struct shared shared;
-    struct tally tally;
-    struct client *slow; /* doesn't read its large reply: the connection isn't read either */
-    uint64_t epoch;
-    int64_t heard_us;   /* or since when a reply is due */
-    int64_t retired_us; /* 0: it isn't */
-    int64_t slow_us;
-    bool ready;   /* has been told its key */
-    bool blocked; /* the socket is full */
-};
-
-static int64_t mux_now_us(const struct mux *m)
+int64_t mux_now_us(const struct mux *m)
 {
     return loop_now_us(m->instance->shard->loop);
 }
 
-static uint32_t mux_now_ms(const struct mux *m)
+uint32_t mux_now_ms(const struct mux *m)
 {
     return shard_now_ms(m->instance->shard);
 }
@@ -60,9 +27,19 @@ static uint32_t mux_now_ms(const struct mux *m)
 /* ---- keys -------------------------------------------------------------------------------------------------
  */
 
-struct mux *mux_of(struct instance *i, const struct session *s)
+static bool mux_has_key(const struct mux *m, const struct buf *key, const struct topology_address *target)
+{
+    size_t len = buf_len(key);
+
+    return topology_address_equal(&m->target, target) && buf_len(&m->key) == len &&
+           (len == 0 || memcmp(buf_at(&m->key, buf_start(&m->key)), buf_at(key, 0), len) == 0);
+}
+
+struct mux *mux_find(struct instance *i, const struct session *s, const struct topology_address *target)
 {
     struct buf key = {0};
+    bool is_replica = topology_address_is_set(target);
+    uint32_t *count = is_replica ? &i->n_replica_muxes : &i->n_muxes;
     int n = s->memory ? remember_write_share(s->memory, &key) : 0;
     struct mux *m = NULL;
 
@@ -71,14 +48,13 @@ struct mux *mux_of(struct instance *i, const struct session *s)
     list_for_each(node, &i->muxes)
     {
         struct mux *other = list_entry(node, struct mux, node);
-        size_t len = buf_len(&key);
-        if (buf_len(&other->key) == len &&
-            (len == 0 || memcmp(buf_at(&other->key, buf_start(&other->key)), buf_at(&key, 0), len) == 0))
+        if (mux_has_key(other, &key, target))
             m = other;
     }
-    if (m || i->n_muxes >= MUX_KEYS_MAX || !(m = calloc(1, sizeof(*m))))
+    if (m || *count >= (is_replica ? MUX_REPLICAS_MAX : MUX_KEYS_MAX) || !(m = calloc(1, sizeof(*m))))
         goto out;
     m->instance = i;
+    m->target = *target;
     m->key = key;
     m->key_replies = (uint32_t)n;
     key = (struct buf){0};
@@ -86,10 +62,17 @@ struct mux *mux_of(struct instance *i, const struct session *s)
     list_init(&m->waiting);
     list_init(&m->node);
     list_push_back(&i->muxes, &m->node);
-    i->n_muxes++;
+    ++*count;
 out:
     buf_free(&key);
     return m;
+}
+
+struct mux *mux_of(struct instance *i, const struct session *s)
+{
+    static const struct topology_address master;
+
+    return mux_find(i, s, &master);
 }
 
 bool mux_is_refused(const struct mux *m)
@@ -102,7 +85,7 @@ struct list *mux_waiting(struct mux *m)
     return &m->waiting;
 }
 
-static void mux_touch_waiting(struct mux *m)
+void mux_touch_waiting(struct mux *m)
 {
     list_for_each(node, &m->waiting) client_touch(list_entry(node, struct client, queue));
 }
@@ -136,7 +119,8 @@ static void mux_taken(struct mux_conn *conn, uint64_t n)
         return;
     if (n == 0) {
         conn->heard_us = mux_now_us(conn->mux);
-        silence_begin(conn->mux->instance);
+        if (!mux_is_replica(conn->mux))
+            silence_begin(conn->mux->instance);
     }
     mux_dirty(conn);
 }
@@ -164,7 +148,7 @@ bool mux_share(struct mux *m, struct client *c)
 /* ---- the end of a connection ------------------------------------------------------------------------------
  */
 
-static void mux_retire(struct mux_conn *conn)
+void mux_retire(struct mux_conn *conn)
 {
     if (conn->retired_us == 0)
         conn->retired_us = mux_now_us(conn->mux);
@@ -174,8 +158,7 @@ static void mux_retire(struct mux_conn *conn)
     }
 }
 
-/* unsent: nothing that is pending was executed. */
-static void mux_close(struct mux_conn *conn, bool unsent)
+void mux_close(struct mux_conn *conn, bool unsent)
 {
     struct mux *m = conn->mux;
     uint32_t now_ms = mux_now_ms(m);
@@ -184,7 +167,10 @@ static void mux_close(struct mux_conn *conn, bool unsent)
     mux_retire(conn);
     m->crowded = m->crowded == conn ? NULL : m->crowded;
     backend_close(conn->backend);
-    session_count(&m->instance->counts.masters, (uint64_t)-1);
+    session_count(mux_is_replica(m) ? &m->instance->counts.replicas : &m->instance->counts.masters,
+                  (uint64_t)-1);
+    if (conn->slow)
+        conn->slow->slow_on = NULL;
     tally_memory(m->instance, &conn->tally, 0);
     list_remove(&conn->node);
     list_remove(&conn->dirty);
@@ -197,19 +183,22 @@ static void mux_close(struct mux_conn *conn, bool unsent)
 /* It leads to the present master, so what is wrong with it is wrong with that. */
 static bool mux_is_evidence(const struct mux_conn *conn)
 {
-    return topology_address_equal(backend_address(conn->backend), &conn->mux->instance->route.master);
+    return !mux_is_replica(conn->mux) && topology_address_equal(backend_address(conn->backend), &conn->mux->instance->route.master);
 }
 
-static void mux_lose(struct mux_conn *conn, const char *what, bool unsent)
+void mux_lose(struct mux_conn *conn, const char *what, bool unsent)
 {
-    struct instance *i = conn->mux->instance;
-    bool doubt = conn->mux->current == conn && mux_is_evidence(conn);
+    struct mux *m = conn->mux;
+    struct instance *i = m->instance;
+    bool current = m->current == conn, doubt = current && mux_is_evidence(conn);
     char text[TOPOLOGY_ADDRESS_MAX + 1];
 
-    log_debug("event=mux.%s instance=%s master=%s in_flight=%llu", what, i->route.name,
+    log_debug("event=mux.%s instance=%s member=%s in_flight=%llu", what, i->route.name,
               topology_address_format(backend_address(conn->backend), text),
               (unsigned long long)shared_count(&conn->shared));
     mux_close(conn, unsent);
+    if (current && mux_is_replica(m))
+        mux_replica_failed(m);
     if (doubt)
         instance_doubt(i);
     switchover_check(i);
@@ -217,26 +206,21 @@ static void mux_lose(struct mux_conn *conn, const char *what, bool unsent)
 
 void mux_leave(struct client *c)
 {
-    if (!c->mux)
-        return;
     shared_leave(&c->user);
     mux_drained(c);
-    c->mux = NULL;
+    c->mux = c->reads = NULL;
 }
 
 void mux_drained(struct client *c)
 {
-    if (!c->mux)
+    struct mux_conn *conn = c->slow_on;
+
+    if (!conn)
         return;
-    list_for_each(node, &c->mux->conns)
-    {
-        struct mux_conn *conn = list_entry(node, struct mux_conn, node);
-        if (conn->slow != c)
-            continue;
-        conn->slow = NULL;
-        conn->retired_us = mux_now_us(conn->mux);
-        backend_want(conn->backend, true, conn->blocked);
-    }
+    c->slow_on = NULL;
+    conn->slow = NULL;
+    conn->retired_us = mux_now_us(conn->mux);
+    backend_want(conn->backend, true, conn->blocked);
 }
 
 /* ---- replies ----------------------------------------------------------------------------------------------
@@ -245,6 +229,10 @@ void mux_drained(struct client *c)
 static void mux_ready(struct mux_conn *conn)
 {
     conn->ready = true;
+    if (mux_is_replica(conn->mux)) {
+        mux_replica_ready(conn->mux);
+        return;
+    }
     mux_touch_waiting(conn->mux);
     standby_look(conn->mux->instance);
 }
@@ -266,6 +254,7 @@ static void mux_pass(struct mux_conn *conn, const struct shared_step *step)
         return;
     }
     conn->slow = c;
+    c->slow_on = conn;
     conn->slow_us = mux_now_us(conn->mux);
     mux_retire(conn);
 }
@@ -276,7 +265,7 @@ static void mux_broken(struct mux_conn *conn, bool unsent)
     const char *full = "ERR max number of clients reached"; /* it may be our turn later */
     bool is_full = unsent && strncmp(conn->shared.reply.error, full, strlen(full)) == 0;
 
-    if (is_full)
+    if (is_full && !mux_is_replica(m))
         m->instance->env.refusal = "it has its maxclients";
     if (conn->ready || !unsent || is_full || session_is_refusal(&conn->shared.reply)) {
         mux_lose(conn, "broken", unsent);
@@ -285,11 +274,12 @@ static void mux_broken(struct mux_conn *conn, bool unsent)
     m->refused = true;
     mux_close(conn, true);
     m->wanted = false;
+    if (mux_is_replica(m))
+        mux_replica_failed(m);
     mux_touch_waiting(m);
 }
 
-/* False: the connection is gone. */
-static bool mux_feed(struct mux_conn *conn, const char *data, size_t len)
+bool mux_feed(struct mux_conn *conn, const char *data, size_t len)
 {
     struct mux *m = conn->mux;
     uint64_t before = conn->shared.n_answered;
@@ -305,14 +295,23 @@ static bool mux_feed(struct mux_conn *conn, const char *data, size_t len)
             return false;
         }
         if (step.what == SHARED_REFUSED) {
+            bool current = m->current == conn;
             mux_retire(conn);
             if (mux_is_evidence(conn))
                 instance_doubt(m->instance);
+            else if (current && mux_is_replica(m))
+                mux_replica_failed(m);
         }
         if (step.user)
             mux_pass(conn, &step);
     }
-    session_count(&m->instance->counts.session.requests, conn->shared.n_answered - before);
+    uint64_t answered = conn->shared.n_answered - before;
+    session_count(&m->instance->counts.session.requests, answered);
+    if (answered > 0 && mux_is_replica(m)) {
+        session_count(&m->instance->counts.replica_reads, answered);
+        if (m->current == conn)
+            m->failures = 0;
+    }
     if (m->current == conn && !m->crowded && shared_is_crowded(&conn->shared)) {
         m->crowded = conn;
         m->current = NULL;
@@ -344,9 +343,10 @@ static void mux_on_reply(struct mux_conn *conn)
         mux_touch_waiting(conn->mux);
     if (conn->slow)
         backend_want(conn->backend, false, conn->blocked);
-    if (conn->retired_us == 0 && conn->mux->crowded != conn)
+    bool ends = conn->retired_us != 0 || conn->mux->crowded == conn;
+    if (!ends && !mux_is_replica(conn->mux))
         instance_trust(i);
-    else if (shared_count(&conn->shared) == 0)
+    else if (ends && shared_count(&conn->shared) == 0)
         mux_close(conn, false);
     switchover_check(i);
 }
@@ -398,24 +398,27 @@ static bool mux_connect(struct mux *m)
 {
     struct instance *i = m->instance;
     struct mux_conn *conn = calloc(1, sizeof(*conn));
+    bool is_replica = mux_is_replica(m);
 
     if (!conn)
         return false;
     conn->mux = m;
+    conn->shared.replica = is_replica;
     conn->epoch = i->route.epoch;
     conn->heard_us = mux_now_us(m);
     list_init(&conn->node);
     list_init(&conn->dirty);
-    conn->backend = standby_take(i, mux_on_backend, conn);
+    conn->backend = is_replica ? NULL : standby_take(i, mux_on_backend, conn);
     bool connected = conn->backend != NULL;
     if (!connected)
-        conn->backend = backend_open(i->shard->ev, &i->route.master, mux_now_us(m), mux_on_backend, conn);
+        conn->backend = backend_open(i->shard->ev, is_replica ? &m->target : &i->route.master, mux_now_us(m),
+                                     mux_on_backend, conn);
     if (!conn->backend) {
         log_warn("event=mux.failed instance=%s reason=\"%s\"", i->route.name, strerror(errno));
         free(conn);
         return false;
     }
-    session_count(&i->counts.masters, 1);
+    session_count(is_replica ? &i->counts.replicas : &i->counts.masters, 1);
     list_push_back(&m->conns, &conn->node);
     m->current = conn;
     m->wanted = false;
@@ -429,20 +432,24 @@ void mux_pump(struct instance *i)
     list_for_each(node, &i->muxes)
     {
         struct mux *m = list_entry(node, struct mux, node);
-        if (m->current || (list_empty(&m->waiting) && !m->wanted) || !instance_may_connect(i))
+        bool may_connect = mux_is_replica(m) ? mux_replica_may_connect(m) : instance_may_connect(i);
+        if (m->current || (list_empty(&m->waiting) && !m->wanted) || !may_connect || mux_connect(m))
             continue;
-        if (!mux_connect(m))
+        if (mux_is_replica(m))
+            mux_replica_failed(m);
+        else
             instance_doubt(i);
     }
 }
 
 bool mux_needs_time(const struct instance *i)
 {
-    bool soon = !i->doubt && i->route.state == ROUTE_SERVING;
+    bool serving = i->route.state == ROUTE_SERVING;
 
     list_for_each(node, &i->muxes)
     {
         const struct mux *m = list_entry(node, const struct mux, node);
+        bool soon = serving && !m->refused && (mux_is_replica(m) || !i->doubt);
         if ((m->current && !m->current->ready) ||
             (soon && !m->current && (m->wanted || !list_empty(&m->waiting))))
             return true;
@@ -455,146 +462,3 @@ bool mux_needs_time(const struct instance *i)
     return false;
 }
 
-void mux_tick(struct instance *i, int64_t now_us)
-{
-    list_for_each(node, &i->muxes)
-    {
-        struct mux *m = list_entry(node, struct mux, node);
-        list_for_each(each, &m->conns)
-        {
-            struct mux_conn *conn = list_entry(each, struct mux_conn, node);
-            if (conn->slow && now_us - conn->slow_us >= MUX_RETIRED_US) {
-                session_fail(&conn->slow->session, "it doesn't read a large reply that others wait behind");
-                client_touch(conn->slow);
-            } else if (!conn->ready && conn->retired_us == 0 &&
-                       now_us - conn->heard_us >= MUX_CONNECT_TIMEOUT_US) {
-                mux_lose(conn, "timeout", true);
-            } else if (conn->retired_us > 0 && !conn->slow &&
-                       (shared_count(&conn->shared) == 0 ||
-                        now_us - conn->retired_us >= 2 * MUX_RETIRED_US)) {
-                mux_close(conn, false);
-            }
-        }
-    }
-}
-
-/* ---- routes and ends --------------------------------------------------------------------------------------
- */
-
-/* What the old master has sent already counts. False: the connection is gone. */
-static bool mux_read_out(struct mux_conn *conn)
-{
-    struct shard *shard = conn->mux->instance->shard;
-    ssize_t n = 1;
-
-    for (int k = 0; k < MUX_READS_MAX && n > 0 && shared_count(&conn->shared) > 0; k++) {
-        n = conn->ready && !conn->slow ? backend_read(conn->backend, shard->buffer, SHARD_BUFFER) : 0;
-        tally_reply(shard);
-        if (n > 0 && !mux_feed(conn, shard->buffer, (size_t)n))
-            return false;
-    }
-    return true;
-}
-
-void mux_switch(struct instance *i, bool read_out)
-{
-    list_for_each(node, &i->muxes)
-    {
-        struct mux *m = list_entry(node, struct mux, node);
-        list_for_each(each, &m->conns)
-        {
-            struct mux_conn *conn = list_entry(each, struct mux_conn, node);
-            if (topology_address_equal(backend_address(conn->backend), &i->route.master))
-                continue;
-            if (!read_out || mux_read_out(conn))
-                mux_close(conn, false);
-        }
-    }
-}
-
-void mux_forgive(struct instance *i)
-{
-    list_for_each(node, &i->muxes) list_entry(node, struct mux, node)->refused = false;
-}
-
-void mux_close_all(struct instance *i)
-{
-    list_for_each(node, &i->muxes)
-    {
-        struct mux *m = list_entry(node, struct mux, node);
-        list_for_each(each, &m->conns) mux_close(list_entry(each, struct mux_conn, node), false);
-    }
-}
-
-void mux_free_all(struct instance *i)
-{
-    mux_close_all(i);
-    list_for_each(node, &i->muxes)
-    {
-        struct mux *m = list_entry(node, struct mux, node);
-        list_remove(&m->node);
-        buf_free(&m->key);
-        free(m);
-    }
-    i->n_muxes = 0;
-}
-
-uint64_t mux_in_flight(const struct instance *i)
-{
-    uint64_t n = 0;
-
-    list_for_each(node, &i->muxes)
-    {
-        const struct mux *m = list_entry(node, const struct mux, node);
-        list_for_each(each, &m->conns) n +=
-            shared_count(&list_entry(each, const struct mux_conn, node)->shared);
-    }
-    return n;
-}
-
-int64_t mux_silent_since_us(const struct instance *i)
-{
-    int64_t since_us = 0;
-
-    list_for_each(node, &i->muxes)
-    {
-        const struct mux *m = list_entry(node, const struct mux, node);
-        const struct mux_conn *conn = m->current;
-        if (conn && conn->ready && shared_count(&conn->shared) > 0 &&
-            (since_us == 0 || conn->heard_us < since_us))
-            since_us = conn->heard_us;
-    }
-    return since_us;
-}
-
-/* ---- the end of a turn ------------------------------------------------------------------------------------
- */
-
-static void mux_write(struct mux_conn *conn)
-{
-    bool full = !shared_has_room(&conn->shared);
-    struct buf_span span;
-
-    while (backend_is_connected(conn->backend) && !conn->blocked &&
-           (span = shared_span(&conn->shared)).len > 0) {
-        ssize_t wrote = backend_write(conn->backend, &span, 1);
-        /* When it is broken: what the server said before is still to be read, reading tells of the end. */
-        if (wrote > 0)
-            shared_wrote(&conn->shared, (size_t)wrote);
-        conn->blocked = wrote < 0 || (size_t)wrote < span.len;
-    }
-    tally_memory(conn->mux->instance, &conn->tally, shared_memory_bytes(&conn->shared));
-    backend_want(conn->backend, !conn->slow, conn->blocked);
-    if (full && shared_has_room(&conn->shared))
-        mux_touch_waiting(conn->mux);
-}
-
-void mux_settle(struct shard *shard)
-{
-    struct list *node;
-
-    while ((node = list_first(&shard->flush)) != NULL) {
-        list_remove(node);
-        mux_write(list_entry(node, struct mux_conn, dirty));
-    }
-}

@@ -4,7 +4,8 @@
  *   client ─► mux_take() ─┼─► core/shared ─(end of turn)─► master
  *   session ─► mux_share() ┘
  *
- * One mux for each user, database and protocol version, with one connection that takes requests. A connection
+ * One mux for each user, database, protocol version and target (the master, or a replica that clients read from),
+ * with one connection that takes requests. A connection
  * that was found to be no master's, or whose next reply nobody reads, is retired: it takes no more, and is
  * closed once it is empty. */
 #ifndef MR_PROXY_MUX_H
@@ -21,10 +22,16 @@ struct instance;
 struct mux;
 struct shard;
 
-enum { MUX_KEYS_MAX = 16 /* of one instance and thread: clients of others have connections of their own */ };
+enum {
+    MUX_KEYS_MAX = 16, /* of one instance and thread: clients of others have connections of their own */
+    MUX_REPLICAS_MAX = 64, /* that lead to replicas, likewise: clients of others read from the master */
+};
 
 /* The one that serves such a client; NULL: none can. It lives as long as the instance. */
 struct mux *mux_of(struct instance *i, const struct session *s);
+/* The same for what such a client reads from a replica, as the route has it: the client with that number reads from
+ * there now. NULL: it reads from the master. Valid until instance->readers_changed changes. */
+struct mux *mux_replica_of(struct instance *i, const struct session *s, uint32_t number);
 /* Its master doesn't take what such connections have to be told: each client is to find out by itself. */
 bool mux_is_refused(const struct mux *m);
 /* Requests can be taken now. */
@@ -53,6 +60,8 @@ void mux_tick(struct instance *i, int64_t now_us);
 void mux_switch(struct instance *i, bool read_out);
 /* The master may be another one, or is to be tried again. */
 void mux_forgive(struct instance *i);
+/* There is a new route: replicas that it doesn't name aren't read from any more, the others are tried again. */
+void mux_forget_replicas(struct instance *i);
 /* Everything goes back to the sessions, all connections are closed. */
 void mux_close_all(struct instance *i);
 /* The instance has no clients any more. */

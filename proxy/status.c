@@ -61,6 +61,19 @@ static json_t *status_addresses(const struct route *r)
     return list;
 }
 
+/* The replicas that clients may read from. */
+static json_t *status_readers(const struct route *r)
+{
+    json_t *list = json_array();
+    char text[TOPOLOGY_ADDRESS_MAX + 1];
+
+    for (uint32_t i = 0; i < r->n_readers; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s}", "address",
+                                              topology_address_format(&r->readers[i].address, text), "zone",
+                                              r->readers[i].zone));
+    return list;
+}
+
 static json_t *status_route(struct control *c, const struct route_entry *e)
 {
     const struct route *r = &e->route;
@@ -69,11 +82,12 @@ static json_t *status_route(struct control *c, const struct route_entry *e)
 
     control_read_stats(c, r->name, &w);
     return json_pack(
-        "{s:s, s:i, s:s, s:b, s:b, s:I, s:I, s:s, s:o, s:s, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}}", "name",
+        "{s:s, s:i, s:s, s:b, s:b, s:I, s:I, s:s, s:o, s:s, s:s, s:o, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}}", "name",
         r->name, "port", (int)r->port, "state", r->state == ROUTE_HELD ? "held" : "serving", "in_doubt",
         !list_empty(&e->doubt), "switching_over", !list_empty(&e->pausing), "epoch", (json_int_t)r->epoch,
         "revision", (json_int_t)r->revision, "master", topology_address_format(&r->master, master),
-        "replicas", status_addresses(r), "durability", topology_durability_name(r->durability), "stats",
+        "replicas", status_addresses(r), "durability", topology_durability_name(r->durability), "reads",
+        topology_reads_name(r->reads), "readers", status_readers(r), "stats",
         "clients", (json_int_t)w.clients, "accepted", (json_int_t)w.accepted, "requests",
         (json_int_t)w.requests, "held", (json_int_t)w.held, "replayed", (json_int_t)w.replayed, "unknown",
         (json_int_t)w.unknown, "rejected", (json_int_t)w.rejected);

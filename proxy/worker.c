@@ -335,6 +335,7 @@ static int worker_prepare(struct worker *w)
     bulk_open(&w->shard.bulk);
     w->config.bind = w->shard.bind = w->bind;
     w->shard.hold_ms = w->config.hold_ms;
+    w->shard.zone = w->config.zone ? w->config.zone : "";
     w->shard.limits = w->config.limits;
     w->shard.share_ports = w->config.share_ports;
     w->shard.ev = loop_ev(w->shard.loop);
@@ -454,6 +455,8 @@ static void worker_add_stats(const struct instance_counts *c, struct worker_stat
     out->received_bytes += atomic_load_explicit(&c->received_bytes, memory_order_relaxed);
     out->sent_bytes += atomic_load_explicit(&c->sent_bytes, memory_order_relaxed);
     out->masters += atomic_load_explicit(&c->masters, memory_order_relaxed);
+    out->replicas += atomic_load_explicit(&c->replicas, memory_order_relaxed);
+    out->replica_reads += atomic_load_explicit(&c->replica_reads, memory_order_relaxed);
     out->memory_bytes += atomic_load_explicit(&c->memory_bytes, memory_order_relaxed);
     out->held_bytes += atomic_load_explicit(&c->held_bytes, memory_order_relaxed);
 }
@@ -467,7 +470,8 @@ void worker_drop(struct worker *w, const char *instance)
         return;
     memcpy(o.route.name, e->name, sizeof(o.route.name));
     worker_add_stats(&e->instance->counts, &w->retired);
-    w->retired.clients = w->retired.masters = w->retired.memory_bytes = w->retired.held_bytes = 0;
+    w->retired.clients = w->retired.masters = w->retired.replicas = 0;
+    w->retired.memory_bytes = w->retired.held_bytes = 0;
     if (!worker_order(w, &o))
         return;
     list_remove(&e->node);

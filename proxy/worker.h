@@ -26,12 +26,15 @@ struct worker_stats {
     uint64_t rejected;                   /* -MRHOLD, -MRNOROUTE, -MRLIMIT given */
     uint64_t received_bytes, sent_bytes; /* from and to clients, since the start */
     uint64_t masters;                    /* connections to a master now */
+    uint64_t replicas;                   /* the same to replicas that clients read from */
+    uint64_t replica_reads;              /* of the requests: answered by a replica */
     uint64_t memory_bytes, held_bytes;   /* in buffers now; of that: waits for a master */
 };
 
 struct worker_config {
     struct loop *control;  /* the control thread's loop */
     const char *bind;      /* IP literal that the listeners bind */
+    const char *zone;      /* of this proxy; NULL or "": it has none; outlives the worker */
     bool share_ports;      /* other workers listen on the same ports */
     struct limits *limits; /* the same for all workers of the process; outlives them */
     int hold_ms;           /* longest wait for a route, unless the route says otherwise */

@@ -18,6 +18,7 @@ enum command_flag {
     COMMAND_OWN = 32,     /* needs a connection of its client's own: stateful, blocking, replies ≠ 1 */
     COMMAND_SESSION = 64, /* changes the connection (AUTH, SELECT…): made again on the next backend */
     COMMAND_REPLAY = 128, /* may be sent again when its reply was lost: reads, never blocks */
+    COMMAND_REPLICA = 256, /* a replica can be asked just as well, as far as its data is fresh enough */
 };
 
 struct command {

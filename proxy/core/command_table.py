@@ -27,6 +27,11 @@ SESSION = {"auth", "hello", "select", "client|setname", "client|no-evict"}
 ALSO_REPLAY = {"ping", "echo", "time", "info", "lastsave", "role", "command", "command|count",
                "command|docs", "command|getkeys", "command|getkeysandflags", "command|info", "command|list"}
 
+# They only read, and yet only the master can be asked: cursors belong to one server, and so do what it counts and
+# how it stores things; and what has no key is about the server as a whole.
+MASTER_ONLY = {"scan", "hscan", "sscan", "zscan", "dbsize", "keys", "randomkey", "lolwut", "touch",
+               "object|encoding", "object|freq", "object|idletime", "object|refcount", "memory|usage"}
+
 
 def flags_of(name, server_flags, has_subs):
     flags = [f for f in SERVER_FLAGS if f in server_flags]
@@ -37,6 +42,8 @@ def flags_of(name, server_flags, has_subs):
         flags.append("session")
     if not own and not has_subs and ("readonly" in flags or name in ALSO_REPLAY) or name == "command":
         flags.append("replay")
+    if "readonly" in flags and not own and not has_subs and name not in MASTER_ONLY:
+        flags.append("replica")
     return " | ".join("COMMAND_" + f.upper() for f in flags) or "0"
 
 

@@ -39,6 +39,9 @@ enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e)
         if (in_tx)
             return HOLD_QUEUED;
         return s->unmarkable && !s->unmarked ? HOLD_NO_ACK : HOLD_SEND;
+    case REQUEST_READONLY:
+    case REQUEST_READWRITE:
+        return in_tx ? HOLD_QUEUED : HOLD_OK;
     case REQUEST_HTTP:
         return HOLD_HANG_UP;
     case REQUEST_REPLICATION:

@@ -43,6 +43,7 @@ enum pipeline_flag {
     PIPELINE_SKIPPED = 64, /* SILENT because of the CLIENT REPLY SKIP before it */
     PIPELINE_LOST = 128,   /* MULTI: its transaction can't be sent again as a whole */
     PIPELINE_SHARE = 256,  /* may go over a connection that several clients share */
+    PIPELINE_REPLICA = 512, /* a replica may answer it */
 };
 
 struct pipeline_entry {

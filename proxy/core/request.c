@@ -32,6 +32,8 @@ static const struct request_word request_words[] = {
     {"PSYNC", REQUEST_REPLICATION},
     {"PUNSUBSCRIBE", REQUEST_PUNSUBSCRIBE},
     {"QUIT", REQUEST_QUIT},
+    {"READONLY", REQUEST_READONLY},
+    {"READWRITE", REQUEST_READWRITE},
     {"REPLCONF", REQUEST_REPLICATION},
     {"RESET", REQUEST_RESET},
     {"SELECT", REQUEST_SELECT},
@@ -110,7 +112,8 @@ static uint8_t request_kind_of(const struct resp_request *r, const struct resp_a
     }
     if (sub && strcmp(r->word[0], "SCRIPT") == 0)
         return REQUEST_FIND(r->word[1], request_script_words);
-    return REQUEST_FIND(r->word[0], request_words);
+    uint8_t kind = REQUEST_FIND(r->word[0], request_words);
+    return request_is_reads(kind) && r->n_args != 1 ? REQUEST_PLAIN : kind; /* the server says what is wrong */
 }
 
 static bool request_is_repeatable(const struct command *c, uint8_t kind)
@@ -141,7 +144,7 @@ static bool request_may_share(const struct resp_request *r, const struct command
              (memcmp(r->word[0], "CLIENT", 6) == 0 || memcmp(r->word[0], "SCRIPT", 6) == 0));
 }
 
-bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable)
+bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable, bool *replica)
 {
     assert(r && r->n_args > 0);
     const struct command *c =
@@ -151,6 +154,7 @@ bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable
         return false;
     *kind = memcmp(r->word[0], "EVAL", 4) == 0 ? REQUEST_FIND(r->word[0], request_words) : REQUEST_PLAIN;
     *repeatable = c->flags & (COMMAND_READONLY | COMMAND_REPLAY);
+    *replica = c->flags & COMMAND_REPLICA;
     return true;
 }
 
@@ -164,6 +168,7 @@ static void request_classify_by(const struct resp_request *r, const struct comma
     if (out->blocking && strncmp(r->word[0], "XREAD", 5) == 0)
         out->blocking = n == 0 || request_says_block(args, n);
     out->shareable = request_may_share(r, c);
+    out->replica = c && (c->flags & COMMAND_REPLICA);
     out->repeatable = !out->blocking && (read || request_is_repeatable(c, out->kind));
 }
 

@@ -38,6 +38,8 @@ enum request_kind {
     REQUEST_SCRIPT_FLUSH,
     REQUEST_WAIT,        /* takes as long as replicas take, perhaps for ever */
     REQUEST_REPLICATION, /* SYNC, PSYNC: turn the connection into something that isn't requests and replies */
+    REQUEST_READONLY,    /* this client reads from replicas, as far as there are any, … */
+    REQUEST_READWRITE,   /* … from the master, whatever the instance's policy; the proxy answers both */
     REQUEST_HTTP,        /* POST, Host: a browser was tricked into talking to us; Redis hangs up too */
 };
 
@@ -46,6 +48,7 @@ struct request_class {
     bool repeatable;  /* may be sent again although it may have been executed */
     bool blocking;    /* may wait in Redis for an event */
     bool shareable;   /* see request_share() */
+    bool replica;     /* a replica may answer it */
     uint32_t replies; /* 0: as many as there are subscriptions (UNSUBSCRIBE of everything) */
 };
 
@@ -54,8 +57,8 @@ struct request_class {
 void request_classify(const struct resp_request *r, const char *bytes, size_t len, struct request_class *out);
 
 /* May it go over a connection that several clients share? It must neither depend on the connection, nor
- * change it, nor hold it up. Then *kind and *repeatable are as request_classify() says. */
-bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable);
+ * change it, nor hold it up. Then *kind, *repeatable and *replica are as request_classify() says. */
+bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable, bool *replica);
 
 static inline bool request_is_subscribe(uint8_t kind)
 {
@@ -64,6 +67,10 @@ static inline bool request_is_subscribe(uint8_t kind)
 static inline bool request_is_unsubscribe(uint8_t kind)
 {
     return kind >= REQUEST_UNSUBSCRIBE && kind <= REQUEST_SUNSUBSCRIBE;
+}
+static inline bool request_is_reads(uint8_t kind)
+{
+    return kind == REQUEST_READONLY || kind == REQUEST_READWRITE;
 }
 /* Changes the connection, so that the next backend has to be told too. */
 static inline bool request_is_session(uint8_t kind)

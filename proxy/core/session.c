@@ -124,8 +124,8 @@ static void session_note_request(struct session *s, struct pipeline_entry *e)
 /* What only tells who is speaking is soon over; all else that can't be shared will probably come again. */
 static void session_note_share(struct session *s, struct pipeline_entry *e, bool shareable)
 {
-    bool passes = request_is_session(e->kind) || e->kind == REQUEST_QUIT || e->kind == REQUEST_SCRIPT_LOAD ||
-                  e->kind == REQUEST_SCRIPT_FLUSH;
+    bool passes = request_is_session(e->kind) || request_is_reads(e->kind) || e->kind == REQUEST_QUIT ||
+                  e->kind == REQUEST_SCRIPT_LOAD || e->kind == REQUEST_SCRIPT_FLUSH;
 
     if (shareable && !(e->flags & PIPELINE_STREAMED))
         e->flags |= PIPELINE_SHARE;
@@ -141,13 +141,16 @@ static void session_classify(struct session *s, struct pipeline_entry *e, const 
     e->kind = class.kind;
     /* Inside of a transaction nothing blocks. */
     bool blocking = class.blocking && !s->in_multi;
-    e->flags |= (class.repeatable ? PIPELINE_REPEAT : 0) | (blocking ? PIPELINE_BLOCKING : 0);
+    e->flags |= (class.repeatable ? PIPELINE_REPEAT : 0) | (blocking ? PIPELINE_BLOCKING : 0) |
+                (class.replica ? PIPELINE_REPLICA : 0);
     session_note_share(s, e, class.shareable);
     /* Queued commands answer +QUEUED, once. */
     e->replies = s->in_multi ? 1 : class.replies;
     if (s->in_multi &&
-        ((e->kind >= REQUEST_REPLY_ON && e->kind <= REQUEST_REPLY_SKIP) || e->kind == REQUEST_WAIT))
+        ((e->kind >= REQUEST_REPLY_ON && e->kind <= REQUEST_REPLY_SKIP) || e->kind == REQUEST_WAIT ||
+         request_is_reads(e->kind)))
         e->kind = REQUEST_PLAIN;
+    session_note_reads(s, e);
     session_note_request(s, e);
     e->arrived_us = session_arrival_us(s->env);
     if (!session_refuse_held(s, e) && s->env->held && s->link != SESSION_READY)

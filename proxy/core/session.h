@@ -85,6 +85,13 @@ enum session_link {
     SESSION_DRAINING, /* it refused a request (it is no master): only replies still due are awaited */
 };
 
+/* What the client itself has said about where it reads. */
+enum session_reads {
+    SESSION_READS_POLICY, /* nothing: as the instance's policy has it */
+    SESSION_READS_REPLICA,
+    SESSION_READS_MASTER,
+};
+
 enum session_action {
     SESSION_DETACH = 1, /* reset the backend's connection: it was given up */
     SESSION_DOUBT = 2,  /* the master of the route doesn't behave as one */
@@ -108,6 +115,7 @@ struct session {
     uint8_t link;              /* enum session_link */
     uint8_t tx;                /* enum hold_tx: how a lost transaction ends */
     uint8_t resp;              /* 2 or 3 */
+    uint8_t reads;             /* enum session_reads */
     uint8_t actions;           /* enum session_action, not yet taken */
     bool multi : 1;            /* the server has a transaction open */
     bool watched : 1;          /* the server watches keys */
@@ -223,6 +231,9 @@ bool session_wants_shared(struct session *s, uint32_t now_ms);
 bool session_is_parked(const struct session *s);
 /* Gives up its connection without losing anything: false when it isn't idle. The shell closes it. */
 bool session_leave_own(struct session *s);
+
+/* What replicas may answer is to be asked of one, and there is one. */
+bool session_reads_replica(const struct session *s);
 
 /* A shared connection took requests of this client; one that may write. */
 void session_share_begin(struct session *s);

@@ -60,6 +60,8 @@ bool session_awaits_marker(struct session *s, const struct pipeline_entry *e);
 bool session_refuse_large(struct session *s, struct pipeline_entry *e);
 /* The newest request would have to wait, and too much waits already: it is refused. */
 bool session_refuse_held(struct session *s, struct pipeline_entry *e);
+/* READONLY, READWRITE, RESET: where what follows e is read. */
+void session_note_reads(struct session *s, struct pipeline_entry *e);
 /* Replies that a client may leave untaken. */
 uint64_t session_reply_max(const struct session *s);
 /* Requests that come now aren't sent. */

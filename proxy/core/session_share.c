@@ -79,6 +79,26 @@ bool session_wants_shared(struct session *s, uint32_t now_ms)
     return session_may_share(s, now_ms) && session_next_shared(s, &bytes) != NULL;
 }
 
+/* It takes effect with the requests that come behind it: where they are asked is decided later. */
+void session_note_reads(struct session *s, struct pipeline_entry *e)
+{
+    if (e->kind == REQUEST_READONLY)
+        s->reads = SESSION_READS_REPLICA;
+    else if (e->kind == REQUEST_READWRITE)
+        s->reads = SESSION_READS_MASTER;
+    else if (e->kind == REQUEST_RESET)
+        s->reads = SESSION_READS_POLICY;
+}
+
+bool session_reads_replica(const struct session *s)
+{
+    const struct route *r = s->env->route;
+
+    if (r->n_readers == 0 || s->reads == SESSION_READS_MASTER)
+        return false;
+    return s->reads == SESSION_READS_REPLICA || r->reads != TOPOLOGY_READS_MASTER;
+}
+
 bool session_is_parked(const struct session *s)
 {
     return s->link == SESSION_READY && session_is_idle(s) && session_is_plain(s);

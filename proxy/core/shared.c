@@ -31,7 +31,8 @@ void shared_free(struct shared *sh)
     *sh = (struct shared){.log = {.start = buf_end(&sh->log)},
                           .at = buf_end(&sh->log),
                           .written = buf_end(&sh->log),
-                          .n_answered = sh->n_answered};
+                          .n_answered = sh->n_answered,
+                          .replica = sh->replica};
 }
 
 static struct shared_entry *shared_at(const struct shared *sh, uint64_t seq)
@@ -112,17 +113,18 @@ int shared_begin(struct shared *sh, const char *data, size_t len, uint32_t n)
 static size_t shared_frame(struct resp_request *framer, const char *data, size_t len, struct shared_entry *e)
 {
     size_t used = 0;
-    bool repeatable = false;
+    bool repeatable = false, replica = false;
 
     if (len == 0 || resp_request_feed(framer, data, len, &used) != RESP_END || used > SHARED_REQUEST_MAX)
         return 0;
     e->len = 0;
     if (framer->n_args == 0)
         return used;
-    if (!request_share(framer, &e->kind, &repeatable))
+    if (!request_share(framer, &e->kind, &repeatable, &replica))
         return 0;
     e->len = (uint32_t)used;
-    e->flags = PIPELINE_COMPLETE | PIPELINE_SHARE | (repeatable ? PIPELINE_REPEAT : 0);
+    e->flags = PIPELINE_COMPLETE | PIPELINE_SHARE | (repeatable ? PIPELINE_REPEAT : 0) |
+               (replica ? PIPELINE_REPLICA : 0);
     return used;
 }
 
@@ -146,6 +148,12 @@ static bool shared_accepts(const struct shared *sh, const struct shared_user *u)
     return !u->diverted && (!u->on || u->on == sh) && !shared_is_full_of(u) && shared_has_room(sh);
 }
 
+/* What a replica must not answer, or did not when it was asked. */
+static bool shared_is_for_master(const struct shared *sh, uint16_t flags)
+{
+    return sh->replica && !(flags & PIPELINE_REPLICA);
+}
+
 static bool shared_add(struct shared *sh, const struct shared_entry *e, const char *bytes)
 {
     if (buf_append(&sh->log, bytes, e->len))
@@ -166,7 +174,7 @@ size_t shared_take(struct shared *sh, struct shared_user *u, uint32_t now_ms, co
     resp_request_init(&framer);
     while (at < len && shared_accepts(sh, u) && (n = shared_frame(&framer, data + at, len - at, &e)) > 0) {
         bool due = e.kind == REQUEST_EVALSHA && scripts_are_due(&u->session->env->scripts);
-        if (due || (e.len > 0 && !shared_add(sh, &e, data + at)))
+        if (due || (e.len > 0 && shared_is_for_master(sh, e.flags)) || (e.len > 0 && !shared_add(sh, &e, data + at)))
             break; /* the session makes the best of it */
         at += n;
     }
@@ -190,7 +198,7 @@ unsigned shared_take_waiting(struct shared *sh, struct shared_user *u)
                                  .kind = waiting->kind,
                                  .again = waiting->again,
                                  .repeated = waiting->repeated};
-        if (!shared_add(sh, &e, bytes))
+        if (shared_is_for_master(sh, e.flags) || !shared_add(sh, &e, bytes))
             break;
         session_passed(u->session);
     }
@@ -387,9 +395,22 @@ static void shared_divert(struct shared *sh, uint32_t now_ms, const struct share
 {
     struct session_counts *counts = e->user->session->env->counts;
     bool again = sh->reply.type == '-' || (e->flags & PIPELINE_REPEAT);
+    struct shared_entry like = *e;
 
-    session_count(sh->swallowing ? &counts->replayed : again ? &counts->held : &counts->unknown, 1);
-    shared_return(sh, e, sh->at, now_ms, again ? PIPELINE_HELD : PIPELINE_LOCAL);
+    if (sh->replica && !sh->swallowing)
+        like.flags &= (uint16_t)~PIPELINE_REPLICA; /* the master's answer counts */
+    session_count(sh->swallowing || sh->replica ? &counts->replayed
+                  : again                       ? &counts->held
+                                                : &counts->unknown,
+                  1);
+    shared_return(sh, &like, sh->at, now_ms, again ? PIPELINE_HELD : PIPELINE_LOCAL);
+}
+
+/* What a master would not have said. */
+static bool shared_replica_refuses(const struct shared *sh)
+{
+    return shared_error_is(sh, "READONLY ") || shared_error_is(sh, "NOREPLICAS ") ||
+           shared_error_is(sh, "BUSY ") || shared_error_is(sh, "MISCONF ");
 }
 
 /* The reply under way is complete: step->data is all of it, or its last part. False: nothing is to be done.
@@ -397,7 +418,9 @@ static void shared_divert(struct shared *sh, uint32_t now_ms, const struct share
 static bool shared_complete(struct shared *sh, uint32_t now_ms, struct shared_step *step)
 {
     const struct shared_entry *e = shared_count(sh) > 0 ? shared_at(sh, sh->head) : NULL;
-    bool refused = session_is_refusal(&sh->reply);
+    bool refused = session_is_refusal(&sh->reply) || (sh->replica && shared_replica_refuses(sh));
+    /* Scripts that the master has cached are not replicated. */
+    bool asks_master = refused || (sh->replica && shared_error_is(sh, "NOSCRIPT "));
 
     if (sh->reply.type == '>')
         return false;
@@ -409,9 +432,9 @@ static bool shared_complete(struct shared *sh, uint32_t now_ms, struct shared_st
     }
     step->user = e->user;
     step->what = refused ? SHARED_REFUSED : SHARED_PASS;
-    if (refused && e->user)
+    if (refused && e->user && !sh->replica)
         e->user->session->env->refusal = "it is no master, or still loading";
-    if (e->user && (refused || sh->swallowing || e->user->diverted)) {
+    if (e->user && (asks_master || sh->swallowing || e->user->diverted)) {
         e->user->diverted = true;
         shared_divert(sh, now_ms, e);
         step->len = 0;

@@ -60,12 +60,14 @@ struct shared {
     bool streaming;      /* the reply under way is given out as it comes */
     bool swallowing;     /* the reply under way is dropped: it is asked for again elsewhere */
     uint64_t n_answered; /* ever */
+    bool replica;        /* it leads to one: takes only what replicas may answer; shared_free() keeps it */
 };
 
 enum shared_what {
     SHARED_NOTHING, /* all bytes are used; what is incomplete is kept */
     SHARED_PASS,    /* pass `data` on to `user` (only valid until the next call), then shared_settle() it */
-    SHARED_REFUSED, /* the server is no master: take no more requests, make no new connection to it */
+    SHARED_REFUSED, /* the server is no master, or no replica that can be asked: take no more requests, make
+                       no new connection to it */
     SHARED_BROKEN,  /* it does not speak the protocol, or hangs up: shared_break(), with `unsent` */
 };
 

@@ -195,7 +195,8 @@ static void render_tree(FILE *out, const json_t *instance)
     line_add(&l, "epoch %" PRId64, json_get_int(instance, "epoch"));
     line_add(&l, "%s", json_get_text(instance, "state"));
     line_add(&l, "%s", json_get_text(instance, "durability"));
-    if (json_get_word(instance, "reads")[0] != '\0' && strcmp(json_get_word(instance, "reads"), "master") != 0)
+    if (json_get_word(instance, "reads")[0] != '\0' &&
+        strcmp(json_get_word(instance, "reads"), "master") != 0)
         line_add(&l, "reads %s", json_get_word(instance, "reads"));
     if (json_get_word(instance, "waiting")[0] != '\0')
         line_add_words(&l, "waiting: %s", json_get_word(instance, "waiting"));

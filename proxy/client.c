@@ -28,6 +28,14 @@ void client_touch(struct client *c)
     list_push_back(&c->instance->shard->dirty, &c->dirty);
 }
 
+/* The counter of such connections as its own one. */
+static atomic_uint_least64_t *client_connections(const struct client *c)
+{
+    struct instance_counts *counts = &c->instance->counts;
+
+    return c->at_replica ? &counts->replicas : &counts->masters;
+}
+
 static void client_close_backend(struct client *c)
 {
     if (!c->backend)
@@ -35,9 +43,9 @@ static void client_close_backend(struct client *c)
     if (!backend_is_connected(c->backend))
         c->instance->connecting--;
     backend_close(c->backend);
-    session_count(&c->instance->counts.masters, (uint64_t)-1);
+    session_count(client_connections(c), (uint64_t)-1);
     c->backend = NULL;
-    c->blocked = false;
+    c->blocked = c->at_replica = false;
 }
 
 /* One that doesn't take its replies has the next requests wait in its socket, unless they go over a
@@ -63,7 +71,8 @@ static struct mux *client_open_replica(struct client *c)
 {
     struct instance *i = c->instance;
 
-    if (!session_reads_replica(&c->session) || c->backend || !session_may_share(&c->session, client_now_ms(c)))
+    if (!session_reads_replica(&c->session) || c->backend ||
+        !session_may_share(&c->session, client_now_ms(c)))
         return NULL;
     if (c->readers_seen != i->readers_changed) {
         c->reads = mux_replica_of(i, &c->session, c->id);
@@ -71,7 +80,8 @@ static struct mux *client_open_replica(struct client *c)
     }
     if (!c->reads || mux_is_open(c->reads))
         return c->reads;
-    mux_want(c->reads);
+    if (mux_want(c->reads))
+        client_touch(c); /* it is connected at the end of the turn */
     return NULL;
 }
 
@@ -83,15 +93,16 @@ static void client_leave_backend(struct client *c, const char *data, size_t len)
         return;
     struct mux *mux = mux_of(c->instance, &c->session);
     if (mux)
-        mux_want(mux);
+        (void)mux_want(mux);
     if (!mux || !mux_is_open(mux) || !session_leave_own(&c->session))
         return;
     c->mux = mux;
+    c->shuns_replicas = false;
     client_close_backend(c);
 }
 
-/* Requests that wait in its session go over the shared connections. What is under way on one of them keeps the
- * others from taking any, so a client changes from the master to a replica or back when nothing is. */
+/* Requests that wait in its session go over the shared connections. What is under way on one of them keeps
+ * the others from taking any, so a client changes from the master to a replica or back when nothing is. */
 static void client_share(struct client *c)
 {
     struct mux *replica = client_open_replica(c), *mux;
@@ -286,12 +297,16 @@ void client_read_out(struct client *c)
 static void client_lose_backend(struct client *c, const char *what, int err)
 {
     struct instance *i = c->instance;
+    bool at_replica = c->at_replica;
     char text[TOPOLOGY_ADDRESS_MAX + 1];
 
-    log_debug("event=backend.%s instance=%s client=%u master=%s reason=\"%s\"", what, i->route.name, c->id,
+    log_debug("event=backend.%s instance=%s client=%u member=%s reason=\"%s\"", what, i->route.name, c->id,
               topology_address_format(backend_address(c->backend), text), err ? strerror(err) : "closed");
     client_detach(c);
-    instance_doubt(i);
+    if (at_replica)
+        c->shuns_replicas = true;
+    else
+        instance_doubt(i);
 }
 
 /* As net_write(). */
@@ -350,7 +365,8 @@ static void client_on_reply(struct client *c)
         c->broken = c->broken || (wrote < 0 && wrote != ERR_BUSY);
         session_lent_wrote(&c->session, wrote > 0 ? (size_t)wrote : 0);
     }
-    if (!(c->session.actions & (SESSION_DOUBT | SESSION_CLOSE)) && c->session.link == SESSION_READY)
+    if (!(c->session.actions & (SESSION_DOUBT | SESSION_CLOSE)) && c->session.link == SESSION_READY &&
+        !c->at_replica)
         instance_trust(c->instance);
 }
 
@@ -362,7 +378,10 @@ static void client_on_backend(void *owner, enum backend_event event, int err)
     switch (event) {
     case BACKEND_CONNECTED:
         c->instance->connecting--;
-        session_attached(&c->session, client_now_ms(c));
+        if (c->at_replica)
+            session_attached_to_replica(&c->session, client_now_ms(c));
+        else
+            session_attached(&c->session, client_now_ms(c));
         break;
     case BACKEND_FAILED:
         client_lose_backend(c, "refused", err);
@@ -380,18 +399,25 @@ static void client_on_backend(void *owner, enum backend_event event, int err)
 bool client_connect(struct client *c)
 {
     struct instance *i = c->instance;
+    const struct topology_address *to = &i->route.master;
 
     assert(!c->backend && !c->user.on);
+    if (!c->shuns_replicas && session_may_attach_to_replica(&c->session)) {
+        const struct mux *replica = mux_replica_of(i, &c->session, c->id);
+        to = replica ? mux_target(replica) : to;
+    }
+    c->at_replica = to != &i->route.master;
     c->stays = false;
     c->mux = c->reads = NULL; /* what it says there may make it another one's */
     c->readers_seen = 0;
-    c->backend =
-        backend_open(i->shard->ev, &i->route.master, loop_now_us(i->shard->loop), client_on_backend, c);
+    c->backend = backend_open(i->shard->ev, to, loop_now_us(i->shard->loop), client_on_backend, c);
     if (c->backend) {
         i->connecting++;
-        session_count(&i->counts.masters, 1);
+        session_count(client_connections(c), 1);
         return true;
     }
+    c->shuns_replicas = c->shuns_replicas || c->at_replica;
+    c->at_replica = false;
     log_warn("event=backend.failed instance=%s client=%u reason=\"%s\"", i->route.name, c->id,
              strerror(errno));
     return false;
@@ -405,8 +431,10 @@ static void client_park(struct client *c)
         return;
     const struct mux *mux = mux_of(c->instance, &c->session);
     c->stays = !mux || mux_is_refused(mux);
-    if (!c->stays && session_leave_own(&c->session))
-        client_close_backend(c);
+    if (c->stays || !session_leave_own(&c->session))
+        return;
+    c->shuns_replicas = false;
+    client_close_backend(c);
 }
 
 void client_tick(struct client *c, int64_t now_us)
@@ -532,7 +560,9 @@ void client_settle(struct client *c)
 
     do {
         unsigned actions = session_take_actions(&c->session);
-        if (actions & SESSION_DOUBT)
+        if ((actions & SESSION_DOUBT) && c->at_replica)
+            c->shuns_replicas = true;
+        else if (actions & SESSION_DOUBT)
             instance_doubt(i);
         if (actions & SESSION_DETACH)
             client_close_backend(c);

@@ -17,10 +17,10 @@ struct instance;
 struct client {
     ev_io io;
     struct instance *instance;
-    struct backend *backend; /* its own; NULL: none */
-    struct mux *mux;         /* that it shares; NULL: not looked for yet */
-    struct mux *reads;       /* the same for what it reads from a replica, … */
-    uint32_t readers_seen;   /* … valid while this is instance->readers_changed */
+    struct backend *backend;  /* its own; NULL: none */
+    struct mux *mux;          /* that it shares; NULL: not looked for yet */
+    struct mux *reads;        /* the same for what it reads from a replica, … */
+    uint32_t readers_seen;    /* … valid while this is instance->readers_changed */
     struct mux_conn *slow_on; /* whose large reply it doesn't read; NULL: none */
     struct shared_user user;
     struct list node; /* of instance->clients */
@@ -29,17 +29,20 @@ struct client {
     struct list *queued; /* the list that `queue` is in, if it is in one */
     int64_t heard_us;    /* silence.h: from its backend, or since when a reply is due */
     uint32_t id;
-    bool blocked;   /* the backend's socket is full */
-    bool broken;    /* its own socket is */
-    bool stays;     /* with a connection of its own: no shared one can serve it */
-    bool in_flight; /* switchover.h */
+    bool blocked;    /* the backend's socket is full */
+    bool broken;     /* its own socket is */
+    bool stays;      /* with a connection of its own: no shared one can serve it */
+    bool in_flight;  /* switchover.h */
+    bool at_replica; /* its own backend leads to a replica */
+    bool
+        shuns_replicas; /* one failed it: as long as it has connections of its own, they lead to the master */
     struct session session;
 };
 
 /* Takes the descriptor. ERR_NOMEM (then it is closed). */
 int client_open(struct instance *instance, int fd) MR_MUST_CHECK;
 void client_close(struct client *c, const char *reason);
-/* Connects to instance->route.master. False: that failed at once. */
+/* Connects to instance->route.master, or, when it only reads, to a replica. False: that failed at once. */
 bool client_connect(struct client *c);
 /* The route leads elsewhere: in-flight requests are resolved, the connection is reset. */
 void client_detach(struct client *c);

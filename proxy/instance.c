@@ -5,6 +5,7 @@
 #include "proxy/backend.h"
 #include "proxy/client.h"
 #include "proxy/core/histogram.h"
+#include "proxy/core/reading.h"
 #include "proxy/limits.h"
 #include "proxy/listener.h"
 #include "proxy/mux.h"
@@ -275,6 +276,15 @@ void instance_resume(struct instance *i)
     instance_pump(i);
 }
 
+/* Its own connection leads to where the route doesn't. */
+static bool instance_leads_elsewhere(const struct instance *i, const struct client *c)
+{
+    if (!c->backend || i->route.state != ROUTE_SERVING)
+        return false;
+    const struct topology_address *to = backend_address(c->backend);
+    return c->at_replica ? !reading_is_listed(&i->route, to) : !topology_address_equal(to, &i->route.master);
+}
+
 static void instance_switch(struct instance *i)
 {
     i->failures = 0;
@@ -286,8 +296,7 @@ static void instance_switch(struct instance *i)
     list_for_each(node, &i->clients)
     {
         struct client *c = list_entry(node, struct client, node);
-        bool elsewhere = c->backend && i->route.state == ROUTE_SERVING &&
-                         !topology_address_equal(backend_address(c->backend), &i->route.master);
+        bool elsewhere = instance_leads_elsewhere(i, c);
         if (elsewhere && i->env.planned)
             client_read_out(c);
         if (elsewhere)

@@ -36,7 +36,6 @@ struct instance_counts {
     atomic_uint_least64_t received_bytes, sent_bytes; /* from and to clients */
     atomic_uint_least64_t masters;                    /* connections to a master now */
     atomic_uint_least64_t replicas;                   /* the same to replicas that clients read from */
-    atomic_uint_least64_t replica_reads;              /* requests that a replica answered; in `requests` too */
     atomic_uint_least64_t memory_bytes, held_bytes;   /* in buffers now; of that: waits for a master */
 };
 
@@ -74,7 +73,8 @@ struct instance {
     struct limits_share *share; /* NULL: out of memory; then it has no limits */
     struct list clients, queue, timed, muxes;
     uint32_t n_muxes, n_replica_muxes;
-    uint32_t readers_changed; /* grows, from 1, whenever a client might read from another replica than before */
+    uint32_t
+        readers_changed; /* grows, from 1, whenever a client might read from another replica than before */
     struct standby standby;
     ev_timer timer;
     uint32_t connecting;

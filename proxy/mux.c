@@ -101,9 +101,12 @@ bool mux_is_open(const struct mux *m)
            i->route.state == ROUTE_SERVING;
 }
 
-void mux_want(struct mux *m)
+bool mux_want(struct mux *m)
 {
-    m->wanted = m->wanted || (!m->current && !m->refused);
+    bool wants = !m->wanted && !m->current && !m->refused;
+
+    m->wanted = m->wanted || wants;
+    return wants;
 }
 
 static void mux_dirty(struct mux_conn *conn)
@@ -183,7 +186,8 @@ void mux_close(struct mux_conn *conn, bool unsent)
 /* It leads to the present master, so what is wrong with it is wrong with that. */
 static bool mux_is_evidence(const struct mux_conn *conn)
 {
-    return !mux_is_replica(conn->mux) && topology_address_equal(backend_address(conn->backend), &conn->mux->instance->route.master);
+    return !mux_is_replica(conn->mux) &&
+           topology_address_equal(backend_address(conn->backend), &conn->mux->instance->route.master);
 }
 
 void mux_lose(struct mux_conn *conn, const char *what, bool unsent)
@@ -308,7 +312,7 @@ bool mux_feed(struct mux_conn *conn, const char *data, size_t len)
     uint64_t answered = conn->shared.n_answered - before;
     session_count(&m->instance->counts.session.requests, answered);
     if (answered > 0 && mux_is_replica(m)) {
-        session_count(&m->instance->counts.replica_reads, answered);
+        session_count(&m->instance->counts.session.replica_reads, answered);
         if (m->current == conn)
             m->failures = 0;
     }
@@ -461,4 +465,3 @@ bool mux_needs_time(const struct instance *i)
     }
     return false;
 }
-

@@ -4,10 +4,9 @@
  *   client ─► mux_take() ─┼─► core/shared ─(end of turn)─► master
  *   session ─► mux_share() ┘
  *
- * One mux for each user, database, protocol version and target (the master, or a replica that clients read from),
- * with one connection that takes requests. A connection
- * that was found to be no master's, or whose next reply nobody reads, is retired: it takes no more, and is
- * closed once it is empty. */
+ * One mux for each user, database, protocol version and target (the master, or a replica that clients read
+ * from), with one connection that takes requests. A connection that was found to be no master's, or whose
+ * next reply nobody reads, is retired: it takes no more, and is closed once it is empty. */
 #ifndef MR_PROXY_MUX_H
 #define MR_PROXY_MUX_H
 
@@ -23,21 +22,23 @@ struct mux;
 struct shard;
 
 enum {
-    MUX_KEYS_MAX = 16, /* of one instance and thread: clients of others have connections of their own */
+    MUX_KEYS_MAX = 16,     /* of one instance and thread: clients of others have connections of their own */
     MUX_REPLICAS_MAX = 64, /* that lead to replicas, likewise: clients of others read from the master */
 };
 
 /* The one that serves such a client; NULL: none can. It lives as long as the instance. */
 struct mux *mux_of(struct instance *i, const struct session *s);
-/* The same for what such a client reads from a replica, as the route has it: the client with that number reads from
- * there now. NULL: it reads from the master. Valid until instance->readers_changed changes. */
+/* The same for what such a client reads from a replica, as the route has it: the client with that number
+ * reads from there now. NULL: it reads from the master. Valid until instance->readers_changed changes. */
 struct mux *mux_replica_of(struct instance *i, const struct session *s, uint32_t number);
+/* The replica that it leads to. */
+const struct topology_address *mux_target(const struct mux *m);
 /* Its master doesn't take what such connections have to be told: each client is to find out by itself. */
 bool mux_is_refused(const struct mux *m);
 /* Requests can be taken now. */
 bool mux_is_open(const struct mux *m);
-/* It could be of use: connected soon, if it isn't. */
-void mux_want(struct mux *m);
+/* It could be of use: connected soon, if it isn't. True: that is new. */
+bool mux_want(struct mux *m);
 /* Takes what it can of the bytes that the client sent; returns how many. */
 size_t mux_take(struct mux *m, struct client *c, const char *data, size_t len);
 /* Takes what it can of the requests that wait in the client's session; false: none. */
@@ -60,7 +61,8 @@ void mux_tick(struct instance *i, int64_t now_us);
 void mux_switch(struct instance *i, bool read_out);
 /* The master may be another one, or is to be tried again. */
 void mux_forgive(struct instance *i);
-/* There is a new route: replicas that it doesn't name aren't read from any more, the others are tried again. */
+/* There is a new route: replicas that it doesn't name aren't read from any more, the others are tried again.
+ */
 void mux_forget_replicas(struct instance *i);
 /* Everything goes back to the sessions, all connections are closed. */
 void mux_close_all(struct instance *i);

@@ -1,7 +1,8 @@
 /* Shared connections to replicas: who reads from which, and when one that failed is tried again.
  *
  *   client ─► mux_replica_of() ─► core/reading chooses ─┬─► its connection, if it is open
- *                                                       └─► none: the master serves, meanwhile it is connected */
+ *                                                       └─► none: the master serves, meanwhile it is
+ * connected */
 #include "common/log.h"
 #include "proxy/client.h"
 #include "proxy/core/reading.h"
@@ -16,8 +17,8 @@ void mux_replica_failed(struct mux *m)
     m->retry_us = mux_now_us(m) + reading_retry_us(m->failures);
     i->readers_changed++;
     if (m->failures == 1)
-        log_info("event=replica.lost instance=%s member=%s say=\"others serve what was read there\"", i->route.name,
-                 topology_address_format(&m->target, text));
+        log_info("event=replica.lost instance=%s member=%s say=\"others serve what was read there\"",
+                 i->route.name, topology_address_format(&m->target, text));
 }
 
 void mux_replica_ready(struct mux *m)
@@ -50,10 +51,15 @@ struct mux *mux_replica_of(struct instance *i, const struct session *s, uint32_t
         if (m && !mux_replica_is_avoided(m))
             return m;
         if (m) /* it is tried again meanwhile */
-            mux_want(m);
+            (void)mux_want(m);
         avoid |= 1U << k;
     }
     return NULL;
+}
+
+const struct topology_address *mux_target(const struct mux *m)
+{
+    return &m->target;
 }
 
 void mux_forget_replicas(struct instance *i)

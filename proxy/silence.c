@@ -59,7 +59,7 @@ void silence_look(struct client *c)
 {
     struct instance *i = c->instance;
 
-    if (!session_awaits_reply(&c->session)) {
+    if (c->at_replica || !session_awaits_reply(&c->session)) { /* a replica is the controllers' business */
         list_remove(&c->awaiting);
         return;
     }

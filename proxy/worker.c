@@ -456,7 +456,7 @@ static void worker_add_stats(const struct instance_counts *c, struct worker_stat
     out->sent_bytes += atomic_load_explicit(&c->sent_bytes, memory_order_relaxed);
     out->masters += atomic_load_explicit(&c->masters, memory_order_relaxed);
     out->replicas += atomic_load_explicit(&c->replicas, memory_order_relaxed);
-    out->replica_reads += atomic_load_explicit(&c->replica_reads, memory_order_relaxed);
+    out->replica_reads += atomic_load_explicit(&c->session.replica_reads, memory_order_relaxed);
     out->memory_bytes += atomic_load_explicit(&c->memory_bytes, memory_order_relaxed);
     out->held_bytes += atomic_load_explicit(&c->held_bytes, memory_order_relaxed);
 }

@@ -17,7 +17,8 @@
 enum { MESSAGE_TEXT_MAX = 4096 }; /* bytes of one message, its terminator included */
 
 enum message_type {
-    MESSAGE_ROUTE, /* instance, port, epoch, revision, master, replicas, durability, hold_ms, reads, readers */
+    MESSAGE_ROUTE, /* instance, port, epoch, revision, master, replicas, durability, hold_ms, reads, readers
+                    */
     /* instance, port, epoch, revision, limit_ms. limit_ms 0: a promotion is under way, keep requests.
      * Otherwise a switchover: the present master (of that epoch) still serves; send nothing more to it, let
      * what is in flight end, answer HELD; go on by yourself after limit_ms or at the next route message. */

@@ -218,7 +218,8 @@ int topology_member_find(const struct topology_instance *i, const struct topolog
  * until it is promoted, which a proxy holds); NULL while SEALING. */
 const struct topology_address *topology_route(const struct topology_instance *i);
 /* The members that clients may read from; none while nobody is master. Returns how many. */
-uint32_t topology_readers(const struct topology_instance *i, struct topology_reader out[TOPOLOGY_MEMBERS_MAX]);
+uint32_t topology_readers(const struct topology_instance *i,
+                          struct topology_reader out[TOPOLOGY_MEMBERS_MAX]);
 /* Nobody serves reads any more: what was known of the members' data counts for their present master only. */
 void topology_readers_clear(struct topology_instance *i);
 /* Appends a row to the epoch table; the oldest goes when the table is full. */

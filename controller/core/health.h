@@ -63,10 +63,10 @@ struct health_member {
     enum health_said said;
     int64_t said_us; /* when it began to say so */
     int64_t fed_us;  /* a replica: when its offset was last seen to grow, or was seen first; 0: never seen */
-    /* A replica: what it lacked, in its last INFO, of what the master was known to have by then; -1: not known. The
-     * master's later words don't count: what was written since would look like a lag. */
+    /* A replica: what it lacked, in its last INFO, of what the master was known to have by then; -1: not
+     * known. The master's later words don't count: what was written since would look like a lag. */
     int64_t behind_bytes;
-    bool pings;      /* as a master it pings its replicas every second (repl-ping-replica-period 1) */
+    bool pings; /* as a master it pings its replicas every second (repl-ping-replica-period 1) */
 };
 
 /* What a controller answers when another one asks how it sees a member. */

@@ -10,14 +10,14 @@
 #include <stdint.h>
 
 enum command_flag {
-    COMMAND_WRITE = 1,    /* as the server has it */
-    COMMAND_READONLY = 2, /* as the server has it */
-    COMMAND_BLOCKING = 4, /* as the server has it: may block (XREAD only with BLOCK) */
-    COMMAND_PUBSUB = 8,   /* as the server has it; PUBLISH too */
-    COMMAND_ADMIN = 16,   /* as the server has it */
-    COMMAND_OWN = 32,     /* needs a connection of its client's own: stateful, blocking, replies ≠ 1 */
-    COMMAND_SESSION = 64, /* changes the connection (AUTH, SELECT…): made again on the next backend */
-    COMMAND_REPLAY = 128, /* may be sent again when its reply was lost: reads, never blocks */
+    COMMAND_WRITE = 1,     /* as the server has it */
+    COMMAND_READONLY = 2,  /* as the server has it */
+    COMMAND_BLOCKING = 4,  /* as the server has it: may block (XREAD only with BLOCK) */
+    COMMAND_PUBSUB = 8,    /* as the server has it; PUBLISH too */
+    COMMAND_ADMIN = 16,    /* as the server has it */
+    COMMAND_OWN = 32,      /* needs a connection of its client's own: stateful, blocking, replies ≠ 1 */
+    COMMAND_SESSION = 64,  /* changes the connection (AUTH, SELECT…): made again on the next backend */
+    COMMAND_REPLAY = 128,  /* may be sent again when its reply was lost: reads, never blocks */
     COMMAND_REPLICA = 256, /* a replica can be asked just as well, as far as its data is fresh enough */
 };
 

@@ -34,15 +34,15 @@ enum pipeline_state {
 };
 
 enum pipeline_flag {
-    PIPELINE_COMPLETE = 1, /* all of its bytes arrived from the client */
-    PIPELINE_STREAMED = 2, /* over PIPELINE_LARGE */
-    PIPELINE_REPEAT = 4,   /* may be sent again although it may have been executed */
-    PIPELINE_BLOCKING = 8, /* may wait in Redis for an event */
-    PIPELINE_SILENT = 16,  /* Redis sends no reply (CLIENT REPLY OFF, SKIP) */
-    PIPELINE_DISCARD = 32, /* bytes still to come from the client are dropped */
-    PIPELINE_SKIPPED = 64, /* SILENT because of the CLIENT REPLY SKIP before it */
-    PIPELINE_LOST = 128,   /* MULTI: its transaction can't be sent again as a whole */
-    PIPELINE_SHARE = 256,  /* may go over a connection that several clients share */
+    PIPELINE_COMPLETE = 1,  /* all of its bytes arrived from the client */
+    PIPELINE_STREAMED = 2,  /* over PIPELINE_LARGE */
+    PIPELINE_REPEAT = 4,    /* may be sent again although it may have been executed */
+    PIPELINE_BLOCKING = 8,  /* may wait in Redis for an event */
+    PIPELINE_SILENT = 16,   /* Redis sends no reply (CLIENT REPLY OFF, SKIP) */
+    PIPELINE_DISCARD = 32,  /* bytes still to come from the client are dropped */
+    PIPELINE_SKIPPED = 64,  /* SILENT because of the CLIENT REPLY SKIP before it */
+    PIPELINE_LOST = 128,    /* MULTI: its transaction can't be sent again as a whole */
+    PIPELINE_SHARE = 256,   /* may go over a connection that several clients share */
     PIPELINE_REPLICA = 512, /* a replica may answer it */
 };
 

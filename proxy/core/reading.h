@@ -1,7 +1,8 @@
-/* Which replica a client reads from: those of the proxy's zone first when the instance says so, else any. Pure.
+/* Which replica a client reads from: those of the proxy's zone first when the instance says so, else any.
+ * Pure.
  *
- * Clients are spread by their numbers, so one stays where it is as long as the same replicas can be had: what it has
- * read once it doesn't read an older state of. */
+ * Clients are spread by their numbers, so one stays where it is as long as the same replicas can be had: what
+ * it has read once it doesn't read an older state of. */
 #ifndef MR_PROXY_CORE_READING_H
 #define MR_PROXY_CORE_READING_H
 

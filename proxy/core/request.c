@@ -113,7 +113,8 @@ static uint8_t request_kind_of(const struct resp_request *r, const struct resp_a
     if (sub && strcmp(r->word[0], "SCRIPT") == 0)
         return REQUEST_FIND(r->word[1], request_script_words);
     uint8_t kind = REQUEST_FIND(r->word[0], request_words);
-    return request_is_reads(kind) && r->n_args != 1 ? REQUEST_PLAIN : kind; /* the server says what is wrong */
+    return request_is_reads(kind) && r->n_args != 1 ? REQUEST_PLAIN
+                                                    : kind; /* the server says what is wrong */
 }
 
 static bool request_is_repeatable(const struct command *c, uint8_t kind)

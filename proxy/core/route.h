@@ -22,7 +22,7 @@ struct route {
     uint32_t acks;
     uint32_t hold_ms; /* 0: the proxy's --hold-ms */
     enum topology_reads reads;
-    uint32_t n_readers; /* 0 while HELD */
+    uint32_t n_readers;                                   /* 0 while HELD */
     struct topology_reader readers[TOPOLOGY_MEMBERS_MAX]; /* replicas that clients may read from */
 };
 

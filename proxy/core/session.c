@@ -146,9 +146,8 @@ static void session_classify(struct session *s, struct pipeline_entry *e, const 
     session_note_share(s, e, class.shareable);
     /* Queued commands answer +QUEUED, once. */
     e->replies = s->in_multi ? 1 : class.replies;
-    if (s->in_multi &&
-        ((e->kind >= REQUEST_REPLY_ON && e->kind <= REQUEST_REPLY_SKIP) || e->kind == REQUEST_WAIT ||
-         request_is_reads(e->kind)))
+    if (s->in_multi && ((e->kind >= REQUEST_REPLY_ON && e->kind <= REQUEST_REPLY_SKIP) ||
+                        e->kind == REQUEST_WAIT || request_is_reads(e->kind)))
         e->kind = REQUEST_PLAIN;
     session_note_reads(s, e);
     session_note_request(s, e);
@@ -366,7 +365,8 @@ static void session_judge(struct session *s, uint32_t now_ms)
             pipeline_settle(p, (uint8_t)answer);
             continue;
         }
-        if (session_waits(s) || session_awaits_scripts(s, e) || session_awaits_marker(s, e))
+        if (session_waits(s) || session_is_for_master(s, e) || session_awaits_scripts(s, e) ||
+            session_awaits_marker(s, e))
             return;
         session_release(s, e, now_ms);
     }
@@ -387,7 +387,7 @@ void session_advance(struct session *s, uint32_t now_ms)
         return;
     session_judge(s, now_ms);
     session_answer(s);
-    if (s->link == SESSION_DRAINING && !pipeline_next_reply(&s->work->pipe))
+    if ((s->link == SESSION_DRAINING && !pipeline_next_reply(&s->work->pipe)) || session_has_done_reading(s))
         session_give_up(s, now_ms);
     if (session_is_idle(s))
         session_free_work(s);
@@ -460,7 +460,7 @@ void session_detached(struct session *s, uint32_t now_ms)
         s->watch_lost = s->watched;
         s->tx = s->multi ? HOLD_TX_LOST : s->tx;
     }
-    s->multi = s->watched = s->tx_sent = false;
+    s->multi = s->watched = s->tx_sent = s->on_replica = false;
     s->unmarked = true;
     if (s->memory && remember_is_tracking(s->memory) && s->resp == 3)
         session_emit(s, ">2\r\n$10\r\ninvalidate\r\n_\r\n", 24); /* whatever was cached may be stale */
@@ -480,36 +480,6 @@ void session_give_up(struct session *s, uint32_t now_ms)
 void session_route_changed(struct session *s, uint32_t now_ms)
 {
     session_advance(s, now_ms);
-}
-
-void session_expire(struct session *s, uint32_t now_ms)
-{
-    uint32_t at_ms;
-
-    if (!session_deadline(s, &at_ms) || (int32_t)(now_ms - at_ms) < 0)
-        return;
-    /* A transaction without one of its commands must not be executed. */
-    bool draining = s->link == SESSION_DRAINING;
-    if (draining || s->tx_sent)
-        session_give_up(s, now_ms);
-    if (!draining)
-        hold_expire(s, now_ms);
-    session_advance(s, now_ms);
-}
-
-bool session_deadline(struct session *s, uint32_t *at_ms)
-{
-    if (!s->work || s->behind || !session_waits(s))
-        return false;
-    if (s->link == SESSION_DRAINING) {
-        *at_ms = s->since_ms + SESSION_DRAIN_MS;
-        return true;
-    }
-    const struct pipeline_entry *e = pipeline_next_judged(&s->work->pipe);
-    if (!e || !(e->flags & (PIPELINE_COMPLETE | PIPELINE_STREAMED)))
-        return false;
-    *at_ms = e->since_ms + s->env->hold_ms;
-    return true;
 }
 
 /* ---- out, and wishes --------------------------------------------------------------------------------------

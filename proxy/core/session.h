@@ -34,6 +34,7 @@ struct histogram;
 /* Counters of an instance in one thread: written by that thread only, read by any. */
 struct session_counts {
     atomic_uint_least64_t requests, held, replayed, unknown, rejected;
+    atomic_uint_least64_t replica_reads; /* of the requests: a replica answered */
     _Atomic(struct histogram *) latency; /* NULL: nothing was answered yet; freed by who owns the counts */
 };
 
@@ -131,6 +132,7 @@ struct session {
     bool behind : 1;           /* a shared connection has requests of this client that come before all here */
     bool unmarked : 1;   /* it wrote over another connection than its present one: WAIT would not know */
     bool unmarkable : 1; /* it may not PUBLISH: WAIT can't be made to know */
+    bool on_replica : 1; /* its own connection leads to a replica */
     bool nested : 1;     /* a SUBSCRIBE inside of MULTI: what isn't a reply must be told by its word */
 };
 
@@ -150,6 +152,9 @@ void session_take_request(struct session *s, uint32_t now_ms, const char *data, 
 void session_client_left(struct session *s);
 /* A backend is connected, to the master of env->route. */
 void session_attached(struct session *s, uint32_t now_ms);
+/* The same, to a replica: it is given up (SESSION_DETACH) as soon as something is to be sent that only the
+ * master can be asked. */
+void session_attached_to_replica(struct session *s, uint32_t now_ms);
 /* The backend sent bytes (all are taken). */
 void session_take_reply(struct session *s, uint32_t now_ms, const char *data, size_t len);
 /* The same, but what is for the client, and can be written at once, isn't copied: it is returned, a part of
@@ -234,6 +239,11 @@ bool session_leave_own(struct session *s);
 
 /* What replicas may answer is to be asked of one, and there is one. */
 bool session_reads_replica(const struct session *s);
+/* The next request is such a one, and the client has no state: a connection of its own may lead to a replica.
+ */
+bool session_may_attach_to_replica(struct session *s);
+/* A replica says what a master would not have said: ask that one. */
+bool session_is_replica_refusal(const struct resp_reply *r);
 
 /* A shared connection took requests of this client; one that may write. */
 void session_share_begin(struct session *s);

@@ -60,6 +60,11 @@ bool session_awaits_marker(struct session *s, const struct pipeline_entry *e);
 bool session_refuse_large(struct session *s, struct pipeline_entry *e);
 /* The newest request would have to wait, and too much waits already: it is refused. */
 bool session_refuse_held(struct session *s, struct pipeline_entry *e);
+/* e is not to be sent over the connection that it has: that one leads to a replica. */
+bool session_is_for_master(const struct session *s, const struct pipeline_entry *e);
+/* The connection to a replica is of no use any more: nothing is under way there, and the next request is for
+ * the master. */
+bool session_has_done_reading(struct session *s);
 /* READONLY, READWRITE, RESET: where what follows e is read. */
 void session_note_reads(struct session *s, struct pipeline_entry *e);
 /* Replies that a client may leave untaken. */

@@ -1,3 +1,4 @@
+#include "proxy/core/hold.h"
 #include "proxy/core/session_internal.h"
 
 /* An open transaction may end while a switchover is prepared: its EXEC would be refused after it, and nobody
@@ -24,7 +25,7 @@ bool session_is_in_flight(struct session *s)
 {
     bool finishing = s->env->pause != SESSION_STILL;
 
-    if (s->link == SESSION_DETACHED)
+    if (s->link == SESSION_DETACHED || s->on_replica) /* a read there is none of a switchover's business */
         return false;
     if (s->tx_sent && finishing)
         return true;
@@ -41,4 +42,34 @@ bool session_is_in_flight(struct session *s)
             return true;
     }
     return false;
+}
+
+void session_expire(struct session *s, uint32_t now_ms)
+{
+    uint32_t at_ms;
+
+    if (!session_deadline(s, &at_ms) || (int32_t)(now_ms - at_ms) < 0)
+        return;
+    /* A transaction without one of its commands must not be executed. */
+    bool draining = s->link == SESSION_DRAINING;
+    if (draining || s->tx_sent)
+        session_give_up(s, now_ms);
+    if (!draining)
+        hold_expire(s, now_ms);
+    session_advance(s, now_ms);
+}
+
+bool session_deadline(struct session *s, uint32_t *at_ms)
+{
+    if (!s->work || s->behind || !session_waits(s))
+        return false;
+    if (s->link == SESSION_DRAINING) {
+        *at_ms = s->since_ms + SESSION_DRAIN_MS;
+        return true;
+    }
+    const struct pipeline_entry *e = pipeline_next_judged(&s->work->pipe);
+    if (!e || !(e->flags & (PIPELINE_COMPLETE | PIPELINE_STREAMED)))
+        return false;
+    *at_ms = e->since_ms + s->env->hold_ms;
+    return true;
 }

@@ -198,6 +198,20 @@ bool session_is_refusal(const struct resp_reply *r)
            reply_error_begins(r, "LOADING ") || reply_error_begins(r, "MASTERDOWN ");
 }
 
+bool session_is_replica_refusal(const struct resp_reply *r)
+{
+    return reply_error_begins(r, "READONLY ") || reply_error_begins(r, "NOREPLICAS ") ||
+           reply_error_begins(r, "BUSY ") || reply_error_begins(r, "MISCONF ");
+}
+
+/* What is under way is a refusal of its request. */
+static bool session_is_refused(const struct session *s)
+{
+    const struct resp_reply *r = &s->work->reply;
+
+    return session_is_refusal(r) || (s->on_replica && session_is_replica_refusal(r));
+}
+
 static bool reply_is_abort_by_role(const struct resp_reply *r)
 {
     return reply_error_begins(r, "EXECABORT ") &&
@@ -267,7 +281,7 @@ static enum session_verdict session_decide(struct session *s, const char *bytes,
     if (w->prologue_left > 0)
         return SESSION_SWALLOW;
     const struct pipeline_entry *e = pipeline_next_reply(&w->pipe);
-    if (!e || s->link != SESSION_READY || e->answered < e->swallow || session_is_refusal(&w->reply) ||
+    if (!e || s->link != SESSION_READY || e->answered < e->swallow || session_is_refused(s) ||
         reply_error_begins(&w->reply, "ERR max number of clients reached") || session_is_unblocked(s, e))
         return SESSION_SWALLOW;
     return SESSION_FORWARD;
@@ -285,8 +299,8 @@ static void session_prologue_reply(struct session *s, uint32_t now_ms)
     } else if (w->marks) {
         s->unmarked = false;
         s->unmarkable = r->type == '-';
-    } else if (r->type == '-' &&
-               (session_is_refusal(r) || reply_error_begins(r, "ERR max number of clients reached"))) {
+    } else if (r->type == '-' && (s->on_replica || session_is_refusal(r) ||
+                                  reply_error_begins(r, "ERR max number of clients reached"))) {
         s->actions |= SESSION_DOUBT;
         session_give_up(s, now_ms);
         return;
@@ -330,6 +344,8 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
     session_count(&s->env->counts->requests, 1);
     if (w->reply.bytes > PIPELINE_LARGE)
         session_need_own(s, now_ms); /* the next one is likely as large */
+    if (s->on_replica)
+        session_count(&s->env->counts->replica_reads, 1);
     if (!(e->flags & PIPELINE_BLOCKING) && e->kind != REQUEST_WAIT)
         session_measure(s->env, e->arrived_us);
     assert(e == pipeline_at(&w->pipe, w->pipe.head));
@@ -345,7 +361,10 @@ static void session_refused(struct session *s, uint32_t now_ms, struct pipeline_
         pipeline_pop(&s->work->pipe);
         return;
     }
-    s->env->refusal = "it is no master, or still loading";
+    if (s->on_replica)
+        e->flags &= (uint16_t)~PIPELINE_REPLICA; /* the master's answer counts */
+    else
+        s->env->refusal = "it is no master, or still loading";
     s->link = SESSION_DRAINING;
     s->since_ms = now_ms;
     session_hold_again(s, e, now_ms);
@@ -361,7 +380,7 @@ static void session_reply_done(struct session *s, uint32_t now_ms, const char *b
     if (w->is_push)
         return;
     if (reply_error_begins(&w->reply, "ERR max number of clients reached")) {
-        s->env->refusal = "it has its maxclients";
+        s->env->refusal = s->on_replica ? s->env->refusal : "it has its maxclients";
         s->actions |= SESSION_DOUBT;
         session_refused_all(s, now_ms);
         session_give_up(s, now_ms);
@@ -372,7 +391,7 @@ static void session_reply_done(struct session *s, uint32_t now_ms, const char *b
         session_give_up(s, now_ms);
     } else if (!e) {
         session_fail(s, "the master sent a reply that nobody had asked for");
-    } else if (s->link == SESSION_READY && session_is_refusal(&w->reply)) {
+    } else if (s->link == SESSION_READY && session_is_refused(s)) {
         session_refused(s, now_ms, e);
     } else if (s->link == SESSION_READY && session_is_unblocked(s, e)) {
         s->actions |= SESSION_DOUBT;

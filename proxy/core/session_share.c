@@ -99,6 +99,45 @@ bool session_reads_replica(const struct session *s)
     return s->reads == SESSION_READS_REPLICA || r->reads != TOPOLOGY_READS_MASTER;
 }
 
+/* Scripts are loaded where the master is, so they stay there; what is streamed, or not answered, does, too.
+ */
+static bool session_suits_replica(const struct session *s, const struct pipeline_entry *e)
+{
+    const uint16_t never = PIPELINE_STREAMED | PIPELINE_BLOCKING | PIPELINE_SILENT;
+
+    return e->kind == REQUEST_PLAIN && (e->flags & PIPELINE_REPLICA) && (e->flags & PIPELINE_COMPLETE) &&
+           !(e->flags & never) && session_reads_replica(s);
+}
+
+bool session_may_attach_to_replica(struct session *s)
+{
+    const struct pipeline_entry *e = s->work ? pipeline_next_judged(&s->work->pipe) : NULL;
+
+    return e && session_is_plain(s) && session_suits_replica(s, e);
+}
+
+void session_attached_to_replica(struct session *s, uint32_t now_ms)
+{
+    s->on_replica = true;
+    session_attached(s, now_ms);
+}
+
+bool session_is_for_master(const struct session *s, const struct pipeline_entry *e)
+{
+    return s->on_replica && !session_suits_replica(s, e);
+}
+
+bool session_has_done_reading(struct session *s)
+{
+    struct session_work *w = s->work;
+
+    if (!s->on_replica || s->link != SESSION_READY || w->reply_open || w->pipe.in_flight > 0 ||
+        w->pipe.unsent < w->pipe.judged)
+        return false;
+    const struct pipeline_entry *e = pipeline_next_judged(&w->pipe);
+    return e && (e->flags & (PIPELINE_COMPLETE | PIPELINE_STREAMED)) && session_is_for_master(s, e);
+}
+
 bool session_is_parked(const struct session *s)
 {
     return s->link == SESSION_READY && session_is_idle(s) && session_is_plain(s);
@@ -110,6 +149,7 @@ bool session_leave_own(struct session *s)
         return false;
     s->link = SESSION_DETACHED;
     s->unmarked = true;
+    s->on_replica = false;
     return true;
 }
 

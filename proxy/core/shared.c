@@ -174,7 +174,8 @@ size_t shared_take(struct shared *sh, struct shared_user *u, uint32_t now_ms, co
     resp_request_init(&framer);
     while (at < len && shared_accepts(sh, u) && (n = shared_frame(&framer, data + at, len - at, &e)) > 0) {
         bool due = e.kind == REQUEST_EVALSHA && scripts_are_due(&u->session->env->scripts);
-        if (due || (e.len > 0 && shared_is_for_master(sh, e.flags)) || (e.len > 0 && !shared_add(sh, &e, data + at)))
+        if (due || (e.len > 0 && shared_is_for_master(sh, e.flags)) ||
+            (e.len > 0 && !shared_add(sh, &e, data + at)))
             break; /* the session makes the best of it */
         at += n;
     }
@@ -406,19 +407,12 @@ static void shared_divert(struct shared *sh, uint32_t now_ms, const struct share
     shared_return(sh, &like, sh->at, now_ms, again ? PIPELINE_HELD : PIPELINE_LOCAL);
 }
 
-/* What a master would not have said. */
-static bool shared_replica_refuses(const struct shared *sh)
-{
-    return shared_error_is(sh, "READONLY ") || shared_error_is(sh, "NOREPLICAS ") ||
-           shared_error_is(sh, "BUSY ") || shared_error_is(sh, "MISCONF ");
-}
-
 /* The reply under way is complete: step->data is all of it, or its last part. False: nothing is to be done.
  */
 static bool shared_complete(struct shared *sh, uint32_t now_ms, struct shared_step *step)
 {
     const struct shared_entry *e = shared_count(sh) > 0 ? shared_at(sh, sh->head) : NULL;
-    bool refused = session_is_refusal(&sh->reply) || (sh->replica && shared_replica_refuses(sh));
+    bool refused = session_is_refusal(&sh->reply) || (sh->replica && session_is_replica_refusal(&sh->reply));
     /* Scripts that the master has cached are not replicated. */
     bool asks_master = refused || (sh->replica && shared_error_is(sh, "NOSCRIPT "));
 

@@ -107,6 +107,14 @@ void proxy_rig_apply(struct proxy_rig *r, enum route_state state, const struct r
         assert_true(wait_until(r->loop, proxy_rig_is_switched, r, WAIT_MS));
 }
 
+void proxy_rig_let_read(struct proxy_rig *r, enum topology_reads reads)
+{
+    r->route.reads = reads;
+    r->route.n_readers = 1;
+    r->route.readers[0] = (struct topology_reader){.address = r->replica->address, .zone = "here"};
+    proxy_rig_apply(r, ROUTE_SERVING, r->master);
+}
+
 void proxy_rig_confirm(struct proxy_rig *r)
 {
     proxy_rig_tell(r);
@@ -233,6 +241,7 @@ void proxy_rig_start_limited(struct proxy_rig *r, int hold_ms, int threads,
     assert_true(wait_until(r->loop, proxy_rig_in_sync, r, WAIT_MS));
     struct worker_config config = {.control = r->loop,
                                    .bind = "127.0.0.1",
+                                   .zone = "here",
                                    .share_ports = threads > 1,
                                    .limits = r->limits,
                                    .hold_ms = hold_ms,

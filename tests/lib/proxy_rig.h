@@ -34,6 +34,9 @@ void proxy_rig_stop(struct proxy_rig *r);
 
 /* Another epoch: master NULL means that nobody is known (held). A serving route is waited for. */
 void proxy_rig_apply(struct proxy_rig *r, enum route_state state, const struct redis_server *master);
+/* Another epoch of the same master, with that policy, and the replica as one that may be read from. The
+ * workers' zone and the replica's are "here". */
+void proxy_rig_let_read(struct proxy_rig *r, enum topology_reads reads);
 /* The same route once more. */
 void proxy_rig_confirm(struct proxy_rig *r);
 /* The replica becomes master, and the route leads to it. */

@@ -72,8 +72,11 @@ static void model_client_asks(struct model *m)
 
     if (m->last_id + 2 >= MODEL_IDS || m->n_asked + 2 >= MODEL_IDS * 2)
         return;
-    uint32_t what = model_dice(m, 16);
-    if (m->in_multi && what < 4) {
+    uint32_t what = model_dice(m, 18);
+    if (!m->in_multi && what >= 16) {
+        model_puts(&m->sent, what == 16 ? "*1\r\n$8\r\nREADONLY\r\n" : "readwrite\r\n");
+        model_ask(m, MODEL_READS, 0, 0);
+    } else if (m->in_multi && what < 4) {
         model_puts(&m->sent, "*1\r\n$4\r\nEXEC\r\n");
         model_ask(m, MODEL_EXEC, m->tx_id, m->tx_n);
         m->in_multi = false;
@@ -164,6 +167,7 @@ static void model_check_reply(struct model *m, const char *data, size_t len)
             MODEL_CHECK(model_begins(data, len, "-MRHOLD "));
         break;
     case MODEL_MULTI:
+    case MODEL_READS: /* the proxy itself answers, whether there is a server or not */
         MODEL_CHECK(model_begins(data, len, "+OK"));
         break;
     case MODEL_QUEUED:
@@ -263,16 +267,6 @@ static void model_read(struct model *m, size_t max)
     session_reply_wrote(&m->session, span.len);
 }
 
-static void model_connect(struct model *m)
-{
-    if (m->server.connected || !session_wants_backend(&m->session))
-        return;
-    m->route.epoch++;
-    m->server.connected = true;
-    m->server.readonly = m->next_readonly;
-    session_attached(&m->session, m->now_ms);
-}
-
 static void model_break(struct model *m)
 {
     if (!m->server.connected)
@@ -280,6 +274,30 @@ static void model_break(struct model *m)
     model_disconnect(m);
     scripts_doubt(&m->env.scripts);
     session_detached(&m->session, m->now_ms);
+}
+
+static void model_connect(struct model *m)
+{
+    if (m->server.connected || !session_wants_backend(&m->session))
+        return;
+    m->route.epoch++;
+    m->server.connected = true;
+    m->server.replica = session_may_attach_to_replica(&m->session) && model_dice(m, 3) > 0;
+    if (m->server.replica) {
+        m->server.loading = model_dice(m, 4) == 0;
+        session_attached_to_replica(&m->session, m->now_ms);
+        return;
+    }
+    m->server.readonly = m->next_readonly;
+    session_attached(&m->session, m->now_ms);
+}
+
+/* A route that lets clients read from a replica, or not any more. */
+static void model_change_readers(struct model *m)
+{
+    m->route.n_readers = m->route.n_readers == 0;
+    if (m->route.n_readers == 0 && m->server.replica)
+        model_break(m);
 }
 
 static void model_publish(struct model *m)
@@ -291,6 +309,8 @@ static void model_publish(struct model *m)
 
 static void model_pause(struct model *m, enum session_pause pause)
 {
+    if (m->env.pause == SESSION_STILL && pause == SESSION_FINISHING)
+        return; /* a switchover only goes on, or ends */
     m->env.pause = (uint8_t)pause;
     if (pause == SESSION_FLOWS) {
         m->held = false;
@@ -322,7 +342,7 @@ static void model_actions(struct model *m)
 
 static void model_event(struct model *m)
 {
-    switch (model_dice(m, 26)) {
+    switch (model_dice(m, 27)) {
     case 0:
         model_break(m);
         break;
@@ -363,6 +383,10 @@ static void model_event(struct model *m)
     case 18:
     case 19:
         model_take_request(m, model_size(m, SIZE_MAX));
+        break;
+    case 21:
+        if (model_dice(m, 4) == 0)
+            model_change_readers(m);
         break;
     case 20:
         model_pause(m, (enum session_pause)model_dice(m, 3));
@@ -411,6 +435,8 @@ static void model_run(const uint8_t *dice, size_t n_dice)
     m->n_dice = n_dice;
     m->now_ms = UINT32_MAX - 500; /* the clock's wrap-around comes soon */
     snprintf(m->route.name, sizeof(m->route.name), "model");
+    m->route.reads = n_dice % 2 ? TOPOLOGY_READS_REPLICA : TOPOLOGY_READS_MASTER;
+    m->route.n_readers = 1;
     m->env = (struct session_env){.route = &m->route, .hold_ms = 1000, .counts = &m->counts};
     resp_request_init(&m->server.framer);
     session_init(&m->session, &m->env, m->now_ms);

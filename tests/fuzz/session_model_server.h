@@ -27,7 +27,8 @@ enum model_kind {
     MODEL_MULTI,
     MODEL_QUEUED,
     MODEL_EXEC,
-    MODEL_SUBSCRIBE
+    MODEL_SUBSCRIBE,
+    MODEL_READS,
 };
 
 struct model_request {
@@ -40,6 +41,8 @@ struct model_request {
 /* The server's side of one connection. */
 struct model_server {
     bool connected, readonly, multi, tx_dirty, subscribed;
+    bool replica; /* it may be asked reads only, … */
+    bool loading; /* … and refuses them */
     uint32_t db, tx_id, tx_n;
     struct resp_request framer;
     struct buf bytes; /* of the request under way */
@@ -185,7 +188,10 @@ static void model_serve(struct model *m)
     for (size_t i = 1; n > 1 && i < args[1].len; i++)
         id = id * 10 + (uint32_t)(args[1].data[i] - '0');
     const char *word = s->framer.word[0];
-    if (strcmp(word, "GET") == 0) {
+    MODEL_CHECK(!s->replica || strcmp(word, "GET") == 0 || strcmp(word, "SELECT") == 0);
+    if (s->loading) {
+        model_puts(&m->from_server, "-LOADING Redis is loading the dataset in memory\r\n");
+    } else if (strcmp(word, "GET") == 0) {
         model_serve_get(m, id);
     } else if (strcmp(word, "SET") == 0) {
         model_serve_set(m, id);

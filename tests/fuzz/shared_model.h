@@ -3,8 +3,9 @@
  * client's order, or without its reply saying so. Included by the unit test and the fuzz target.
  *
  *   client ─► sent ─► session ─┬─► own server ─┐     the servers are doors to one database; connections
- *                              └─► shared ─────┴─► db  break, and masters turn out to be replicas, between
- *   client ◄─ check ◄─ session ◄───────────────┘       any two bytes
+ *                              ├─► shared ─────┼─► db  break, masters turn out to be replicas, and replicas
+ *                              └─► replica ────┘       come, go and refuse, between any two bytes
+ *   client ◄─ check ◄─ session ◄───────────────┘
  *
  * A read answers with the newest write of its client that was executed: it must know of all that were
  * acknowledged before, and of none that was sent after it. */
@@ -155,9 +156,10 @@ static void model_hears(struct model *m, struct model_client *c, const char *dat
 /* ---- the shell --------------------------------------------------------------------------------------------
  */
 
-static bool model_is_open(const struct model *m)
+static bool model_is_open(const struct model *m, int hub, const struct model_client *c)
 {
-    return m->door.connected && !m->draining && m->env.pause == SESSION_FLOWS;
+    return m->hubs[hub].door.connected && !m->hubs[hub].draining && m->env.pause == SESSION_FLOWS &&
+           (hub == MODEL_MASTER || session_reads_replica(&c->session));
 }
 
 static void model_end_client(struct model *m, struct model_client *c)
@@ -182,8 +184,33 @@ static void model_actions(struct model *m, struct model_client *c)
 
 static void model_share(struct model *m, struct model_client *c)
 {
-    if (!c->over && !c->own.connected && model_is_open(m) && session_may_share(&c->session, m->now_ms))
-        (void)shared_take_waiting(&m->shared, &c->user);
+    if (c->over || c->own.connected || !session_may_share(&c->session, m->now_ms))
+        return;
+    if (model_is_open(m, MODEL_REPLICA, c) &&
+        shared_take_waiting(&m->hubs[MODEL_REPLICA].shared, &c->user) > 0)
+        return;
+    if (model_is_open(m, MODEL_MASTER, c))
+        (void)shared_take_waiting(&m->hubs[MODEL_MASTER].shared, &c->user);
+}
+
+/* As client.c has it: a replica first, if it can be had and the client has nothing under way elsewhere. */
+static size_t model_pass_on(struct model *m, struct model_client *c, const char *data, size_t left)
+{
+    bool replica = model_is_open(m, MODEL_REPLICA, c), master = model_is_open(m, MODEL_MASTER, c);
+    size_t n = 0;
+
+    if ((!replica && !master) || c->own.connected || !session_may_share(&c->session, m->now_ms))
+        return 0;
+    if (session_has_no_request(&c->session)) {
+        if (replica)
+            n = shared_take(&m->hubs[MODEL_REPLICA].shared, &c->user, m->now_ms, data, left);
+        if (n == 0 && master)
+            n = shared_take(&m->hubs[MODEL_MASTER].shared, &c->user, m->now_ms, data, left);
+    } else if ((n = session_rest_of_request(&c->session, data, left)) > 0) {
+        session_take_request(&c->session, m->now_ms, data, n);
+        model_share(m, c);
+    }
+    return n;
 }
 
 static void model_take(struct model *m, struct model_client *c, size_t max)
@@ -197,16 +224,8 @@ static void model_take(struct model *m, struct model_client *c, size_t max)
     if (c->own.connected && session_may_share(&c->session, m->now_ms) && shared_may_take(data, len) &&
         session_leave_own(&c->session))
         model_shut(&c->own);
-    for (left = len; left > 0 && n > 0; left -= n, data += n) {
-        if (c->own.connected || !model_is_open(m) || !session_may_share(&c->session, m->now_ms))
-            break;
-        if (session_has_no_request(&c->session)) {
-            n = shared_take(&m->shared, &c->user, m->now_ms, data, left);
-        } else if ((n = session_rest_of_request(&c->session, data, left)) > 0) {
-            session_take_request(&c->session, m->now_ms, data, n);
-            model_share(m, c);
-        }
-    }
+    for (left = len; left > 0 && n > 0; left -= n, data += n)
+        n = model_pass_on(m, c, data, left);
     if (left > 0)
         session_take_request(&c->session, m->now_ms, data, left);
     model_drop(&c->sent, len);
@@ -219,55 +238,82 @@ static void model_connect(struct model *m, struct model_client *c)
         return;
     m->route.epoch++;
     c->own.connected = true;
+    c->own.replica = session_may_attach_to_replica(&c->session) && model_dice(m, 2) == 0;
     c->own.readonly = m->next_readonly;
-    session_attached(&c->session, m->now_ms);
+    /* A script is never asked for there. */
+    bool refuses = c->own.replica && m->next_refusal && !model_begins(m->next_refusal, 9, "-NOSCRIPT");
+    c->own.refusal = refuses ? m->next_refusal : NULL;
+    if (c->own.replica)
+        session_attached_to_replica(&c->session, m->now_ms);
+    else
+        session_attached(&c->session, m->now_ms);
 }
 
-static void model_connect_shared(struct model *m)
+static void model_connect_shared(struct model *m, struct model_hub *hub)
 {
-    if (m->door.connected)
+    bool is_replica = hub == &m->hubs[MODEL_REPLICA];
+
+    if (hub->door.connected || (is_replica && m->route.n_readers == 0))
         return;
-    m->route.epoch++;
-    m->door.connected = true;
-    m->door.readonly = m->next_readonly;
-    m->draining = false;
+    m->route.epoch += is_replica ? 0 : 1;
+    hub->door.connected = true;
+    hub->door.replica = hub->shared.replica = is_replica;
+    hub->door.readonly = m->next_readonly;
+    hub->door.refusal = is_replica ? m->next_refusal : NULL;
+    hub->draining = false;
 }
 
-static void model_break_shared(struct model *m, bool unsent)
+static void model_break_shared(struct model *m, struct model_hub *hub, bool unsent)
 {
     struct shared_user *u;
 
-    shared_break(&m->shared, m->now_ms, unsent);
-    while ((u = shared_take_back(&m->shared, m->now_ms, m->route.epoch)) != NULL)
+    shared_break(&hub->shared, m->now_ms, unsent);
+    while ((u = shared_take_back(&hub->shared, m->now_ms, m->route.epoch)) != NULL)
         MODEL_CHECK(!u->on && !u->session->behind);
-    model_shut(&m->door);
+    model_shut(&hub->door);
 }
 
-static void model_write_shared(struct model *m, size_t max)
+/* A route that lets clients read from the replica, or not any more. */
+static void model_change_readers(struct model *m)
 {
-    struct buf_span span = m->door.connected ? shared_span(&m->shared) : (struct buf_span){0};
+    m->route.n_readers = m->route.n_readers == 0;
+    if (m->route.n_readers > 0)
+        return;
+    model_break_shared(m, &m->hubs[MODEL_REPLICA], false);
+    for (uint32_t i = 0; i < MODEL_CLIENTS; i++) {
+        struct model_client *c = &m->clients[i];
+        if (c->over || !c->own.connected || !c->own.replica)
+            continue;
+        model_shut(&c->own);
+        session_detached(&c->session, m->now_ms);
+    }
+}
+
+static void model_write_shared(struct model_hub *hub, size_t max)
+{
+    struct buf_span span = hub->door.connected ? shared_span(&hub->shared) : (struct buf_span){0};
     size_t n = span.len < max ? span.len : max;
 
     if (n == 0)
         return;
-    model_put(&m->door.to, span.data, n);
-    shared_wrote(&m->shared, n);
+    model_put(&hub->door.to, span.data, n);
+    shared_wrote(&hub->shared, n);
 }
 
-static void model_reply_shared(struct model *m, size_t max)
+static void model_reply_shared(struct model *m, struct model_hub *hub, size_t max)
 {
-    size_t n = buf_len(&m->door.from), left;
+    size_t n = buf_len(&hub->door.from), left;
     struct shared_step step = {.what = SHARED_PASS};
 
     n = n < max ? n : max;
     n = left = n < MODEL_READ ? n : MODEL_READ;
     if (n == 0)
         return;
-    const char *data = buf_at(&m->door.from, buf_start(&m->door.from));
+    const char *data = buf_at(&hub->door.from, buf_start(&hub->door.from));
     while (step.what != SHARED_NOTHING) {
-        shared_take_reply(&m->shared, m->now_ms, &data, &left, &step);
+        shared_take_reply(&hub->shared, m->now_ms, &data, &left, &step);
         MODEL_CHECK(step.what != SHARED_BROKEN);
-        m->draining = m->draining || step.what == SHARED_REFUSED;
+        hub->draining = hub->draining || step.what == SHARED_REFUSED;
         if (!step.user)
             continue;
         if (step.len > 0)
@@ -276,9 +322,9 @@ static void model_reply_shared(struct model *m, size_t max)
         if (!step.part && session_reply_span(step.user->session).len > MODEL_UNREAD)
             shared_overflow(step.user, m->now_ms);
     }
-    model_drop(&m->door.from, n);
-    if (m->draining && shared_count(&m->shared) == 0)
-        model_break_shared(m, false);
+    model_drop(&hub->door.from, n);
+    if (hub->draining && shared_count(&hub->shared) == 0)
+        model_break_shared(m, hub, false);
 }
 
 static void model_own_turn(struct model *m, struct model_client *c, uint32_t what, size_t max)
@@ -343,7 +389,7 @@ static void model_pause(struct model *m, enum session_pause pause)
 /* As switchover.c has it: nothing may be executed any more. Large requests may be on their way. */
 static void model_look_if_still(struct model *m)
 {
-    bool busy = m->env.pause == SESSION_FLOWS || shared_count(&m->shared) > 0;
+    bool busy = m->env.pause == SESSION_FLOWS || shared_count(&m->hubs[MODEL_MASTER].shared) > 0;
 
     for (uint32_t i = 0; i < MODEL_CLIENTS; i++) {
         struct session *s = &m->clients[i].session;
@@ -364,31 +410,50 @@ static void model_time(struct model *m)
             session_expire(&m->clients[i].session, m->now_ms);
 }
 
+/* What the next connections find. */
+static void model_next_server(struct model *m)
+{
+    static const char *const refusals[] = {
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        "-LOADING Redis is loading the dataset in memory\r\n",
+        "-BUSY Redis is busy running a script.\r\n",
+        "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
+        "-NOSCRIPT No matching script. Please use EVAL.\r\n",
+    };
+
+    m->next_readonly = model_dice(m, 4) == 0;
+    m->next_refusal = refusals[model_dice(m, 8)];
+}
+
 static void model_event(struct model *m)
 {
     struct model_client *c = &m->clients[model_dice(m, MODEL_CLIENTS)];
-    uint32_t what = model_dice(m, 32);
+    struct model_hub *hub = &m->hubs[model_dice(m, MODEL_HUBS)];
+    uint32_t what = model_dice(m, 33);
 
     if (what == 0)
-        model_break_shared(m, false);
+        model_break_shared(m, hub, false);
     else if (what == 1)
         model_break_own(m, c);
     else if (what == 2)
         model_time(m);
     else if (what == 3)
-        m->next_readonly = model_dice(m, 4) == 0;
+        model_next_server(m);
     else if (what == 4)
-        model_connect_shared(m);
+        model_connect_shared(m, hub);
     else if (what < 7)
         model_connect(m, c);
     else if (what < 9)
         model_share(m, c);
     else if (what < 12)
-        model_write_shared(m, model_size(m));
+        model_write_shared(hub, model_size(m));
     else if (what < 15)
-        model_server_turn(m, &m->door, model_size(m));
+        model_server_turn(m, &hub->door, model_size(m));
     else if (what < 18)
-        model_reply_shared(m, model_size(m));
+        model_reply_shared(m, hub, model_size(m));
     else if (what < 21)
         model_own_turn(m, c, model_dice(m, 3), model_size(m));
     else if (what < 24)
@@ -397,6 +462,8 @@ static void model_event(struct model *m)
         model_take(m, c, model_size(m));
     else if (what == 28 && model_dice(m, 8) == 0)
         model_pause(m, (enum session_pause)model_dice(m, 3));
+    else if (what == 30 && model_dice(m, m->route.n_readers > 0 ? 32 : 4) == 0)
+        model_change_readers(m);
     else if (what == 29 && model_dice(m, 64) == 0 && !c->over)
         model_end_client(m, c);
     else
@@ -413,8 +480,10 @@ static void model_finish(struct model *m)
     bool done = false;
 
     m->next_readonly = false;
+    m->next_refusal = NULL;
     model_pause(m, SESSION_FLOWS);
-    model_break_shared(m, false);
+    for (int k = 0; k < MODEL_HUBS; k++)
+        model_break_shared(m, &m->hubs[k], false);
     for (uint32_t i = 0; i < MODEL_CLIENTS; i++) {
         model_break_own(m, &m->clients[i]);
         while (m->clients[i].in_multi && !m->clients[i].over && m->clients[i].n_asked < MODEL_ASKED - 4)
@@ -422,7 +491,8 @@ static void model_finish(struct model *m)
     }
     for (int turn = 0; turn < 20000 && !done; turn++) {
         done = true;
-        model_connect_shared(m);
+        for (int k = 0; k < MODEL_HUBS; k++)
+            model_connect_shared(m, &m->hubs[k]);
         for (uint32_t i = 0; i < MODEL_CLIENTS; i++) {
             struct model_client *c = &m->clients[i];
             model_actions(m, c);
@@ -434,9 +504,11 @@ static void model_finish(struct model *m)
             model_read(m, c, SIZE_MAX);
             done = done && (c->over || (c->n_answered == c->n_asked && buf_len(&c->sent) == 0));
         }
-        model_write_shared(m, SIZE_MAX);
-        model_server_turn(m, &m->door, SIZE_MAX);
-        model_reply_shared(m, SIZE_MAX);
+        for (int k = 0; k < MODEL_HUBS; k++) {
+            model_write_shared(&m->hubs[k], SIZE_MAX);
+            model_server_turn(m, &m->hubs[k].door, SIZE_MAX);
+            model_reply_shared(m, &m->hubs[k], SIZE_MAX);
+        }
     }
     MODEL_CHECK(done);
 }
@@ -453,6 +525,8 @@ static void model_run(const uint8_t *dice, size_t n_dice)
     m->limits = (struct session_limits){.request_bytes = 1000000, .reply_bytes = MODEL_TOO_MUCH};
     m->env =
         (struct session_env){.route = &m->route, .hold_ms = 1000, .counts = &m->counts, .limits = &m->limits};
+    m->route.reads = TOPOLOGY_READS_REPLICA;
+    m->route.n_readers = 1;
     for (uint32_t i = 0; i < MODEL_CLIENTS; i++) {
         session_init(&m->clients[i].session, &m->env, m->now_ms);
         m->clients[i].user.session = &m->clients[i].session;
@@ -466,7 +540,8 @@ static void model_run(const uint8_t *dice, size_t n_dice)
         buf_free(&m->clients[i].sent);
         buf_free(&m->clients[i].read);
     }
-    model_break_shared(m, false);
+    for (int k = 0; k < MODEL_HUBS; k++)
+        model_break_shared(m, &m->hubs[k], false);
     scripts_clear(&m->env.scripts);
     free(m);
 }

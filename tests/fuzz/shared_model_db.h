@@ -40,12 +40,23 @@ struct model_request {
 /* A connection to the database. */
 struct model_door {
     bool connected, readonly;
+    bool replica;        /* it leads to one: it may be asked reads only */
+    const char *refusal; /* what a replica says to all of them; NULL: it answers */
     bool multi, dirty;
     uint32_t queued; /* of the transaction: its only write, or 0 */
     uint32_t queued_by;
     struct resp_request framer;
     struct buf to, from, request;
 };
+
+/* A shared connection. */
+struct model_hub {
+    struct shared shared;
+    struct model_door door;
+    bool draining;
+};
+
+enum { MODEL_MASTER, MODEL_REPLICA, MODEL_HUBS };
 
 struct model_client {
     struct session session;
@@ -66,13 +77,13 @@ struct model {
     const uint8_t *dice;
     size_t n_dice, at;
     uint32_t now_ms;
-    bool next_readonly, draining, still;
+    bool next_readonly, still;
+    const char *next_refusal;
     struct route route;
     struct session_env env;
     struct session_limits limits;
     struct session_counts counts;
-    struct shared shared;
-    struct model_door door; /* of the shared connection */
+    struct model_hub hubs[MODEL_HUBS];
     struct model_client clients[MODEL_CLIENTS];
 };
 
@@ -188,12 +199,15 @@ static void model_serve(struct model *m, struct model_door *d)
         memcpy(key, args[1].data, args[1].len);
         MODEL_CHECK(sscanf(key, "%u:%u", &by, &id) == 2 && by < MODEL_CLIENTS);
     }
-    if (strcmp(d->framer.word[0], "GET") == 0) {
+    MODEL_CHECK(!d->replica || strcmp(d->framer.word[0], "GET") == 0);
+    if (d->refusal) {
+        model_puts(&d->from, d->refusal);
+    } else if (strcmp(d->framer.word[0], "GET") == 0) {
         model_serve_get(m, d, by, id);
     } else if (strcmp(d->framer.word[0], "SET") == 0) {
         model_serve_set(m, d, by, id);
     } else if (strcmp(d->framer.word[0], "MULTI") == 0) {
-        MODEL_CHECK(d != &m->door && !d->multi);
+        MODEL_CHECK(d != &m->hubs[MODEL_MASTER].door && !d->multi);
         d->multi = true;
         d->dirty = false;
         d->queued = 0;

@@ -8,19 +8,20 @@
 
 void failover_observe_readers(struct failover *f, const struct failover_event *event)
 {
-    if (!f->has_record || failover_trust(event)->distrusted)
-        return; /* what a controller sees that doubts its eyes changes nothing */
-    for (int k = 0; k < (int)f->record.n_members; k++) {
+    bool distrusted = failover_trust(event)->distrusted;
+    for (int k = 0; f->has_record && k < (int)f->record.n_members; k++) {
         struct failover_member *m = &f->members[k];
         bool serves = f->record.members[k].serves_reads;
-        m->may_serve = reader_watch_step(
-            &m->reader, reader_judge(&f->record, f->health, k, serves, event->now_us), serves, event->now_us);
+        enum reader_fitness fitness =
+            reader_judge(&f->record, f->health, k, serves, distrusted, event->now_us);
+        m->may_serve = reader_watch_step(&m->reader, fitness, serves, event->now_us);
     }
 }
 
 FAILOVER_GUARD(failover_has_other_readers)
 {
-    for (uint32_t k = 0; !failover_trust(event)->distrusted && k < f->record.n_members; k++)
+    (void)event;
+    for (uint32_t k = 0; k < f->record.n_members; k++)
         if (f->members[k].may_serve != f->record.members[k].serves_reads)
             return true;
     return false;

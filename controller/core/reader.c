@@ -4,12 +4,13 @@
 #include <string.h>
 
 static const int64_t mute_us = 1000 * 1000; /* a shorter silence (a fork, a script) is forgotten */
+static const int64_t mute_distrusted_us = 5000 * 1000;
 static const int64_t wait_first_us = 1000 * 1000, wait_last_us = 60000 * 1000;
 /* One that has served for so long begins anew. */
 static const int64_t calm_us = 60000 * 1000;
 
 enum reader_fitness reader_judge(const struct topology_instance *i, const struct health_member *members,
-                                 int member, bool serves, int64_t now_us)
+                                 int member, bool serves, bool distrusted, int64_t now_us)
 {
     assert(i && members && member >= 0 && member < (int)i->n_members);
     const struct topology_member *m = &i->members[member];
@@ -20,10 +21,11 @@ enum reader_fitness reader_judge(const struct topology_instance *i, const struct
         return READER_UNFIT;
     if (h->link == HEALTH_LINK_UNKNOWN || (h->link == HEALTH_LINK_UP && !h->info_known))
         return READER_UNKNOWN;
+    if (h->mute_us != 0)
+        return now_us - h->mute_us < (distrusted ? mute_distrusted_us : mute_us) ? READER_UNKNOWN
+                                                                                 : READER_UNFIT;
     if (h->link != HEALTH_LINK_UP)
         return READER_UNFIT;
-    if (h->mute_us != 0)
-        return now_us - h->mute_us < mute_us ? READER_UNKNOWN : READER_UNFIT;
     const struct info *info = &h->info;
     bool is_known = m->run_id[0] != '\0' && strcmp(m->run_id, info->run_id) == 0;
     bool is_fed = info->role == INFO_ROLE_REPLICA && topology_address_equal(&info->master, &i->master) &&

@@ -28,9 +28,10 @@ struct reader_watch {
 
 /* Is the member's data fit to be read now? It follows the master with its link up, isn't loading or mid-sync,
  * is the registered incarnation, answers, and lags no more than the policy allows; one that doesn't serve yet
- * no more than half of that. serves: it does now. */
+ * no more than half of that. serves: it does now. distrusted: this controller doubts its own eyes
+ * (outlook.h), so another one should have taken over before a silence that it sees counts. */
 enum reader_fitness reader_judge(const struct topology_instance *i, const struct health_member *members,
-                                 int member, bool serves, int64_t now_us);
+                                 int member, bool serves, bool distrusted, int64_t now_us);
 /* Notes what it is now; returns whether it may serve. serves: whether it does, as far as the record says. */
 bool reader_watch_step(struct reader_watch *w, enum reader_fitness now, bool serves, int64_t now_us);
 

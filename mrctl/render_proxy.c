@@ -59,8 +59,8 @@ void render_proxy(FILE *out, const json_t *root)
 {
     static const char *const flow[] = {"INSTANCE", "EPOCH", "CLIENTS", "REQ/S", "P50",
                                        "P99",      "P99.9", "MEMORY",  NULL};
-    static const char *const sums[] = {"INSTANCE", "REQUESTS",      "HELD", "REPLAYED", "UNKNOWN",
-                                       "REJECTED", "REPLICA READS", "IN",   "OUT",      NULL};
+    static const char *const sums[] = {"INSTANCE", "REQUESTS", "HELD", "REPLAYED", "UNKNOWN",
+                                       "REJECTED", "REPLICAS", "IN",   "OUT",      NULL};
     const json_t *stats = json_object_get(root, "stats");
     const json_t *items = json_object_get(stats, "instances");
     json_t *known = json_pack("{s:[O?]}", "proxies", json_object_get(root, "proxy"));

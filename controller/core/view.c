@@ -195,7 +195,7 @@ static json_t *view_member(struct json_write *w, const struct view_instance *v, 
         json_write_text(w, object, "priority", topology_priority_name(m->priority));
     if (m->zone[0] != '\0')
         json_write_text(w, object, "zone", m->zone);
-    if (m->serves_reads)
+    if (m->serves_reads && i->state == TOPOLOGY_STABLE)
         json_write_bool(w, object, "serves_reads", true);
     if (h != NULL) {
         if (h->said != HEALTH_SAID_OK)

@@ -122,7 +122,7 @@ static void test_settings(void **state)
     assert_int_equal(set("{\"policy\":{\"acks\":2,\"unreachable_after_ms\":900,\"hung_after_ms\":901,"
                          "\"cooldown_ms\":0,\"min_replicas_to_write\":1,\"min_replicas_max_lag\":3,"
                          "\"hold_ms\":4,\"max_lag_bytes\":9223372036854775807,\"auto_failover\":false,"
-                         "\"durability\":\"async\"},\"by\":\"ann\"}"),
+                         "\"reads\":\"nearest\",\"durability\":\"async\"},\"by\":\"ann\"}"),
                      0);
     const struct topology_policy *p = &body.command.policy;
     assert_int_equal(body.command.type, FAILOVER_COMMAND_SET);
@@ -134,6 +134,7 @@ static void test_settings(void **state)
     assert_int_equal(p->min_replicas_max_lag, 3);
     assert_int_equal(p->hold_ms, 4);
     assert_int_equal(p->max_lag_bytes, INT64_MAX);
+    assert_int_equal(p->reads, TOPOLOGY_READS_NEAREST);
     assert_false(p->auto_failover);
     assert_int_equal(body.command.n_labels, 0);
     assert_string_equal(body.command.by, "ann");
@@ -172,6 +173,8 @@ static void test_odd_settings_are_refused(void **state)
         {"{\"policy\":{\"hung_after_ms\":3600001}}", "to 3600000"},
         {"{\"policy\":{\"cooldown_ms\":3600001}}", "policy.cooldown_ms"},
         {"{\"policy\":{\"max_lag_bytes\":-1}}", "policy.max_lag_bytes"},
+        {"{\"policy\":{\"reads\":\"slave\"}}", "policy.reads: must be master, replica or nearest"},
+        {"{\"policy\":{\"reads\":true}}", "policy.reads"},
         {"{\"policy\":{\"hold_ms\":1.5}}", "policy.hold_ms"},
         {"{\"policy\":{\"auto_failover\":\"off\"}}", "policy.auto_failover: must be true or false"},
         {"{\"policy\":{\"durability\":\"maybe\"}}", "policy.durability: must be async or strict"},

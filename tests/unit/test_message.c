@@ -22,10 +22,13 @@ static struct topology_instance sample(void)
     struct topology_instance i = {.name = "cart", .port = 6101, .epoch = 3, .n_members = 3};
     topology_policy_default(&i.policy);
     i.policy.hold_ms = 2500;
+    i.policy.reads = TOPOLOGY_READS_NEAREST;
     i.members[0].address = address("10.0.0.1:6379");
     i.members[1].address = address("10.0.0.2:6379");
     i.members[2].address = address("[fd00::3]:6379");
     i.master = i.members[1].address;
+    i.members[0].serves_reads = i.members[2].serves_reads = true;
+    strcpy(i.members[2].zone, "eu-1c");
     strcpy(i.auth.user, "mr");
     strcpy(i.auth.password, "sesame");
     return i;
@@ -59,6 +62,10 @@ static void test_route(void **state)
     assert_true(topology_address_equal(&m.replicas[0], &i.members[0].address));
     assert_true(topology_address_equal(&m.replicas[1], &i.members[2].address));
     assert_int_equal(m.hold_ms, 2500);
+    assert_int_equal(m.reads, TOPOLOGY_READS_NEAREST);
+    assert_int_equal(m.n_readers, 2);
+    assert_true(topology_address_equal(&m.readers[1].address, &i.members[2].address));
+    assert_string_equal(m.readers[1].zone, "eu-1c");
     m.term = 4294967313;
     m.seq = 7;
     m.revision = 4294967400;
@@ -78,6 +85,20 @@ static void test_route_while_promoting_is_the_candidate(void **state)
     assert_int_equal(m.type, MESSAGE_ROUTE);
     assert_true(topology_address_equal(&m.master, &i.members[2].address));
     assert_int_equal(m.n_replicas, 2);
+    assert_int_equal(m.n_readers, 0); /* whose data is how old isn't known yet */
+}
+
+/* From a leader that doesn't know of them. */
+static void test_a_route_without_readers_is_read_from_its_master(void **state)
+{
+    static const char old[] = "{\"v\":1,\"type\":\"route\",\"term\":1,\"seq\":1,\"revision\":1,\"instance\":"
+                              "\"cart\",\"port\":6101,\"epoch\":3,\"master\":\"10.0.0.2:6379\",\"replicas\":"
+                              "[\"10.0.0.1:6379\"],\"durability\":\"async\",\"acks\":1,\"hold_ms\":0}";
+    struct message m;
+    (void)state;
+    assert_int_equal(message_decode(old, strlen(old), &m), 0);
+    assert_int_equal(m.reads, TOPOLOGY_READS_MASTER);
+    assert_int_equal(m.n_readers, 0);
 }
 
 static void test_the_others(void **state)
@@ -165,6 +186,12 @@ static void test_largest_route_fits(void **state)
     m.n_replicas = TOPOLOGY_MEMBERS_MAX;
     for (uint32_t k = 0; k < m.n_replicas; k++)
         m.replicas[k] = m.master;
+    m.reads = TOPOLOGY_READS_NEAREST;
+    m.n_readers = TOPOLOGY_MEMBERS_MAX;
+    for (uint32_t k = 0; k < m.n_readers; k++) {
+        m.readers[k].address = m.master;
+        memset(m.readers[k].zone, 'z', TOPOLOGY_ZONE_MAX);
+    }
     m.durability = TOPOLOGY_STRICT;
     m.acks = m.hold_ms = UINT32_MAX;
     ssize_t len = message_encode(&m, text, sizeof text);
@@ -172,6 +199,7 @@ static void test_largest_route_fits(void **state)
     struct message back;
     assert_int_equal(message_decode(text, (size_t)len, &back), 0);
     assert_int_equal(back.n_replicas, TOPOLOGY_MEMBERS_MAX);
+    assert_int_equal(back.n_readers, TOPOLOGY_MEMBERS_MAX);
     assert_int_equal(message_encode(&m, text, 100), ERR_TOO_LARGE);
     m.term = UINT64_MAX;
     assert_int_equal(message_encode(&m, text, sizeof text), ERR_TOO_LARGE);
@@ -262,6 +290,7 @@ int main(void)
         cmocka_unit_test(test_the_others),
         cmocka_unit_test(test_a_switchover),
         cmocka_unit_test(test_a_survey_and_its_vote),
+        cmocka_unit_test(test_a_route_without_readers_is_read_from_its_master),
         cmocka_unit_test(test_largest_route_fits),
         cmocka_unit_test(test_hostile_messages),
         cmocka_unit_test(test_type_names),

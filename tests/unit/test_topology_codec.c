@@ -33,7 +33,8 @@ static struct topology_instance stable(void)
     i.members[1] = (struct topology_member){.address = address("10.0.0.2:6379"),
                                             .run_id = RUN_B,
                                             .priority = TOPOLOGY_PREFER_NOT,
-                                            .zone = "eu-1b"};
+                                            .zone = "eu-1b",
+                                            .serves_reads = true};
     i.members[2] = (struct topology_member){.address = address("[fd00::3]:6379"), .run_id = RUN_C};
     i.master = i.members[0].address;
     i.epochs[0] = (struct topology_epoch){.epoch = 1, .repl_id = REPL, .start_offset = 0};
@@ -71,6 +72,7 @@ static struct topology_instance adopted(void)
     i.policy.durability = TOPOLOGY_STRICT;
     i.policy.acks = 2;
     i.policy.max_lag_bytes = INT64_MAX;
+    i.policy.reads = TOPOLOGY_READS_REPLICA;
     i.policy.auto_failover = false;
     i.members[0].address = address("127.0.0.1:7000");
     i.master = i.members[0].address;
@@ -154,6 +156,7 @@ static void test_instance_fields_come_back(void **state)
     assert_int_equal(back.n_members, 3);
     assert_string_equal(back.members[1].zone, "eu-1b");
     assert_int_equal(back.members[1].priority, TOPOLOGY_PREFER_NOT);
+    assert_true(back.members[1].serves_reads && !back.members[2].serves_reads);
     assert_string_equal(back.members[2].address.host, "fd00::3");
     assert_int_equal(back.n_epochs, 2);
     assert_true(back.epochs[1].start_offset == 9007199254740993); /* exact beyond a double's 53 bits */
@@ -167,6 +170,7 @@ static void test_instance_fields_come_back(void **state)
     assert_int_equal(back.policy.acks, 2);
     assert_false(back.policy.auto_failover);
     assert_true(back.policy.max_lag_bytes == INT64_MAX);
+    assert_int_equal(back.policy.reads, TOPOLOGY_READS_REPLICA);
     assert_int_equal(back.failover.epoch, 0);
 }
 
@@ -183,6 +187,8 @@ static void test_defaults_fill_what_is_absent(void **state)
     assert_int_equal(i.policy.unreachable_after_ms, defaults.unreachable_after_ms);
     assert_int_equal(i.policy.acks, 1);
     assert_true(i.policy.auto_failover);
+    assert_int_equal(i.policy.reads, TOPOLOGY_READS_MASTER);
+    assert_false(i.members[0].serves_reads);
     assert_int_equal(i.n_epochs, 0);
     assert_string_equal(i.members[0].run_id, "");
     assert_string_equal(i.auth.password, "");
@@ -202,6 +208,7 @@ static void test_largest_instance_fits(void **state)
         memcpy(m->run_id, RUN_A, sizeof m->run_id);
         m->priority = TOPOLOGY_PREFER_NOT;
         memset(m->zone, 'z', TOPOLOGY_ZONE_MAX);
+        m->serves_reads = true;
     }
     i.master = i.members[0].address;
     i.epoch = INT64_MAX;
@@ -294,6 +301,8 @@ static void test_hostile_fields_are_named(void **state)
         {"\"seal_us\":301", "\"seal_us\":-301", ERR_INVALID, "timeline.seal_us"},
         {"\"async\"", "\"lazy\"", ERR_INVALID, "policy.durability"},
         {"\"acks\":1", "\"acks\":4294967296", ERR_INVALID, "policy.acks"},
+        {"\"reads\":\"master\"", "\"reads\":\"slave\"", ERR_INVALID, "policy.reads"},
+        {"\"serves_reads\":true", "\"serves_reads\":1", ERR_INVALID, "members[1].serves_reads"},
         {"\"auto_failover\":true", "\"auto_failover\":1", ERR_INVALID, "policy.auto_failover"},
         {"\"policy\":", "\"auth\":{\"user\":\"u\"},\"policy\":", ERR_INVALID, "auth.password: is missing"},
     };

@@ -37,10 +37,12 @@ static void observe(struct failover *f)
     struct topology_instance *i = &f->record;
     *i = (struct topology_instance){.name = "cart", .port = 6101, .epoch = 3, .n_members = 3, .n_epochs = 1};
     topology_policy_default(&i->policy);
+    i->policy.reads = TOPOLOGY_READS_REPLICA;
     i->members[0] = (struct topology_member){.address = address("10.0.0.1:6379"), .run_id = RUN_A};
     i->members[1] = (struct topology_member){.address = address("10.0.0.2:6379"), .run_id = RUN_B};
     i->members[2] = (struct topology_member){
         .address = address("10.0.0.3:6379"), .run_id = RUN_C, .priority = TOPOLOGY_PREFER, .zone = "eu-1c"};
+    i->members[2].serves_reads = true;
     i->master = i->members[0].address;
     i->epochs[0] = (struct topology_epoch){.epoch = 3, .repl_id = REPL, .start_offset = 1000};
     strcpy(i->auth.user, "mr");

@@ -18,6 +18,16 @@ static uint32_t reading_candidates(const struct route *r, const char *zone, uint
     return r->reads == TOPOLOGY_READS_NEAREST && near != 0 ? near : all;
 }
 
+/* How many bits are set; the compiler's own would need its library. */
+static uint32_t reading_count(uint32_t set)
+{
+    uint32_t n = 0;
+
+    for (; set != 0; set &= set - 1)
+        n++;
+    return n;
+}
+
 int reading_choose(const struct route *r, const char *zone, uint32_t number, uint32_t avoid)
 {
     assert(r && zone && r->n_readers <= TOPOLOGY_MEMBERS_MAX);
@@ -25,7 +35,7 @@ int reading_choose(const struct route *r, const char *zone, uint32_t number, uin
 
     if (candidates == 0)
         return -1;
-    uint32_t skip = number % (uint32_t)__builtin_popcount(candidates);
+    uint32_t skip = number % reading_count(candidates);
     for (; skip > 0; skip--)
         candidates &= candidates - 1;
     return __builtin_ctz(candidates);

@@ -363,6 +363,59 @@ static void test_a_script_that_only_the_master_knows(void **state)
     proxy_rig_stop(&r);
 }
 
+/* Until a route says otherwise: the replica isn't what is in doubt. */
+static void test_reads_go_on_while_the_master_is_in_doubt(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    proxy_rig_let_read(&r, TOPOLOGY_READS_REPLICA);
+    redisContext *c = proxy_rig_connect(&r), *writer = proxy_rig_connect(&r);
+    assert_string_equal(ask(c, "SET k v"), "OK");
+    wait_in_step(&r);
+    wait_served_by(&r, c, r.replica);
+    redis_server_kill(r.master, SIGKILL);
+    proxy_rig_wait_broken(&r, 1);
+    send_(writer, "SET k new");
+    for (int i = 0; i < 20; i++)
+        assert_string_equal(ask(c, "GET k"), "v");
+    r.route.n_readers = 0;
+    proxy_rig_promote(&r);
+    assert_string_equal(reply(writer), "OK");
+    assert_string_equal(ask(c, "GET k"), "new");
+    redisFree(c);
+    redisFree(writer);
+    proxy_rig_stop(&r);
+}
+
+/* A replica that takes no more connections: large replies, which need one of the client's own, come from the
+ * master. */
+static void test_a_full_replica_is_shunned(void **state)
+{
+    struct proxy_rig r;
+    char *value = large_value('x');
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    proxy_rig_let_read(&r, TOPOLOGY_READS_REPLICA);
+    redisContext *c = proxy_rig_connect(&r);
+    assert_string_equal(ask(c, "SET large %s", value), "OK");
+    wait_in_step(&r);
+    wait_served_by(&r, c, r.replica);
+    redisContext *last = redisConnect(r.replica->address.host, r.replica->address.port);
+    assert_string_equal(ask(last, "CONFIG SET maxclients 1"), "OK");
+    for (int i = 0; i < 3; i++)
+        check_large(c, "large", value);
+    assert_string_equal(ask(last, "CONFIG SET maxclients 1000"), "OK");
+    assert_true(calls(r.master, "get") > 0);
+    assert_int_equal(r.broken, 0);
+    redisFree(last);
+    redisFree(c);
+    free(value);
+    proxy_rig_stop(&r);
+}
+
 /* ---- routes ---------------------------------------------------------------------------------------------
  */
 
@@ -447,6 +500,8 @@ int main(void)
         cmocka_unit_test(test_nobody_sees_a_replica_die),
         cmocka_unit_test(test_refusals_are_not_shown),
         cmocka_unit_test(test_a_script_that_only_the_master_knows),
+        cmocka_unit_test(test_reads_go_on_while_the_master_is_in_doubt),
+        cmocka_unit_test(test_a_full_replica_is_shunned),
         cmocka_unit_test(test_a_route_takes_reads_from_a_replica),
         cmocka_unit_test(test_reads_flow_through_a_switchover),
     };

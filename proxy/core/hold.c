@@ -7,31 +7,49 @@
 #include <stdio.h>
 #include <string.h>
 
-static enum hold_answer hold_end_tx(struct session *s, uint8_t kind)
+enum hold_tx hold_playing(const struct session *s)
+{
+    const struct pipeline *p = s->work ? &s->work->pipe : NULL;
+
+    if (!p || p->judged == p->head)
+        return (enum hold_tx)s->tx;
+    const struct pipeline_entry *before = pipeline_at(p, p->judged - 1);
+    return before->state == PIPELINE_LOCAL ? (enum hold_tx)before->tx : HOLD_TX_NONE;
+}
+
+void hold_pop(struct session *s)
+{
+    struct pipeline *p = &s->work->pipe;
+    const struct pipeline_entry *e = pipeline_at(p, p->head);
+
+    s->tx = e->state == PIPELINE_LOCAL ? e->tx : HOLD_TX_NONE;
+    pipeline_pop(p);
+}
+
+static enum hold_answer hold_end_tx(struct session *s, struct pipeline_entry *e, enum hold_tx tx)
 {
     static const enum hold_answer ends[] = {
         [HOLD_TX_LOST] = HOLD_ABORT_LOST, [HOLD_TX_LATE] = HOLD_ABORT_LATE, [HOLD_TX_NULL] = HOLD_NULL};
-    enum hold_answer answer = kind == REQUEST_EXEC ? ends[s->tx] : HOLD_OK;
 
-    assert(s->tx != HOLD_TX_NONE);
-    s->tx = HOLD_TX_NONE;
+    assert(tx != HOLD_TX_NONE);
+    e->tx = HOLD_TX_NONE;
     s->watch_lost = false;
-    return answer;
+    return e->kind == REQUEST_EXEC ? ends[tx] : HOLD_OK;
 }
 
-/* The played transaction begins behind the next unsent request, its MULTI. */
-static enum hold_answer hold_begin_tx(struct session *s, enum hold_tx tx)
+/* The played transaction begins with e, its MULTI. */
+static enum hold_answer hold_begin_tx(struct pipeline_entry *e, enum hold_tx tx)
 {
-    s->tx = (uint8_t)tx;
-    s->work->tx_from = s->work->pipe.judged + 1;
+    e->tx = (uint8_t)tx;
     return HOLD_OK;
 }
 
-enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e)
+enum hold_answer hold_judge(struct session *s, struct pipeline_entry *e)
 {
-    /* Requests that are sent again may stand before a transaction that was begun to be played already. */
-    bool in_tx = s->tx != HOLD_TX_NONE && s->work->pipe.judged >= s->work->tx_from;
+    enum hold_tx tx = hold_playing(s);
+    bool in_tx = tx != HOLD_TX_NONE;
 
+    e->tx = (uint8_t)tx;
     switch ((enum request_kind)e->kind) {
     case REQUEST_QUIT:
         return HOLD_QUIT;
@@ -47,18 +65,17 @@ enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e)
     case REQUEST_REPLICATION:
         return HOLD_REPLICATION;
     case REQUEST_RESET:
-        s->tx = in_tx ? HOLD_TX_NONE : s->tx;
         s->watch_lost = false;
         return HOLD_SEND;
     case REQUEST_EXEC:
     case REQUEST_DISCARD:
-        return in_tx ? hold_end_tx(s, e->kind) : HOLD_SEND;
+        return in_tx ? hold_end_tx(s, e, tx) : HOLD_SEND;
     case REQUEST_MULTI:
         if (in_tx)
             return HOLD_NESTED_MULTI;
         if (e->flags & PIPELINE_LOST)
-            return hold_begin_tx(s, HOLD_TX_LOST);
-        return s->watch_lost ? hold_begin_tx(s, HOLD_TX_NULL) : HOLD_SEND;
+            return hold_begin_tx(e, HOLD_TX_LOST);
+        return s->watch_lost ? hold_begin_tx(e, HOLD_TX_NULL) : HOLD_SEND;
     case REQUEST_WATCH:
         return in_tx ? HOLD_WATCH_IN_MULTI : HOLD_SEND;
     case REQUEST_UNWATCH:
@@ -181,8 +198,10 @@ static void hold_resolve_begun(struct session *s, bool open)
     if (!pipeline_is_partly_written(p))
         return;
     struct pipeline_entry *e = pipeline_at(p, p->unsent);
-    if (e->start < buf_start(&p->log))
-        hold_answer_with(s, e, open ? HOLD_QUEUED : HOLD_CUT);
+    if (e->start >= buf_start(&p->log))
+        return;
+    hold_answer_with(s, e, open ? HOLD_QUEUED : HOLD_CUT);
+    e->tx = open ? HOLD_TX_LOST : HOLD_TX_NONE;
 }
 
 /* The CLIENT REPLY SKIP before an unsent request took effect on the lost connection: the request will be
@@ -266,27 +285,27 @@ void hold_reissue(struct session *s, uint32_t now_ms)
 void hold_resolve(struct session *s, uint32_t now_ms)
 {
     struct pipeline *p = &s->work->pipe;
-    bool open = s->multi, answered = open, watched = s->watched;
+    bool open = s->multi, watched = s->watched;
 
     if (s->env->planned && hold_may_reissue(s))
         hold_reissue(s, now_ms);
     for (uint64_t seq = p->head; seq < p->unsent; seq++) {
         struct pipeline_entry *e = pipeline_at(p, seq);
-        if (e->state != PIPELINE_SENT)
-            continue;
-        if (open)
+        bool sent = e->state == PIPELINE_SENT;
+        if (sent && open)
             hold_answer_with(s, e, hold_in_tx(e, &open, &watched));
-        else if (e->kind == REQUEST_MULTI)
+        else if (sent && e->kind == REQUEST_MULTI)
             open = hold_resolve_multi(s, &seq, now_ms);
-        else
+        else if (sent)
             hold_resolve_plain(s, e, now_ms);
-        answered = answered && open; /* it is still the one whose MULTI was answered */
+        if (open)
+            e->tx = HOLD_TX_LOST;
+        else if (sent)
+            e->tx = HOLD_TX_NONE;
     }
     hold_resolve_begun(s, open);
-    if (answered) {
+    if (s->multi)
         s->tx = HOLD_TX_LOST;
-        s->work->tx_from = p->head;
-    }
     if (watched)
         s->watch_lost = true;
     pipeline_rewind(p, now_ms);
@@ -315,7 +334,7 @@ void hold_expire(struct session *s, uint32_t now_ms)
             return;
         if (answer == HOLD_SEND && e->kind == REQUEST_MULTI) {
             /* What follows must not be executed outside of its transaction. */
-            answer = hold_begin_tx(s, HOLD_TX_LATE);
+            answer = hold_begin_tx(e, HOLD_TX_LATE);
         }
         hold_answer_with(s, e, answer == HOLD_SEND ? HOLD_LATE : answer);
     }
@@ -331,6 +350,7 @@ void hold_reject_all(struct session *s)
             continue;
         hold_answer_with(s, e, HOLD_NO_ROUTE);
         e->flags |= PIPELINE_COMPLETE;
+        e->tx = HOLD_TX_NONE;
     }
     s->tx = HOLD_TX_NONE;
     pipeline_rewind(p, 0);

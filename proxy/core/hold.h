@@ -58,8 +58,14 @@ enum hold_answer {
 
 enum { HOLD_TEXT_MAX = 512 };
 
-/* The answer to the next unsent request, if the proxy gives it itself; changes the played transaction. */
-enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e);
+/* The transaction that is played where the next request is to be judged. What was judged before may have
+ * become unsent since, in front of one that is played already: each request remembers what is open behind it.
+ */
+enum hold_tx hold_playing(const struct session *s);
+/* The answer to the next unsent request, e, if the proxy gives it itself; notes what is played behind it. */
+enum hold_answer hold_judge(struct session *s, struct pipeline_entry *e);
+/* The oldest request has been answered: removes it. */
+void hold_pop(struct session *s);
 /* The connection is lost: settles everything that was sent, and rewinds the pipeline. */
 void hold_resolve(struct session *s, uint32_t now_ms);
 /* The reply due is that of a blocked command, and it and all that was sent behind it can be sent again. */

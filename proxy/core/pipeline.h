@@ -60,6 +60,7 @@ struct pipeline_entry {
     uint8_t kind;        /* enum request_kind */
     uint8_t state;       /* enum pipeline_state */
     uint8_t answer;      /* LOCAL: enum hold_answer */
+    uint8_t tx;          /* LOCAL: enum hold_tx that is open behind it */
     uint16_t flags;
 };
 

@@ -311,7 +311,7 @@ void session_answer(struct session *s)
         } else if (e->state != PIPELINE_LOCAL) {
             return;
         }
-        pipeline_pop(&w->pipe);
+        hold_pop(s);
     }
 }
 

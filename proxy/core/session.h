@@ -114,7 +114,7 @@ struct session {
     uint32_t since_ms;         /* detached or draining since */
     uint32_t own_ms;           /* when it last needed a connection of its own, if `own` */
     uint8_t link;              /* enum session_link */
-    uint8_t tx;                /* enum hold_tx: how a lost transaction ends */
+    uint8_t tx;                /* enum hold_tx that is open before the oldest request: hold_playing() */
     uint8_t resp;              /* 2 or 3 */
     uint8_t reads;             /* enum session_reads */
     uint8_t actions;           /* enum session_action, not yet taken */

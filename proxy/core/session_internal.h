@@ -23,11 +23,10 @@ struct session_work {
     struct pipeline returned; /* by a shared connection: they come before those of `pipe` */
     struct buf prologue;      /* to be written before any request */
     struct buf stash;
-    struct buf out;       /* for the client */
-    struct buf_span in;   /* what session_take_reply_lent() was given; len 0 outside of it */
-    struct buf_span lent; /* of that: for the client, `out` is empty then */
-    uint64_t mark;        /* where in `out` the reply under way begins */
-    uint64_t tx_from; /* first request of the transaction that s->tx plays; those before are outside of it */
+    struct buf out;              /* for the client */
+    struct buf_span in;          /* what session_take_reply_lent() was given; len 0 outside of it */
+    struct buf_span lent;        /* of that: for the client, `out` is empty then */
+    uint64_t mark;               /* where in `out` the reply under way begins */
     uint32_t prologue_left;      /* replies to the prologue still to come */
     uint32_t scripts_generation; /* of the scripts the prologue loads */
     uint8_t verdict;

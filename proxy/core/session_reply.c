@@ -349,7 +349,7 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
     if (!(e->flags & PIPELINE_BLOCKING) && e->kind != REQUEST_WAIT)
         session_measure(s->env, e->arrived_us);
     assert(e == pipeline_at(&w->pipe, w->pipe.head));
-    pipeline_pop(&w->pipe);
+    hold_pop(s);
 }
 
 /* The server refused the next request. */
@@ -358,7 +358,7 @@ static void session_refused(struct session *s, uint32_t now_ms, struct pipeline_
     s->actions |= SESSION_DOUBT;
     if (s->multi) { /* the server will abort the transaction by itself, at EXEC */
         session_emit(s, "+QUEUED\r\n", 9);
-        pipeline_pop(&s->work->pipe);
+        hold_pop(s);
         return;
     }
     if (s->on_replica)

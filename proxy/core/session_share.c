@@ -12,7 +12,7 @@
 static bool session_is_plain(const struct session *s)
 {
     bool state = s->multi || s->watched || s->watch_lost || s->in_multi || s->silent || s->skip ||
-                 s->tx_sent || s->nested || s->tx != HOLD_TX_NONE;
+                 s->tx_sent || s->nested || hold_playing(s) != HOLD_TX_NONE;
 
     return !state && (!s->memory || remember_may_share(s->memory));
 }
@@ -69,7 +69,7 @@ const struct pipeline_entry *session_next_shared(struct session *s, const char *
 
 void session_passed(struct session *s)
 {
-    pipeline_pop(&s->work->pipe);
+    hold_pop(s);
 }
 
 bool session_wants_shared(struct session *s, uint32_t now_ms)

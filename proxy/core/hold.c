@@ -9,8 +9,10 @@
 
 static enum hold_answer hold_end_tx(struct session *s, uint8_t kind)
 {
-    static const enum hold_answer ends[] = {
-        [HOLD_TX_LOST] = HOLD_ABORT_LOST, [HOLD_TX_LATE] = HOLD_ABORT_LATE, [HOLD_TX_NULL] = HOLD_NULL};
+    static const enum hold_answer ends[] = {[HOLD_TX_LOST] = HOLD_ABORT_LOST,
+                                            [HOLD_TX_LATE] = HOLD_ABORT_LATE,
+                                            [HOLD_TX_BUSY] = HOLD_ABORT_BUSY,
+                                            [HOLD_TX_NULL] = HOLD_NULL};
     enum hold_answer answer = kind == REQUEST_EXEC ? ends[s->tx] : HOLD_OK;
 
     assert(s->tx != HOLD_TX_NONE);
@@ -67,6 +69,14 @@ enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e)
     default:
         return in_tx ? HOLD_QUEUED : HOLD_SEND;
     }
+}
+
+enum hold_answer hold_judge_busy(struct session *s, const struct pipeline_entry *e)
+{
+    if (e->kind == REQUEST_KILL)
+        return HOLD_SEND;
+    /* Redis takes MULTI then, and refuses what comes behind it: none of it is executed. */
+    return e->kind == REQUEST_MULTI ? hold_begin_tx(s, HOLD_TX_BUSY) : HOLD_BUSY;
 }
 
 static void hold_answer_with(struct session *s, struct pipeline_entry *e, enum hold_answer answer)
@@ -420,6 +430,9 @@ int hold_format(const struct session *s, enum hold_answer answer, char text[HOLD
         [HOLD_UNBLOCKED] =
             ("-UNBLOCKED force unblock from blocking operation, instance state changed (master "
              "-> replica?)\r\n"),
+        [HOLD_BUSY] = ("-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN "
+                       "NOSAVE.\r\n"),
+        [HOLD_ABORT_BUSY] = "-EXECABORT Transaction discarded because of previous errors.\r\n",
         [HOLD_NESTED_MULTI] = "-ERR MULTI calls can not be nested\r\n",
         [HOLD_WATCH_IN_MULTI] = "-ERR WATCH inside MULTI is not allowed\r\n",
         [HOLD_REPLICATION] = "-ERR replication can't go through mr-proxy: connect to the member itself\r\n",

@@ -27,6 +27,7 @@ enum hold_tx {
     HOLD_TX_NONE, /* none is played */
     HOLD_TX_LOST, /* -EXECABORT: the master changed */
     HOLD_TX_LATE, /* -EXECABORT: MULTI was held too long */
+    HOLD_TX_BUSY, /* -EXECABORT: MULTI came while a script ran */
     HOLD_TX_NULL, /* null: the watched keys may have changed */
 };
 
@@ -36,6 +37,8 @@ enum hold_answer {
     HOLD_NULL,
     HOLD_ABORT_LOST,
     HOLD_ABORT_LATE,
+    HOLD_ABORT_BUSY,
+    HOLD_BUSY,
     HOLD_UNKNOWN,
     HOLD_CUT,
     HOLD_LATE,
@@ -60,6 +63,9 @@ enum { HOLD_TEXT_MAX = 512 };
 
 /* The answer to the next unsent request, if the proxy gives it itself; changes the played transaction. */
 enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e);
+/* The same, on a connection of a server that runs a script and so couldn't be told who speaks: what it would
+ * answer. */
+enum hold_answer hold_judge_busy(struct session *s, const struct pipeline_entry *e);
 /* The connection is lost: settles everything that was sent, and rewinds the pipeline. */
 void hold_resolve(struct session *s, uint32_t now_ms);
 /* The reply due is that of a blocked command, and it and all that was sent behind it can be sent again. */

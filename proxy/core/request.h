@@ -37,6 +37,7 @@ enum request_kind {
     REQUEST_SCRIPT_LOAD,
     REQUEST_SCRIPT_FLUSH,
     REQUEST_WAIT,        /* takes as long as replicas take, perhaps for ever */
+    REQUEST_KILL,        /* SCRIPT KILL and what else a server takes from anybody while a script runs */
     REQUEST_REPLICATION, /* SYNC, PSYNC: turn the connection into something that isn't requests and replies */
     REQUEST_READONLY,    /* this client reads from replicas, as far as there are any, … */
     REQUEST_READWRITE,   /* … from the master, whatever the instance's policy; the proxy answers both */

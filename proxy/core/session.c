@@ -360,6 +360,8 @@ static void session_judge(struct session *s, uint32_t now_ms)
         if (!(e->flags & (PIPELINE_COMPLETE | PIPELINE_STREAMED)))
             return;
         enum hold_answer answer = hold_judge(s, e);
+        if (answer == HOLD_SEND && s->busy && !session_waits(s))
+            answer = hold_judge_busy(s, e);
         if (answer != HOLD_SEND) {
             e->flags |= e->flags & PIPELINE_COMPLETE ? 0 : PIPELINE_DISCARD;
             pipeline_settle(p, (uint8_t)answer);
@@ -387,7 +389,7 @@ void session_advance(struct session *s, uint32_t now_ms)
         return;
     session_judge(s, now_ms);
     session_answer(s);
-    if ((s->link == SESSION_DRAINING && !pipeline_next_reply(&s->work->pipe)) || session_has_done_reading(s))
+    if (session_is_done(s) || session_has_done_reading(s))
         session_give_up(s, now_ms);
     if (session_is_idle(s))
         session_free_work(s);
@@ -406,6 +408,7 @@ void session_attached(struct session *s, uint32_t now_ms)
         return;
     s->epoch = s->env->route->epoch;
     s->link = SESSION_PROLOGUE;
+    s->busy = false;
     resp_reply_init(&w->reply);
     if (s->memory && s->memory->incomplete) {
         session_fail(s, "the state of the connection can't be made again on the new master");

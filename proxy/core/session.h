@@ -133,6 +133,7 @@ struct session {
     bool unmarked : 1;   /* it wrote over another connection than its present one: WAIT would not know */
     bool unmarkable : 1; /* it may not PUBLISH: WAIT can't be made to know */
     bool on_replica : 1; /* its own connection leads to a replica */
+    bool busy : 1;       /* the server runs a script, and didn't take what its connection is told first */
     bool nested : 1;     /* a SUBSCRIBE inside of MULTI: what isn't a reply must be told by its word */
 };
 

@@ -73,3 +73,12 @@ bool session_deadline(struct session *s, uint32_t *at_ms)
     *at_ms = e->since_ms + s->env->hold_ms;
     return true;
 }
+
+bool session_is_done(const struct session *s)
+{
+    struct pipeline *p = &s->work->pipe;
+
+    if (s->link == SESSION_DRAINING)
+        return !pipeline_next_reply(p);
+    return s->link == SESSION_READY && s->busy && p->in_flight == 0 && p->unsent == p->judged;
+}

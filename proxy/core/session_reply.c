@@ -304,6 +304,8 @@ static void session_prologue_reply(struct session *s, uint32_t now_ms)
         s->actions |= SESSION_DOUBT;
         session_give_up(s, now_ms);
         return;
+    } else if (reply_error_begins(r, "BUSY ") && !remember_is_pushed_to(s->memory)) {
+        s->busy = true; /* until it ends its script nothing but KILL is said here */
     } else if (r->type == '-') {
         session_fail(s, "the new master refused what the client had told the old one (AUTH, SELECT, "
                         "SUBSCRIBE …)");

@@ -47,13 +47,14 @@ archives  = $(foreach f,$(1),$(call archive,$(f)))
 
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 BENCH     := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
+DIFFERENTIAL := $(BUILD)/tests/differential/differential
 SIM       := $(if $(wildcard tests/sim/*.c),$(BUILD)/tests/sim/sim)
 BINARIES  := $(foreach p,$(PROGRAMS),$(if $(wildcard $(main_$(p))),$(BUILD)/bin/$(p)))
 
 .PHONY: all programs tests
 all: programs                  ## build the three programs into build/bin (SANITIZER=address|undefined|thread: a build of its own)
 programs: $(BINARIES)
-tests: $(UNIT) $(BENCH) $(SIM)
+tests: $(UNIT) $(BENCH) $(SIM) $(DIFFERENTIAL)
 
 define archive_rule
 $(call archive,$(1)): $(call objects,$(call sources,$(1)))
@@ -85,6 +86,10 @@ $(BUILD)/tests/sim/sim: $(call objects,$(wildcard tests/sim/*.c)) $(call archive
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -ljansson -lm
+$(DIFFERENTIAL): $(call objects,$(wildcard tests/differential/*.c)) $(call archives,common/core)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) -lcrypto
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags | deps-build
 	@mkdir -p $(@D)

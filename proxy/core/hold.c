@@ -38,9 +38,12 @@ enum hold_answer hold_judge(struct session *s, const struct pipeline_entry *e)
     case REQUEST_QUIT:
         return HOLD_QUIT;
     case REQUEST_WAIT:
+    case REQUEST_WAITAOF:
         if (in_tx)
             return HOLD_QUEUED;
-        return s->unmarkable && !s->unmarked ? HOLD_NO_ACK : HOLD_SEND;
+        if (!s->unmarkable || s->unmarked)
+            return HOLD_SEND;
+        return e->kind == REQUEST_WAIT ? HOLD_NO_ACK : HOLD_NO_ACK_AOF;
     case REQUEST_READONLY:
     case REQUEST_READWRITE:
         return in_tx ? HOLD_QUEUED : HOLD_OK;
@@ -437,6 +440,9 @@ int hold_format(const struct session *s, enum hold_answer answer, char text[HOLD
         [HOLD_WATCH_IN_MULTI] = "-ERR WATCH inside MULTI is not allowed\r\n",
         [HOLD_REPLICATION] = "-ERR replication can't go through mr-proxy: connect to the member itself\r\n",
         [HOLD_NO_ACK] = ":0\r\n",
+        [HOLD_NO_ACK_AOF] =
+            ("-NOPERM this user may not PUBLISH to __mr-redis_ack, without which WAITAOF doesn't "
+             "know what to wait for (mr-proxy)\r\n"),
         [HOLD_HANG_UP] = "",
         [HOLD_SEND] = NULL,
     };

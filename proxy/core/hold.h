@@ -54,7 +54,8 @@ enum hold_answer {
     HOLD_UNREAD_ALL,
     HOLD_QUIT, /* +OK, then the client is closed */
     HOLD_REPLICATION,
-    HOLD_NO_ACK,  /* WAIT: nobody is known to have it */
+    HOLD_NO_ACK, /* WAIT: nobody is known to have it */
+    HOLD_NO_ACK_AOF,
     HOLD_HANG_UP, /* no answer, the client is closed */
     HOLD_SEND,    /* none of them: it goes to the master */
 };

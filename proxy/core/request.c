@@ -45,7 +45,7 @@ static const struct request_word request_words[] = {
     {"UNSUBSCRIBE", REQUEST_UNSUBSCRIBE},
     {"UNWATCH", REQUEST_UNWATCH},
     {"WAIT", REQUEST_WAIT},
-    {"WAITAOF", REQUEST_WAIT},
+    {"WAITAOF", REQUEST_WAITAOF},
     {"WATCH", REQUEST_WATCH},
 };
 
@@ -171,7 +171,9 @@ bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable
 static void request_classify_by(const struct resp_request *r, const struct command *c,
                                 const struct resp_arg *args, int n, struct request_class *out)
 {
-    out->kind = request_kind_of(r, args, n);
+    /* With too many or too few arguments it is refused, and changes nothing. */
+    bool refused = c && !command_arity_ok(c, r->n_args);
+    out->kind = refused ? REQUEST_PLAIN : request_kind_of(r, args, n);
     out->replies = request_replies(r, out->kind);
     out->blocking = c && (c->flags & COMMAND_BLOCKING);
     bool read = c && (c->flags & COMMAND_READONLY);

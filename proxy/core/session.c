@@ -144,10 +144,9 @@ static void session_classify(struct session *s, struct pipeline_entry *e, const 
     e->flags |= (class.repeatable ? PIPELINE_REPEAT : 0) | (blocking ? PIPELINE_BLOCKING : 0) |
                 (class.replica ? PIPELINE_REPLICA : 0);
     session_note_share(s, e, class.shareable);
-    /* Queued commands answer +QUEUED, once. */
-    e->replies = s->in_multi ? 1 : class.replies;
+    e->replies = class.replies;
     if (s->in_multi && ((e->kind >= REQUEST_REPLY_ON && e->kind <= REQUEST_REPLY_SKIP) ||
-                        e->kind == REQUEST_WAIT || request_is_reads(e->kind)))
+                        request_is_wait(e->kind) || request_is_reads(e->kind)))
         e->kind = REQUEST_PLAIN;
     session_note_reads(s, e);
     session_note_request(s, e);

@@ -314,7 +314,18 @@ static void session_prologue_reply(struct session *s, uint32_t now_ms)
         s->link = SESSION_READY;
 }
 
-/* The next request's reply is complete; false when no request asked for one. */
+/* Was that its last reply? What is queued in a transaction has one, +QUEUED; whether there is one, only the
+ * reply to MULTI could tell. */
+static bool session_has_all(const struct session *s, const struct pipeline_entry *e)
+{
+    if (s->multi)
+        return true;
+    if (e->replies == 0)
+        return !s->memory || remember_count_of(s->memory, e->kind) == 0;
+    return e->answered >= e->replies;
+}
+
+/* The next request's reply is complete. */
 static void session_request_reply(struct session *s, uint32_t now_ms, struct pipeline_entry *e,
                                   const char *bytes, size_t len)
 {
@@ -327,9 +338,7 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
         if (m && !remember_confirmation(m, bytes, len))
             m->incomplete = true;
     }
-    bool all = e->replies == 0 ? !s->memory || remember_count_of(s->memory, e->kind) == 0
-                               : e->answered >= e->replies;
-    if (!error && !all)
+    if (!error && !session_has_all(s, e))
         return;
     if (s->link == SESSION_DRAINING) {
         session_drained(s, e, now_ms);
@@ -348,7 +357,7 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
         session_need_own(s, now_ms); /* the next one is likely as large */
     if (s->on_replica)
         session_count(&s->env->counts->replica_reads, 1);
-    if (!(e->flags & PIPELINE_BLOCKING) && e->kind != REQUEST_WAIT)
+    if (!(e->flags & PIPELINE_BLOCKING) && !request_is_wait(e->kind))
         session_measure(s->env, e->arrived_us);
     assert(e == pipeline_at(&w->pipe, w->pipe.head));
     pipeline_pop(&w->pipe);

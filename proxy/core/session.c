@@ -97,7 +97,7 @@ static void session_note_request(struct session *s, struct pipeline_entry *e)
         s->in_multi = s->silent = false;
         break;
     case REQUEST_REPLY_ON:
-        s->silent = false;
+        s->silent = skipped = false;
         break;
     case REQUEST_REPLY_OFF:
         s->silent = true;
@@ -291,27 +291,29 @@ static void session_answer_head(struct session *s, enum hold_answer answer)
     pipeline_free(&s->work->pipe);
 }
 
-/* Answers what the proxy itself answers, as far as it is its turn. */
-void session_answer(struct session *s)
+bool session_answer(struct session *s)
 {
     struct session_work *w = s->work;
+    bool any = false;
 
     while (pipeline_count(&w->pipe) > 0 && !(w->reply_open && w->verdict == SESSION_FORWARD)) {
         struct pipeline_entry *e = pipeline_at(&w->pipe, w->pipe.head);
         bool silent = e->flags & (PIPELINE_SILENT | PIPELINE_SKIPPED);
         if (!(e->flags & PIPELINE_COMPLETE))
-            return;
+            break;
         if (e->state == PIPELINE_SENT && (e->flags & PIPELINE_SILENT)) {
             session_succeeded(s, e, NULL, 0);
         } else if (e->state == PIPELINE_LOCAL && (!silent || hold_closes(e->answer))) {
             session_answer_head(s, e->answer);
             if (pipeline_count(&w->pipe) == 0)
-                return;
+                break;
         } else if (e->state != PIPELINE_LOCAL) {
-            return;
+            break;
         }
         pipeline_pop(&w->pipe);
+        any = true;
     }
+    return any;
 }
 
 /* The new master may lack the Lua bodies that e may refer to: true when it has to wait for them. */
@@ -324,7 +326,7 @@ static bool session_awaits_scripts(struct session *s, const struct pipeline_entr
         return false;
     if (w->pipe.in_flight > 0 || w->pipe.unsent < w->pipe.judged)
         return true; /* they are loaded between two requests, not inside of a transaction */
-    if (s->multi || s->silent || e->flags & PIPELINE_SILENT)
+    if (s->multi || e->flags & PIPELINE_SILENT)
         return false;
     int n = scripts_write(scripts, &w->prologue);
     if (n < 0) {
@@ -386,8 +388,9 @@ void session_advance(struct session *s, uint32_t now_ms)
 {
     if (!s->work || s->behind)
         return;
-    session_judge(s, now_ms);
-    session_answer(s);
+    do
+        session_judge(s, now_ms);
+    while (session_answer(s)); /* something may have waited for just that */
     if (session_is_done(s) || session_has_done_reading(s))
         session_give_up(s, now_ms);
     if (session_is_idle(s))

@@ -73,8 +73,9 @@ uint64_t session_reply_max(const struct session *s);
 bool session_is_done(const struct session *s);
 /* Requests that come now aren't sent. */
 bool session_waits(const struct session *s);
-/* Answers what the proxy itself answers, as far as it is its turn. */
-void session_answer(struct session *s);
+/* Answers what the proxy itself answers, as far as it is its turn, and forgets what gives no reply. True:
+ * there was some. */
+bool session_answer(struct session *s);
 /* Takes back the part of the reply under way that was put into `out`; false when the client has some of it.
  */
 bool session_undo_reply(struct session *s);

@@ -449,7 +449,7 @@ static void session_reply_begin(struct session *s)
 {
     struct session_work *w = s->work;
 
-    session_answer(s);
+    (void)session_answer(s);
     w->reply_open = true;
     w->is_push = false;
     w->verdict = SESSION_UNDECIDED;

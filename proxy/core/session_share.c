@@ -168,7 +168,7 @@ bool session_awaits_marker(struct session *s, const struct pipeline_entry *e)
         return false;
     if (w->pipe.in_flight > 0 || w->pipe.unsent < w->pipe.judged)
         return true; /* between two requests */
-    if (s->silent || (e->flags & PIPELINE_SILENT) || session_is_listening(s))
+    if ((e->flags & PIPELINE_SILENT) || session_is_listening(s))
         return false;
     if (buf_append(&w->prologue, marker, sizeof(marker) - 1)) {
         session_fail(s, "out of memory");

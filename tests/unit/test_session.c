@@ -111,94 +111,6 @@ static void test_watch_across_a_switch_makes_exec_null(void **state)
     bench_free(&b);
 }
 
-/* MULTI may be refused: then what comes behind it has as many replies as it has outside of a transaction. */
-static void test_replies_are_counted_as_the_server_has_it(void **state)
-{
-    static const char refusal[] =
-        "-ERR Can't execute 'multi': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / "
-        "QUIT / RESET are allowed in this context\r\n";
-    static const char left[] = "*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n"
-                               "*3\r\n$11\r\nunsubscribe\r\n$1\r\nb\r\n:0\r\n";
-    struct session_bench b;
-
-    (void)state;
-    bench_init(&b);
-    client_says(&b, "SUBSCRIBE a\r\nMULTI\r\nUNSUBSCRIBE a b\r\nMULTI now\r\nUNSUBSCRIBE a b\r\nGET a\r\n");
-    (void)to_server(&b);
-    server_says(&b, "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
-    server_says(&b, refusal);
-    server_says(&b, left);
-    server_says(&b, "-ERR wrong number of arguments for 'multi' command\r\n");
-    server_says(&b, left);
-    assert_true(session_awaits_reply(&b.session));
-    server_says(&b, "$1\r\nA\r\n");
-
-    assert_non_null(strstr(to_client(&b), "$1\r\nA\r\n"));
-    assert_int_equal(session_take_actions(&b.session), 0);
-    assert_true(session_is_idle(&b.session));
-    /* And +QUEUED is one, whatever was queued. */
-    client_says(&b, "MULTI\r\nUNSUBSCRIBE a b\r\nDISCARD\r\n");
-    (void)to_server(&b);
-    server_says(&b, "+OK\r\n+QUEUED\r\n+OK\r\n");
-    assert_string_equal(to_client(&b), "+OK\r\n+QUEUED\r\n+OK\r\n");
-    assert_int_equal(session_take_actions(&b.session), 0);
-    assert_true(session_is_idle(&b.session));
-    bench_free(&b);
-}
-
-static void break_while_a_script_runs(struct session_bench *b)
-{
-    break_and_attach(b);
-    assert_string_equal(to_server(b), "*2\r\n$6\r\nSELECT\r\n$1\r\n5\r\n");
-    server_says(
-        b, "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n");
-}
-
-/* A server that runs a script doesn't take SELECT either: its client must not be closed for that. */
-static void test_a_script_that_runs_is_no_reason_to_close(void **state)
-{
-    struct session_bench b;
-
-    (void)state;
-    bench_init(&b);
-    client_says(&b, "SELECT 5\r\n");
-    (void)to_server(&b);
-    server_says(&b, "+OK\r\n");
-    (void)to_client(&b);
-    client_says(&b, "GET a\r\n");
-    break_while_a_script_runs(&b);
-    assert_memory_equal(to_client(&b), "-BUSY Redis is busy", 19);
-    assert_int_equal(session_take_actions(&b.session), SESSION_DETACH);
-    assert_false(session_wants_backend(&b.session));
-
-    /* MULTI is taken, and nothing of it is executed. */
-    client_says(&b, "MULTI\r\n");
-    assert_true(session_wants_backend(&b.session));
-    break_while_a_script_runs(&b);
-    assert_string_equal(to_client(&b), "+OK\r\n");
-    client_says(&b, "SET a 1\r\nEXEC\r\n");
-    assert_string_equal(to_client(&b),
-                        "+QUEUED\r\n-EXECABORT Transaction discarded because of previous errors.\r\n");
-
-    /* What ends the script gets through; what came behind it is said on a connection that knows who speaks.
-     */
-    client_says(&b, "SCRIPT KILL\r\nGET a\r\n");
-    break_while_a_script_runs(&b);
-    assert_string_equal(to_server(&b), "SCRIPT KILL\r\n");
-    server_says(&b, "+OK\r\n");
-    assert_memory_equal(to_client(&b), "+OK\r\n-BUSY ", 11);
-    assert_int_equal(session_take_actions(&b.session), SESSION_DETACH);
-    client_says(&b, "GET a\r\n");
-    session_attached(&b.session, b.now_ms);
-    assert_string_equal(to_server(&b), "*2\r\n$6\r\nSELECT\r\n$1\r\n5\r\n");
-    server_says(&b, "+OK\r\n");
-    assert_string_equal(to_server(&b), "GET a\r\n");
-    server_says(&b, "$1\r\nA\r\n");
-    assert_string_equal(to_client(&b), "$1\r\nA\r\n");
-    assert_int_equal(session_take_actions(&b.session), 0);
-    bench_free(&b);
-}
-
 static void test_a_transaction_without_its_exec_is_aborted(void **state)
 {
     struct session_bench b;
@@ -525,8 +437,6 @@ int main(void)
         cmocka_unit_test(test_a_request_written_in_part_was_not_executed),
         cmocka_unit_test(test_half_a_reply_is_taken_back_if_the_client_has_none_of_it),
         cmocka_unit_test(test_watch_across_a_switch_makes_exec_null),
-        cmocka_unit_test(test_replies_are_counted_as_the_server_has_it),
-        cmocka_unit_test(test_a_script_that_runs_is_no_reason_to_close),
         cmocka_unit_test(test_a_transaction_without_its_exec_is_aborted),
         cmocka_unit_test(test_an_exec_in_flight_is_unknown_and_an_unanswered_multi_starts_over),
         cmocka_unit_test(test_a_blocked_client_is_unblocked),

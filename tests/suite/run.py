@@ -5,7 +5,10 @@ name by name; what may differ is listed in not_through_a_proxy.txt, each with it
 """
 
 import argparse
+import contextlib
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -24,20 +27,19 @@ LISTED = HERE / "not_through_a_proxy.txt"
 UNIT_LIMIT_S = 600 * SLOWNESS
 
 # What runs against an external server at all. The others start servers of their own (replication, AOF, TLS, clusters,
-# modules), or are marked as a whole as not for external ones.
+# modules), or say of themselves that they are not for external ones (ACL, AUTH, INFO, maxmemory …).
 UNITS = """
-    unit/acl unit/acl-v2 unit/aofrw unit/auth unit/bitfield unit/bitops unit/dump unit/expire unit/functions unit/geo
-    unit/hyperloglog unit/info unit/info-command unit/introspection unit/introspection-2 unit/keyspace
-    unit/latency-monitor unit/lazyfree unit/maxmemory unit/memefficiency unit/multi unit/networking unit/other
-    unit/protocol unit/pubsub unit/pubsubshard unit/querybuf unit/quit unit/replybufsize unit/scan unit/scripting
-    unit/slowlog unit/sort unit/tracking unit/violations
+    unit/bitfield unit/bitops unit/dump unit/expire unit/functions unit/geo unit/hyperloglog unit/info-command
+    unit/introspection unit/introspection-2 unit/keyspace unit/latency-monitor unit/lazyfree unit/multi unit/other
+    unit/protocol unit/pubsub unit/querybuf unit/quit unit/replybufsize unit/scan unit/scripting unit/slowlog unit/sort
+    unit/tracking unit/violations
     unit/type/hash unit/type/incr unit/type/list unit/type/list-2 unit/type/list-3 unit/type/set unit/type/stream
     unit/type/stream-cgroups unit/type/string unit/type/zset
 """.split()
 # The most telling for the time they take: what connections, framing and state are about.
 QUICK = """
-    unit/keyspace unit/multi unit/protocol unit/pubsub unit/quit unit/scan unit/tracking unit/type/hash unit/type/incr
-    unit/type/string
+    unit/functions unit/introspection unit/keyspace unit/multi unit/protocol unit/pubsub unit/quit unit/scripting
+    unit/tracking unit/type/incr unit/type/stream-cgroups
 """.split()
 
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
@@ -70,79 +72,72 @@ class Outcome:
             self.details.append("\n".join(lines[-12:]))
 
 
-def run_unit(source, sandbox, port, unit, without_tags):
+def run_unit(source, sandbox, port, unit, listed):
+    """listed: what is not to be run; None: all is."""
     log = sandbox.folder / f"{unit.replace('/', '-')}-{port}.log"
+    argv = ["./runtest", "--host", "127.0.0.1", "--port", str(port), "--baseport", str(sandbox.ports.block(32) + 32),
+            "--durable", "--clients", "1", "--single", unit, "--timeout", str(int(UNIT_LIMIT_S / 2))]
+    if listed and listed.tags:
+        argv += ["--tags", " ".join(f"-{tag}" for tag in listed.tags)]
+    for test in listed.skipped_of(unit) if listed else ():
+        argv += ["--skiptest", test]
     with open(log, "wb") as out:
-        argv = ["./runtest", "--host", "127.0.0.1", "--port", str(port), "--baseport",
-                str(sandbox.ports.block(32) + 32), "--durable", "--clients", "1", "--single", unit,
-                "--timeout", str(int(UNIT_LIMIT_S / 2))]
-        if without_tags:
-            argv += ["--tags", " ".join(f"-{tag}" for tag in without_tags)]
         run = subprocess.Popen(argv, cwd=source, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                start_new_session=True)
-        try:
-            status = run.wait(UNIT_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            status = None
-            run.kill()
-            run.wait()
+    try:
+        status = run.wait(UNIT_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        status = None
+    finally:
+        # The suite's driver leaves its children behind when it is ended early.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
     return Outcome(unit, log.read_text(encoding="utf-8", errors="replace"), status)
 
 
-def serve(unit, proxied):
-    """A context: a fresh server, with a proxy in front or not."""
+def run_fresh(source, unit, proxied, listed):
+    """Against a fresh server, with a proxy in front or not."""
     sandbox = Sandbox()
-    name = "redis"
-    # What the suite's own default.conf differs in from a server's defaults, as far as tests lean on it.
-    server = Redis(sandbox, name, options=[
-        "--databases", "16", "--latency-monitor-threshold", "1", "--list-max-ziplist-size", "-2",
-        "--enable-protected-configs", "yes", "--enable-module-command", "yes", "--notify-keyspace-events", "KEA",
-        "--set-proc-title", "no"])
-    server.call("CONFIG", "SET", "notify-keyspace-events", "")
-    port = LoneProxy(sandbox, server).port if proxied else server.port
-    return sandbox, port
-
-
-def both(source, unit, without_tags):
-    outcomes = []
-    for proxied in (False, True):
-        sandbox, port = serve(unit, proxied)
-        try:
-            outcomes.append(run_unit(source, sandbox, port, unit, without_tags if proxied else ()))
-        finally:
-            sandbox.close()
-    return outcomes
+    try:
+        # What the suite's own configuration differs in from a server's defaults, as far as tests lean on it.
+        server = Redis(sandbox, "redis", options=["--latency-monitor-threshold", "1",
+                                                  "--enable-protected-configs", "yes", "--set-proc-title", "no"])
+        port = LoneProxy(sandbox, server).port if proxied else server.port
+        return run_unit(source, sandbox, port, unit, listed if proxied else None)
+    finally:
+        sandbox.close()
 
 
 class Listed:
-    """The lines of not_through_a_proxy.txt: `unit | test | reason`, where a test may end in * for any that begins so;
-    and `tag | name | reason`."""
+    """The lines of not_through_a_proxy.txt."""
 
     def __init__(self, path):
-        self.entries, self.tags, self.used = [], {}, set()
+        self.tags, self.skipped, self.failing, self.used = {}, {}, {}, set()
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if not line.strip() or line.startswith("#"):
                 continue
             fields = [field.strip() for field in line.split(" | ")]
-            if len(fields) != 3 or not all(fields):
-                raise SystemExit(f"{path}:{number}: not `unit | test | reason`")
-            if fields[0] == "tag":
+            if fields[0] == "tag" and len(fields) == 3:
                 self.tags[fields[1]] = fields[2]
+            elif fields[0] in ("skipped", "fails") and len(fields) == 4:
+                (self.skipped if fields[0] == "skipped" else self.failing)[fields[1], fields[2]] = fields[3]
             else:
-                self.entries.append(tuple(fields))
+                raise SystemExit(f"{path}:{number}: not as the file's first lines say")
 
-    def reason(self, unit, test, proxied):
+    def skipped_of(self, unit):
+        return [test for of, test in self.skipped if of == unit]
+
+    def excuses(self, unit, test, proxied):
         if test in proxied.denied:
-            return self.tags[proxied.denied[test]]
-        for entry in self.entries:
-            name = entry[1]
-            if entry[0] == unit and (test == name or (name.endswith("*") and test.startswith(name[:-1]))):
-                self.used.add(entry)
-                return entry[2]
-        return None
+            return proxied.denied[test] in self.tags
+        if (unit, test) in self.failing:
+            self.used.add((unit, test))
+            return True
+        return (unit, test) in self.skipped and proxied.failed[test] == 0
 
     def unused(self, units):
-        return [entry for entry in self.entries if entry[0] in units and entry not in self.used]
+        return [key for key in self.failing if key[0] in units and key not in self.used]
 
 
 def differences(direct, proxied):
@@ -152,38 +147,40 @@ def differences(direct, proxied):
                   if proxied.passed[name] < direct.passed[name] or proxied.failed[name] > direct.failed[name])
 
 
+def compare(source, unit, listed, verbose):
+    """One unit both ways; prints what came of it. Returns how many tests passed and how many differ."""
+    started = time.monotonic()
+    direct, proxied = run_fresh(source, unit, False, listed), run_fresh(source, unit, True, listed)
+    differ = differences(direct, proxied)
+    new = [test for test in differ if not listed.excuses(unit, test, proxied)]
+    if not direct.passed:
+        new.append("(no test passed, direct neither)")
+    passed = sum(proxied.passed.values())
+    print(f"{'FAIL' if new else 'ok  '}  {unit:24} {passed:4} passed, {sum(direct.failed.values())} failed direct, too, "
+          f"{len(differ) - len([t for t in differ if t in new])} not through a proxy  {time.monotonic() - started:4.0f} s",
+          flush=True)
+    for test in new:
+        print(f"      through the proxy only: {test}")
+    if new or verbose:
+        for way, outcome in (("direct", direct), ("through the proxy", proxied)):
+            for detail in outcome.details:
+                print(f"    {way}: " + detail.replace("\n", "\n      "))
+    return passed, len(new)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="folder of Redis' source (fetch.sh prints it)")
-    parser.add_argument("--quick", action="store_true", help="only the units that take a few seconds each")
-    parser.add_argument("--verbose", action="store_true", help="show what failed in either run")
+    parser.add_argument("--quick", action="store_true", help="only some units, half a minute or so")
+    parser.add_argument("--verbose", action="store_true", help="show what failed both ways, too")
     parser.add_argument("units", nargs="*")
     options = parser.parse_args()
     units = options.units or (QUICK if options.quick else UNITS)
     listed, good, bad = Listed(LISTED), 0, 0
     for unit in units:
-        started = time.monotonic()
-        direct, proxied = both(options.source, unit, listed.tags)
-        new = []
-        for test in differences(direct, proxied):
-            reason = listed.reason(unit, test, proxied)
-            if reason is None:
-                new.append(test)
-        if not direct.passed:
-            new.append("(no test passed, direct neither)")
-        same = sum(proxied.passed.values())
-        good, bad = good + same, bad + len(new)
-        print(f"{'FAIL' if new else 'ok  '}  {unit:24} {same:4} passed both ways, {sum(direct.failed.values())} failed "
-              f"both ways or direct, {len(differences(direct, proxied)) - len(new)} listed  "
-              f"{time.monotonic() - started:4.0f} s", flush=True)
-        for test in new:
-            print(f"      through the proxy only: {test}")
-        if new or options.verbose:
-            for detail in direct.details:
-                print("    direct: " + detail.replace("\n", "\n      "))
-            for detail in proxied.details:
-                print("    through the proxy: " + detail.replace("\n", "\n      "))
-    for unit, test, _ in listed.unused(units):
+        passed, differ = compare(options.source, unit, listed, options.verbose)
+        good, bad = good + passed, bad + differ
+    for unit, test in listed.unused(units):
         print(f"FAIL  {unit}: `{test}` is listed, but works")
         bad += 1
     print(f"{good} passed, {bad} failed")

@@ -77,11 +77,11 @@ static void step_talk(struct run *r)
     run_settle(r);
 }
 
-static struct pair *run_pick_free(struct run *r, const struct pair *but)
+static struct pair *run_pick(struct run *r, const struct pair *but, bool (*suits)(const struct speaker *s))
 {
     for (int tries = 0; tries < 4 * CLIENTS; tries++) {
         struct pair *p = &r->pairs[dice_below(&r->dice, CLIENTS)];
-        if (p != but && speaker_is_free(&p->speaker))
+        if (p != but && suits(&p->speaker))
             return p;
     }
     return NULL;
@@ -89,7 +89,7 @@ static struct pair *run_pick_free(struct run *r, const struct pair *but)
 
 static void step_publish(struct run *r)
 {
-    struct pair *p = run_pick_free(r, NULL);
+    struct pair *p = run_pick(r, NULL, speaker_is_free);
     enum speaker_sort sort;
     unsigned channel;
 
@@ -107,7 +107,8 @@ static void step_publish(struct run *r)
 
 static void step_block(struct run *r)
 {
-    struct pair *blocked = run_pick_free(r, NULL), *other = run_pick_free(r, blocked);
+    struct pair *blocked = run_pick(r, NULL, speaker_may_block),
+                *other = run_pick(r, blocked, speaker_may_block);
     unsigned how = dice_below(&r->dice, 60);
 
     if (!blocked || !other)

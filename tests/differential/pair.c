@@ -100,7 +100,8 @@ static void side_frame(struct pair_side *side, const char *data, size_t len)
     while (len > 0) {
         size_t used = 0;
         enum resp_result result = resp_reply_feed(&side->framer, data, len, &used);
-        side->replies += result == RESP_END;
+        bool told = side->framer.type == '>' && strcmp(side->framer.word, "invalidate") == 0;
+        side->replies += result == RESP_END && !told;
         if (result == RESP_BAD)
             return;
         data += used;

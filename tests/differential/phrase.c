@@ -156,7 +156,7 @@ static const char *const phrases[] = {
     "CLIENT NO-EVICT OFF",
     "CLIENT UNBLOCK 999999999",
     "CLIENT KILL ID 999999999",
-    "CLIENT TRACKING OFF",
+    "CLIENT TRACKINGINFO",
     "CLIENT CACHING YES",
     "CONFIG GET maxmemory-policy",
     "COMMAND COUNT",

@@ -18,7 +18,7 @@ void speaker_init(struct speaker *s, unsigned id, struct dice *dice)
 void speaker_reset(struct speaker *s)
 {
     s->resp = 2;
-    s->multi = false;
+    s->multi = s->tracking = false;
     memset(s->subscribed, 0, sizeof(s->subscribed));
 }
 
@@ -43,6 +43,11 @@ static bool speaker_is_restricted(const struct speaker *s)
 bool speaker_is_free(const struct speaker *s)
 {
     return !s->multi && !speaker_is_restricted(s);
+}
+
+bool speaker_may_block(const struct speaker *s)
+{
+    return speaker_is_free(s) && !s->tracking;
 }
 
 static void MR_PRINTF(3, 4) speaker_tell(struct speaker *s, unsigned replies, const char *fmt, ...)
@@ -171,6 +176,19 @@ static void speaker_say_reset(struct speaker *s)
     speaker_reset(s);
 }
 
+/* Only in RESP3 it is told on the same connection. */
+static void speaker_track(struct speaker *s)
+{
+    static const char *const words[] = {"ON", "ON NOLOOP", "OFF", "OFF"};
+
+    if (s->multi || s->resp == 2) {
+        speaker_tell(s, 1, "CLIENT TRACKINGINFO");
+        return;
+    }
+    speaker_tell(s, 1, "CLIENT TRACKING %s", words[dice_below(s->dice, 2) + (s->tracking ? 2 : 0)]);
+    s->tracking = !s->tracking;
+}
+
 static void speaker_say_nothing(struct speaker *s)
 {
     static const char *const texts[] = {"\r\n", "*0\r\n", "*-1\r\n", "\n"};
@@ -180,7 +198,7 @@ static void speaker_say_nothing(struct speaker *s)
 
 static void speaker_say_state(struct speaker *s)
 {
-    switch (dice_below(s->dice, 12)) {
+    switch (dice_below(s->dice, 13)) {
     case 0:
     case 1:
         if (!s->multi) {
@@ -211,6 +229,9 @@ static void speaker_say_state(struct speaker *s)
     case 8:
         speaker_say_nothing(s);
         return;
+    case 9:
+        speaker_track(s);
+        return;
     default:
         break;
     }
@@ -230,6 +251,9 @@ void speaker_say(struct speaker *s, unsigned n)
         else
             speaker_tell(s, 1, "%s", phrase_pick(s->dice));
     }
+    /* What the last one changed is told before this is answered. */
+    if (s->tracking)
+        speaker_say_ping(s);
 }
 
 void speaker_say_last(struct speaker *s)

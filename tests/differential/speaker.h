@@ -18,10 +18,11 @@ struct speaker {
     struct dice *dice;
     unsigned resp; /* 2 or 3 */
     bool multi;
+    bool tracking;                     /* it may be told at any time what others, or it, changed */
     uint8_t subscribed[SPEAKER_SORTS]; /* bit sets */
     /* What it is saying now: */
     struct buf *out;
-    unsigned replies; /* that it gives, all pushes that confirm something included */
+    unsigned replies; /* that it gives, all pushes that confirm something included; invalidations aren't */
     uint64_t commands;
     bool refused; /* MULTI was */
     bool ends;    /* the server closes the connection then */
@@ -47,6 +48,8 @@ void speaker_publish(struct speaker *s, enum speaker_sort *sort, unsigned *chann
 /* How many messages that gives this client. */
 unsigned speaker_hears(const struct speaker *s, enum speaker_sort sort, unsigned channel);
 
+/* The same, and nothing of what others do concerns it. */
+bool speaker_may_block(const struct speaker *s);
 /* Empties what it is going to wait for; then one command that blocks until speaker_release() of another
  * client, which may also come first. `how` is any number, the same for both. Only when it is free. */
 void speaker_prepare_block(struct speaker *s);

@@ -147,38 +147,54 @@ def differences(direct, proxied):
                   if proxied.passed[name] < direct.passed[name] or proxied.failed[name] > direct.failed[name])
 
 
-def compare(source, unit, listed, verbose):
-    """One unit both ways; prints what came of it. Returns how many tests passed and how many differ."""
-    started = time.monotonic()
-    direct, proxied = run_fresh(source, unit, False, listed), run_fresh(source, unit, True, listed)
-    differ = differences(direct, proxied)
-    new = [test for test in differ if not listed.excuses(unit, test, proxied)]
-    if not direct.passed:
-        new.append("(no test passed, direct neither)")
-    passed = sum(proxied.passed.values())
-    print(f"{'FAIL' if new else 'ok  '}  {unit:24} {passed:4} passed, {sum(direct.failed.values())} failed direct, too, "
-          f"{len(differ) - len([t for t in differ if t in new])} not through a proxy  {time.monotonic() - started:4.0f} s",
-          flush=True)
-    for test in new:
-        print(f"      through the proxy only: {test}")
-    if new or verbose:
-        for way, outcome in (("direct", direct), ("through the proxy", proxied)):
+class Comparison:
+    """One unit both ways."""
+
+    def __init__(self, source, unit, listed):
+        started = time.monotonic()
+        self.direct, self.proxied = run_fresh(source, unit, False, listed), run_fresh(source, unit, True, listed)
+        differ = differences(self.direct, self.proxied)
+        self.new = [test for test in differ if not listed.excuses(unit, test, self.proxied)]
+        self.listed = len(differ) - len(self.new)
+        if not self.direct.passed:
+            self.new.append("(no test passed, direct neither)")
+        self.passed, self.took_s = sum(self.proxied.passed.values()), time.monotonic() - started
+
+    def show(self, unit, word):
+        print(f"{word}  {unit:24} {self.passed:4} passed through the proxy, {self.listed} listed as not, "
+              f"{sum(self.direct.failed.values())} failed direct  {self.took_s:4.0f} s")
+        for test in self.new:
+            print(f"      through the proxy only: {test}")
+        for way, outcome in (("direct", self.direct), ("through the proxy", self.proxied)) if self.new else ():
             for detail in outcome.details:
                 print(f"    {way}: " + detail.replace("\n", "\n      "))
-    return passed, len(new)
+        sys.stdout.flush()
+
+
+def compare(source, unit, listed):
+    """Returns how many tests passed and how many differ."""
+    first = Comparison(source, unit, listed)
+    if not first.new:
+        first.show(unit, "ok  ")
+        return first.passed, 0
+    # Many of these tests measure time, and a loaded machine makes one late now and then: what differs, differs twice.
+    first.show(unit, "once")
+    second = Comparison(source, unit, listed)
+    second.new = [test for test in second.new if test in first.new]
+    second.show(unit, "FAIL" if second.new else "ok  ")
+    return second.passed, len(second.new)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="folder of Redis' source (fetch.sh prints it)")
     parser.add_argument("--quick", action="store_true", help="only some units, half a minute or so")
-    parser.add_argument("--verbose", action="store_true", help="show what failed both ways, too")
     parser.add_argument("units", nargs="*")
     options = parser.parse_args()
     units = options.units or (QUICK if options.quick else UNITS)
     listed, good, bad = Listed(LISTED), 0, 0
     for unit in units:
-        passed, differ = compare(options.source, unit, listed, options.verbose)
+        passed, differ = compare(options.source, unit, listed)
         good, bad = good + passed, bad + differ
     for unit, test in listed.unused(units):
         print(f"FAIL  {unit}: `{test}` is listed, but works")

@@ -329,7 +329,7 @@ static void phrase_put_inline(struct buf *out, struct dice *dice, const char *da
     bool simple = len > 0;
 
     for (size_t i = 0; i < len; i++)
-        simple = simple && (isalnum((unsigned char)data[i]) || strchr(":-+.*[]_", data[i]) != NULL);
+        simple = simple && (isalnum((unsigned char)data[i]) || memchr(":-+.*[]_", data[i], 8) != NULL);
     if (simple && (*data != '*' || buf_len(out) > 0))
         phrase_put(out, data, len);
     else

@@ -20,9 +20,7 @@ mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$dir/tar"
 echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $codename main" \
     >"$apt/sources.list"
 privately=(-q -o "Dir::Etc::SourceList=$apt/sources.list" -o "Dir::Etc::SourceParts=-" -o "Dir::State::Lists=$apt/lists"
-           -o "Dir::Cache=$apt/cache" -o "APT::Sandbox::User=$(id -un)" -o Acquire::Retries=3
-           # What other packages hang on an update of the machine's lists is none of this one's business.
-           -o "APT::Update::Post-Invoke-Success=" )
+           -o "Dir::Cache=$apt/cache" -o "APT::Sandbox::User=$(id -un)" -o Acquire::Retries=3)
 log="$dir/fetch.log"
 if ! { apt-get "${privately[@]}" update && cd "$dir/tar" &&
        apt-get "${privately[@]}" source --download-only redis; } >"$log" 2>&1 </dev/null; then

@@ -39,7 +39,7 @@ UNITS = """
 # The most telling for the time they take: what connections, framing and state are about.
 QUICK = """
     unit/functions unit/introspection unit/keyspace unit/multi unit/protocol unit/pubsub unit/quit unit/scripting
-    unit/tracking unit/type/incr unit/type/stream-cgroups
+    unit/tracking unit/type/incr unit/type/list unit/type/stream-cgroups
 """.split()
 
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
@@ -165,6 +165,8 @@ class Comparison:
               f"{sum(self.direct.failed.values())} failed direct  {self.took_s:4.0f} s")
         for test in self.new:
             print(f"      through the proxy only: {test}")
+        for test in sorted(self.direct.failed):
+            print(f"      direct: {test}")
         for way, outcome in (("direct", self.direct), ("through the proxy", self.proxied)) if self.new else ():
             for detail in outcome.details:
                 print(f"    {way}: " + detail.replace("\n", "\n      "))
@@ -188,7 +190,7 @@ def compare(source, unit, listed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="folder of Redis' source (fetch.sh prints it)")
-    parser.add_argument("--quick", action="store_true", help="only some units, half a minute or so")
+    parser.add_argument("--quick", action="store_true", help="only some units, a minute or so")
     parser.add_argument("units", nargs="*")
     options = parser.parse_args()
     units = options.units or (QUICK if options.quick else UNITS)

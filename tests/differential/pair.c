@@ -201,7 +201,7 @@ const struct pair *pair_run(struct pair *pairs, unsigned n, int limit_ms, const 
                                      .events = (short)((late ? 0 : POLLIN) | (writes ? POLLOUT : 0))};
             open = pair_is_done(p) ? open : p;
         }
-        if (!open || poll(fds, (nfds_t)(n * PAIR_SIDES), 100) < 0)
+        if (!open || poll(fds, n * PAIR_SIDES, 100) < 0)
             break;
         for (unsigned i = 0; i < n * PAIR_SIDES; i++) {
             struct pair *p = &pairs[i / PAIR_SIDES];

@@ -128,12 +128,12 @@ static void step_block(struct run *r)
     run_settle(r);
 }
 
-/* Nothing may have come that nobody expected. */
-static void step_ping(struct run *r)
+/* All say the same. */
+static void step_all(struct run *r, void (*say)(struct speaker *s))
 {
     run_begin(r);
     for (int i = 0; i < CLIENTS; i++) {
-        speaker_say_ping(&r->pairs[i].speaker);
+        say(&r->pairs[i].speaker);
         run_said(r, &r->pairs[i]);
     }
     run_settle(r);
@@ -168,7 +168,9 @@ static void run_round(struct run *r)
         else
             step_block(r);
     }
-    step_ping(r);
+    /* Nothing may have come that nobody expected. */
+    step_all(r, speaker_say_ping);
+    step_all(r, speaker_say_reset);
     for (int i = 0; i < CLIENTS; i++)
         pair_close(&r->pairs[i]);
     r->rounds++;

@@ -170,7 +170,7 @@ static void speaker_reply(struct speaker *s)
     }
 }
 
-static void speaker_say_reset(struct speaker *s)
+void speaker_say_reset(struct speaker *s)
 {
     speaker_tell(s, 1, "RESET");
     speaker_reset(s);
@@ -270,6 +270,8 @@ void speaker_say_last(struct speaker *s)
         "quit\r\n",
     };
 
+    if (speaker_listens(s))
+        speaker_say_reset(s);
     speaker_tell_raw(s, 1, texts[dice_below(s->dice, sizeof(texts) / sizeof(texts[0]))]);
     s->ends = true;
 }

@@ -38,6 +38,9 @@ void speaker_begin(struct speaker *s, struct buf *out);
 void speaker_say(struct speaker *s, unsigned n);
 /* What makes the server hang up: QUIT, or what it can't read. */
 void speaker_say_last(struct speaker *s);
+/* Forgets the state of its connection. Before it is closed: the server might otherwise count its
+ * subscriptions a little longer behind a proxy. */
+void speaker_say_reset(struct speaker *s);
 /* A command that answers at once, whatever the state; for knowing that nothing else comes. */
 void speaker_say_ping(struct speaker *s);
 

@@ -76,7 +76,8 @@ struct resp_reply {
     bool is_null; /* $-1, *-1 or _ */
     int64_t count; /* elements of a top-level aggregate (pairs of a map), else 0 */
     uint64_t bytes;
-    uint32_t error_len;             /* of a top-level - or ! reply: kept bytes, without "-" and CRLF */
+    uint64_t errors;    /* bit i: element i of a top-level array is an error; bit 63: one from there on is */
+    uint32_t error_len; /* of a top-level - or ! reply: kept bytes, without "-" and CRLF */
     char error[RESP_ERROR_MAX + 1]; /* "READONLY You can't …" */
     uint32_t word_len; /* first element of a top-level aggregate when it's a bulk or simple string */
     char word[RESP_WORD_MAX + 1]; /* …as it came: "message", "subscribe"; tells RESP2 pub/sub from replies */

@@ -32,7 +32,7 @@ static void reply_begin(struct resp_reply *r)
     r->type = '\0';
     r->is_null = false;
     r->count = 0;
-    r->bytes = 0;
+    r->bytes = r->errors = 0;
     r->error_len = r->word_len = 0;
     r->error[0] = r->word[0] = '\0';
     r->word_due = false;
@@ -93,6 +93,10 @@ static enum resp_result reply_type(struct resp_reply *r, char c)
     r->element = c;
     if (reply_is_top(r) && c != '|')
         r->type = c;
+    if ((c == '-' || c == '!') && r->type == '*' && r->depth == 1 && r->runs[0].times == 1) {
+        int64_t i = r->count - r->runs[0].left;
+        r->errors |= (uint64_t)1 << (i < 63 ? i : 63);
+    }
     bool is_text = strchr("+-:_,#(", c) != NULL;
     /* The word is the first element of the top-level aggregate, when that is a string. */
     if (r->depth == 1 && r->word_due && r->attributes == 0 && c != '|' && c != '+' && c != '$')

@@ -112,6 +112,7 @@ struct session {
     uint64_t epoch;            /* of the backend's connection */
     uint64_t lost_epoch;       /* of the last one that was lost */
     uint32_t since_ms;         /* detached or draining since */
+    uint32_t n_queued;         /* commands of the open transaction */
     uint32_t own_ms;           /* when it last needed a connection of its own, if `own` */
     uint8_t link;              /* enum session_link */
     uint8_t tx;                /* enum hold_tx: how a lost transaction ends */

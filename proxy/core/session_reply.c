@@ -17,15 +17,17 @@ enum {
 /* ---- what a request changes when it succeeded -------------------------------------------------------------
  */
 
-static void session_end_tx(struct session *s, bool executed)
+static void session_end_tx(struct session *s, bool executed, uint64_t errors)
 {
     s->multi = s->watched = false;
+    s->n_queued = 0;
     if (s->memory)
-        remember_exec(s->memory, executed);
+        remember_exec(s->memory, executed, errors);
 }
 
 static void session_forget_all(struct session *s)
 {
+    s->n_queued = 0;
     s->multi = s->watched = s->nested = false;
     s->resp = 2;
     if (s->memory)
@@ -48,9 +50,10 @@ void session_learn_script(struct session *s, uint8_t kind, const char *bytes, si
 static void session_queued(struct session *s, const struct pipeline_entry *e)
 {
     struct remember *m;
+    uint32_t at = s->n_queued++;
 
     if (e->kind == REQUEST_SELECT && (m = session_memory(s)) != NULL)
-        remember_queue_select(m, pipeline_bytes(&s->work->pipe, e), e->len);
+        remember_queue_select(m, at, pipeline_bytes(&s->work->pipe, e), e->len);
     else if (request_is_session(e->kind) || e->kind == REQUEST_MONITOR || request_is_subscribe(e->kind) ||
              request_is_unsubscribe(e->kind)) {
         if ((m = session_memory(s)) != NULL)
@@ -105,9 +108,9 @@ void session_succeeded(struct session *s, const struct pipeline_entry *e, const 
     if (e->kind == REQUEST_MULTI)
         s->multi = true;
     else if (e->kind == REQUEST_EXEC)
-        session_end_tx(s, true);
+        session_end_tx(s, true, 0);
     else if (e->kind == REQUEST_DISCARD)
-        session_end_tx(s, false);
+        session_end_tx(s, false, 0);
     else if (queued && e->kind != REQUEST_RESET)
         session_queued(s, e);
     else
@@ -345,7 +348,7 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
         return;
     }
     if (e->kind == REQUEST_EXEC)
-        session_end_tx(s, !error && !w->reply.is_null);
+        session_end_tx(s, !error && !w->reply.is_null, w->reply.errors);
     else if (!error)
         session_succeeded(s, e, bytes, len);
     else if (e->kind == REQUEST_MULTI && !s->multi)

@@ -156,12 +156,59 @@ static void test_a_script_that_runs_is_no_reason_to_close(void **state)
     bench_free(&b);
 }
 
+/* A SELECT that fails inside of a transaction must not be told to the next connection. */
+static void test_a_select_counts_if_exec_says_so(void **state)
+{
+    static const struct {
+        const char *says, *answer, *then;
+    } cases[] = {
+        {"GET a\r\nSELECT 99\r\n", "*2\r\n*1\r\n-ERR x\r\n-ERR DB index is out of range\r\n", "GET a\r\n"},
+        {"GET a\r\nSELECT 5\r\n", "*2\r\n-WRONGTYPE x\r\n+OK\r\n", "SELECT 5\r\nGET a\r\n"},
+        {"SELECT 5\r\nSELECT 6\r\n", "*2\r\n+OK\r\n+OK\r\n", "SELECT 6\r\nGET a\r\n"},
+        {"SELECT 99\r\nSELECT 6\r\n", "*2\r\n-ERR DB index is out of range\r\n+OK\r\n",
+         "SELECT 6\r\nGET a\r\n"},
+        {"SELECT 5\r\nSELECT 99\r\n", "*2\r\n+OK\r\n-ERR DB index is out of range\r\n", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct session_bench b;
+        bench_init(&b);
+        client_says(&b, "MULTI\r\n");
+        client_says(&b, cases[i].says);
+        client_says(&b, "EXEC\r\n");
+        (void)to_server(&b);
+        server_says(&b, "+OK\r\n+QUEUED\r\n+QUEUED\r\n");
+        server_says(&b, cases[i].answer);
+        (void)to_client(&b);
+        assert_true(session_is_idle(&b.session));
+        client_says(&b, "GET a\r\n");
+        break_and_attach(&b);
+        if (!cases[i].then) {
+            assert_true(session_take_actions(&b.session) & SESSION_CLOSE);
+        } else {
+            const char *said = to_server(&b);
+            size_t n = strlen(said);
+            if (strncmp(said, "SELECT", 6) == 0) {
+                assert_int_equal(strncmp(said, cases[i].then, n), 0);
+                server_says(&b, "+OK\r\n");
+                assert_string_equal(to_server(&b), cases[i].then + n);
+            } else {
+                assert_string_equal(said, cases[i].then);
+            }
+            assert_int_equal(session_take_actions(&b.session), 0);
+        }
+        bench_free(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_replies_are_counted_as_the_server_has_it),
         cmocka_unit_test(test_what_gives_no_reply_holds_nothing_up),
         cmocka_unit_test(test_wait_is_answered_whatever_becomes_of_its_marker),
+        cmocka_unit_test(test_a_select_counts_if_exec_says_so),
         cmocka_unit_test(test_a_script_that_runs_is_no_reason_to_close),
     };
 

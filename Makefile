@@ -47,13 +47,14 @@ archives  = $(foreach f,$(1),$(call archive,$(f)))
 
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 BENCH     := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
+DIFFERENTIAL := $(BUILD)/tests/differential/differential
 SIM       := $(if $(wildcard tests/sim/*.c),$(BUILD)/tests/sim/sim)
 BINARIES  := $(foreach p,$(PROGRAMS),$(if $(wildcard $(main_$(p))),$(BUILD)/bin/$(p)))
 
 .PHONY: all programs tests
 all: programs                  ## build the three programs into build/bin (SANITIZER=address|undefined|thread: a build of its own)
 programs: $(BINARIES)
-tests: $(UNIT) $(BENCH) $(SIM)
+tests: $(UNIT) $(BENCH) $(SIM) $(DIFFERENTIAL)
 
 define archive_rule
 $(call archive,$(1)): $(call objects,$(call sources,$(1)))
@@ -85,6 +86,10 @@ $(BUILD)/tests/sim/sim: $(call objects,$(wildcard tests/sim/*.c)) $(call archive
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -ljansson -lm
+$(DIFFERENTIAL): $(call objects,$(wildcard tests/differential/*.c)) $(call archives,common/core)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) -lcrypto
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags | deps-build
 	@mkdir -p $(@D)
@@ -155,9 +160,13 @@ check-sim: deps                ## the cores in a simulated cluster: seeded fault
 	@$(SIM) --ablations --jobs $(SIM_JOBS)
 
 .PHONY: nightly
-nightly:                       ## a million seeds, the ablations, and every fuzz target for five minutes
+nightly:                       ## a million seeds, the ablations, every fuzz target for five minutes, Redis' own suite, 30 minutes of differential, a minute of route changes
 	@$(MAKE) --no-print-directory check-sim SIM_SEEDS=1000000
 	@$(MAKE) --no-print-directory fuzz
+	@$(MAKE) --no-print-directory check-redis-suite
+	@$(MAKE) --no-print-directory SANITIZER=address,undefined differential MINUTES=30
+	@MR_CHURN_SECONDS=60 .ci/check-unit $(BUILD)/tests/unit/test_proxy_churn
+nightly: $(BUILD)/tests/unit/test_proxy_churn
 
 PYTEST    := PYTHONDONTWRITEBYTECODE=1 MR_BUILD=$(BUILD) MR_SLOWNESS=$(if $(SANITIZER)$(COVERAGE),4,1) /usr/bin/python3 -m pytest -q -p no:cacheprovider
 INTEGRATION_JOBS ?= 3
@@ -168,6 +177,22 @@ check-integration: deps        ## integration tests with real processes (PYTEST_
 check-smoke: deps              ## the integration tests that the sanitized builds run too
 	@$(PARALLEL) programs
 	@$(PYTEST) -n 2 -m smoke $(PYTEST_ARGS) tests/integration
+
+# ---- the proxy against what nobody here wrote ----------------------------------------------------------------
+.PHONY: check-redis-suite differential check-differential
+PYTHON    := PYTHONDONTWRITEBYTECODE=1 MR_BUILD=$(BUILD) MR_SLOWNESS=$(if $(SANITIZER)$(COVERAGE),4,1) /usr/bin/python3
+check-redis-suite: deps        ## Redis' own test suite (from Debian's source package), direct and through a proxy (SUITE_ARGS="--quick", "unit/multi")
+	@$(PARALLEL) programs
+	@source=$$(tests/suite/fetch.sh build/redis-suite) && $(PYTHON) tests/suite/run.py $$source $(SUITE_ARGS)
+
+MINUTES   ?= 5
+differential: deps             ## the same random commands direct and through a proxy for MINUTES=5; with SANITIZER=address,undefined, too
+	@$(PARALLEL) programs $(DIFFERENTIAL)
+	@$(PYTHON) tests/differential/run.py --seconds $$(($(MINUTES) * 60)) $(DIFFERENTIAL_ARGS)
+
+check-differential: deps       ## the same for ten seconds
+	@$(PARALLEL) programs $(DIFFERENTIAL)
+	@$(PYTHON) tests/differential/run.py --seconds 10
 
 CORES     := $(filter %/core,$(FOLDERS))
 .PHONY: check-model chaos

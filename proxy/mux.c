@@ -276,6 +276,7 @@ static void mux_broken(struct mux_conn *conn, bool unsent)
         return;
     }
     m->refused = true;
+    m->busy_us = strncmp(conn->shared.reply.error, "BUSY ", 5) == 0 ? mux_now_us(m) : 0;
     mux_close(conn, true);
     m->wanted = false;
     if (mux_is_replica(m))
@@ -454,7 +455,7 @@ bool mux_needs_time(const struct instance *i)
     {
         const struct mux *m = list_entry(node, const struct mux, node);
         bool soon = serving && !m->refused && (mux_is_replica(m) || !i->doubt);
-        if ((m->current && !m->current->ready) ||
+        if (m->busy_us > 0 || (m->current && !m->current->ready) ||
             (soon && !m->current && (m->wanted || !list_empty(&m->waiting))))
             return true;
         list_for_each(each, &m->conns)

@@ -14,6 +14,10 @@ void mux_tick(struct instance *i, int64_t now_us)
     list_for_each(node, &i->muxes)
     {
         struct mux *m = list_entry(node, struct mux, node);
+        if (m->busy_us > 0 && now_us - m->busy_us >= MUX_RETIRED_US) {
+            m->busy_us = 0;
+            m->refused = false;
+        }
         list_for_each(each, &m->conns)
         {
             struct mux_conn *conn = list_entry(each, struct mux_conn, node);

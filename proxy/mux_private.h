@@ -29,7 +29,8 @@ struct mux {
     uint32_t failures; /* in a row */
     int64_t retry_us;  /* no connection before; 0: now */
     bool refused;
-    bool wanted; /* it had a connection: so the next master is connected without being asked */
+    int64_t busy_us; /* refused only because of a script that runs, since; 0: not */
+    bool wanted;     /* it had a connection: so the next master is connected without being asked */
 };
 
 struct mux_conn {

@@ -17,7 +17,7 @@
 enum {
     RESP_INLINE_MAX = 64 * 1024, /* bytes of one inline command or header line */
     RESP_ARGS_MAX = 1024 * 1024, /* arguments of one request */
-    RESP_DEPTH_MAX = 64,         /* nested aggregates of a reply */
+    RESP_RUNS_MAX = 32,          /* nested aggregates of a reply, equal ones in a row counting once */
     RESP_ERROR_MAX = 96,         /* bytes kept of a top-level error reply */
     RESP_WORD_MAX = 31,          /* bytes kept of a request's first two arguments */
     RESP_PROBLEM_MAX = 47,       /* bytes of the sentence about a malformed request */
@@ -76,19 +76,25 @@ struct resp_reply {
     bool is_null; /* $-1, *-1 or _ */
     int64_t count; /* elements of a top-level aggregate (pairs of a map), else 0 */
     uint64_t bytes;
-    uint32_t error_len;             /* of a top-level - or ! reply: kept bytes, without "-" and CRLF */
+    uint64_t errors;    /* bit i: element i of a top-level array is an error; bit 63: one from there on is */
+    uint32_t error_len; /* of a top-level - or ! reply: kept bytes, without "-" and CRLF */
     char error[RESP_ERROR_MAX + 1]; /* "READONLY You can't …" */
     uint32_t word_len; /* first element of a top-level aggregate when it's a bulk or simple string */
     char word[RESP_WORD_MAX + 1]; /* …as it came: "message", "subscribe"; tells RESP2 pub/sub from replies */
     const char *problem;          /* static text; NULL unless RESP_BAD */
     /* Private. */
-    uint8_t state, depth;
-    char element; /* type of the element under way */
+    uint8_t state, depth; /* depth: runs */
+    char element;         /* type of the element under way */
     bool word_due, under_way;
     struct resp_line line;
-    int64_t body;                 /* bytes of a bulk still to come */
-    uint64_t attributes;          /* bit d: the aggregate at depth d is an attribute */
-    int64_t left[RESP_DEPTH_MAX]; /* elements still to come at each depth */
+    int64_t body;        /* bytes of a bulk still to come */
+    uint32_t attributes; /* bit d: run d is an attribute */
+    /* Elements still to come at each depth. Lua nests 8000 deep in a few distinct steps: equal ones in a row
+     * are a run. */
+    struct resp_run {
+        int64_t left;
+        uint32_t times;
+    } runs[RESP_RUNS_MAX];
 };
 
 void resp_reply_init(struct resp_reply *r);

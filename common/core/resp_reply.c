@@ -32,7 +32,7 @@ static void reply_begin(struct resp_reply *r)
     r->type = '\0';
     r->is_null = false;
     r->count = 0;
-    r->bytes = 0;
+    r->bytes = r->errors = 0;
     r->error_len = r->word_len = 0;
     r->error[0] = r->word[0] = '\0';
     r->word_due = false;
@@ -46,6 +46,26 @@ static bool reply_is_top(const struct resp_reply *r)
     return r->depth == 0;
 }
 
+/* The innermost aggregate has one element less to come: true when it has none. */
+static bool reply_count_down(struct resp_reply *r)
+{
+    struct resp_run *run = &r->runs[r->depth - 1];
+
+    assert(r->depth <= RESP_RUNS_MAX && run->left > 0 && run->times > 0);
+    if (run->left == 1) {
+        run->times--;
+        return true;
+    }
+    if (run->times == 1) {
+        run->left--;
+        return false;
+    }
+    run->times--; /* the others of its run have as many as before */
+    assert(r->depth < RESP_RUNS_MAX);
+    r->runs[r->depth++] = (struct resp_run){run->left - 1, 1};
+    return false;
+}
+
 /* An element is complete; so may be the aggregates it closes. */
 static enum resp_result reply_element_done(struct resp_reply *r)
 {
@@ -53,11 +73,12 @@ static enum resp_result reply_element_done(struct resp_reply *r)
     for (;;) {
         if (reply_is_top(r))
             return RESP_END;
-        assert(r->depth <= RESP_DEPTH_MAX && r->left[r->depth - 1] > 0);
-        if (--r->left[r->depth - 1] > 0)
+        if (!reply_count_down(r))
             return RESP_MORE;
+        if (r->runs[r->depth - 1].times > 0)
+            continue;
         r->depth--;
-        uint64_t bit = (uint64_t)1 << r->depth;
+        uint32_t bit = (uint32_t)1 << r->depth;
         if (r->attributes & bit) { /* what it belongs to is still to come */
             r->attributes &= ~bit;
             return RESP_MORE;
@@ -72,6 +93,10 @@ static enum resp_result reply_type(struct resp_reply *r, char c)
     r->element = c;
     if (reply_is_top(r) && c != '|')
         r->type = c;
+    if ((c == '-' || c == '!') && r->type == '*' && r->depth == 1 && r->runs[0].times == 1) {
+        int64_t i = r->count - r->runs[0].left;
+        r->errors |= (uint64_t)1 << (i < 63 ? i : 63);
+    }
     bool is_text = strchr("+-:_,#(", c) != NULL;
     /* The word is the first element of the top-level aggregate, when that is a string. */
     if (r->depth == 1 && r->word_due && r->attributes == 0 && c != '|' && c != '+' && c != '$')
@@ -129,6 +154,23 @@ static enum resp_result reply_text_end(struct resp_reply *r, char c)
     return reply_string_done(r);
 }
 
+static enum resp_result reply_deeper(struct resp_reply *r, int64_t elements, bool is_attribute)
+{
+    struct resp_run *run = r->depth > 0 ? &r->runs[r->depth - 1] : NULL;
+
+    /* One place is left for the innermost aggregate of a run, when its elements come. */
+    if (r->depth >= RESP_RUNS_MAX - 1 || (run && run->times == UINT32_MAX))
+        return reply_fail(r, "nested too deeply");
+    if (run && run->left == elements && !is_attribute && !(r->attributes >> (r->depth - 1))) {
+        run->times++;
+        return RESP_MORE;
+    }
+    if (is_attribute)
+        r->attributes |= (uint32_t)1 << r->depth;
+    r->runs[r->depth++] = (struct resp_run){elements, 1};
+    return RESP_MORE;
+}
+
 static enum resp_result reply_aggregate(struct resp_reply *r, int64_t n)
 {
     if (n > REPLY_COUNT_MAX)
@@ -144,12 +186,7 @@ static enum resp_result reply_aggregate(struct resp_reply *r, int64_t n)
     r->state = REP_TYPE;
     if (n == 0)
         return RESP_MORE;
-    if (r->depth == RESP_DEPTH_MAX)
-        return reply_fail(r, "nested too deeply");
-    if (is_attribute)
-        r->attributes |= (uint64_t)1 << r->depth;
-    r->left[r->depth++] = r->element == '%' || is_attribute ? 2 * n : n;
-    return RESP_MORE;
+    return reply_deeper(r, r->element == '%' || is_attribute ? 2 * n : n, is_attribute);
 }
 
 /* The number after $ ! = * % ~ > |. */

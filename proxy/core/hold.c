@@ -28,8 +28,10 @@ void hold_pop(struct session *s)
 
 static enum hold_answer hold_end_tx(struct session *s, struct pipeline_entry *e, enum hold_tx tx)
 {
-    static const enum hold_answer ends[] = {
-        [HOLD_TX_LOST] = HOLD_ABORT_LOST, [HOLD_TX_LATE] = HOLD_ABORT_LATE, [HOLD_TX_NULL] = HOLD_NULL};
+    static const enum hold_answer ends[] = {[HOLD_TX_LOST] = HOLD_ABORT_LOST,
+                                            [HOLD_TX_LATE] = HOLD_ABORT_LATE,
+                                            [HOLD_TX_BUSY] = HOLD_ABORT_BUSY,
+                                            [HOLD_TX_NULL] = HOLD_NULL};
 
     assert(tx != HOLD_TX_NONE);
     e->tx = HOLD_TX_NONE;
@@ -54,9 +56,12 @@ enum hold_answer hold_judge(struct session *s, struct pipeline_entry *e)
     case REQUEST_QUIT:
         return HOLD_QUIT;
     case REQUEST_WAIT:
+    case REQUEST_WAITAOF:
         if (in_tx)
             return HOLD_QUEUED;
-        return s->unmarkable && !s->unmarked ? HOLD_NO_ACK : HOLD_SEND;
+        if (!s->unmarkable || s->unmarked)
+            return HOLD_SEND;
+        return e->kind == REQUEST_WAIT ? HOLD_NO_ACK : HOLD_NO_ACK_AOF;
     case REQUEST_READONLY:
     case REQUEST_READWRITE:
         return in_tx ? HOLD_QUEUED : HOLD_OK;
@@ -84,6 +89,14 @@ enum hold_answer hold_judge(struct session *s, struct pipeline_entry *e)
     default:
         return in_tx ? HOLD_QUEUED : HOLD_SEND;
     }
+}
+
+enum hold_answer hold_judge_busy(struct pipeline_entry *e)
+{
+    if (e->kind == REQUEST_KILL)
+        return HOLD_SEND;
+    /* Redis takes MULTI then, and refuses what comes behind it: none of it is executed. */
+    return e->kind == REQUEST_MULTI ? hold_begin_tx(e, HOLD_TX_BUSY) : HOLD_BUSY;
 }
 
 static void hold_answer_with(struct session *s, struct pipeline_entry *e, enum hold_answer answer)
@@ -440,10 +453,16 @@ int hold_format(const struct session *s, enum hold_answer answer, char text[HOLD
         [HOLD_UNBLOCKED] =
             ("-UNBLOCKED force unblock from blocking operation, instance state changed (master "
              "-> replica?)\r\n"),
+        [HOLD_BUSY] = ("-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN "
+                       "NOSAVE.\r\n"),
+        [HOLD_ABORT_BUSY] = "-EXECABORT Transaction discarded because of previous errors.\r\n",
         [HOLD_NESTED_MULTI] = "-ERR MULTI calls can not be nested\r\n",
         [HOLD_WATCH_IN_MULTI] = "-ERR WATCH inside MULTI is not allowed\r\n",
         [HOLD_REPLICATION] = "-ERR replication can't go through mr-proxy: connect to the member itself\r\n",
         [HOLD_NO_ACK] = ":0\r\n",
+        [HOLD_NO_ACK_AOF] =
+            ("-NOPERM this user may not PUBLISH to __mr-redis_ack, without which WAITAOF doesn't "
+             "know what to wait for (mr-proxy)\r\n"),
         [HOLD_HANG_UP] = "",
         [HOLD_SEND] = NULL,
     };

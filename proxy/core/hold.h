@@ -27,6 +27,7 @@ enum hold_tx {
     HOLD_TX_NONE, /* none is played */
     HOLD_TX_LOST, /* -EXECABORT: the master changed */
     HOLD_TX_LATE, /* -EXECABORT: MULTI was held too long */
+    HOLD_TX_BUSY, /* -EXECABORT: MULTI came while a script ran */
     HOLD_TX_NULL, /* null: the watched keys may have changed */
 };
 
@@ -36,6 +37,8 @@ enum hold_answer {
     HOLD_NULL,
     HOLD_ABORT_LOST,
     HOLD_ABORT_LATE,
+    HOLD_ABORT_BUSY,
+    HOLD_BUSY,
     HOLD_UNKNOWN,
     HOLD_CUT,
     HOLD_LATE,
@@ -51,7 +54,8 @@ enum hold_answer {
     HOLD_UNREAD_ALL,
     HOLD_QUIT, /* +OK, then the client is closed */
     HOLD_REPLICATION,
-    HOLD_NO_ACK,  /* WAIT: nobody is known to have it */
+    HOLD_NO_ACK, /* WAIT: nobody is known to have it */
+    HOLD_NO_ACK_AOF,
     HOLD_HANG_UP, /* no answer, the client is closed */
     HOLD_SEND,    /* none of them: it goes to the master */
 };
@@ -64,6 +68,9 @@ enum { HOLD_TEXT_MAX = 512 };
 enum hold_tx hold_playing(const struct session *s);
 /* The answer to the next unsent request, e, if the proxy gives it itself; notes what is played behind it. */
 enum hold_answer hold_judge(struct session *s, struct pipeline_entry *e);
+/* The same, on a connection of a server that runs a script and so couldn't be told who speaks: what it would
+ * answer. */
+enum hold_answer hold_judge_busy(struct pipeline_entry *e);
 /* The oldest request has been answered: removes it. */
 void hold_pop(struct session *s);
 /* The connection is lost: settles everything that was sent, and rewinds the pipeline. */

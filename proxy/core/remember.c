@@ -184,8 +184,10 @@ void remember_command(struct remember *m, uint8_t kind, const char *bytes, size_
     }
 }
 
-void remember_queue_select(struct remember *m, const char *bytes, size_t len)
+void remember_queue_select(struct remember *m, uint32_t at, const char *bytes, size_t len)
 {
+    m->queued_more = m->queued_select != NULL;
+    m->queued_at = (uint8_t)(at < 63 ? at : 63);
     free(m->queued_select);
     m->queued_select = bytes ? malloc(sizeof(*m->queued_select) + len) : NULL;
     if (!m->queued_select) {
@@ -196,11 +198,16 @@ void remember_queue_select(struct remember *m, const char *bytes, size_t len)
     memcpy(m->queued_select->data, bytes, len);
 }
 
-void remember_exec(struct remember *m, bool executed)
+void remember_exec(struct remember *m, bool executed, uint64_t errors)
 {
     if (!m->queued_select)
         return;
-    if (executed) {
+    bool failed = (errors >> m->queued_at) & 1;
+    /* Too odd to be followed: an earlier one may have counted, or it is too far behind to know. */
+    if (executed && failed && (m->queued_more || m->queued_at == 63))
+        m->incomplete = true;
+    m->queued_more = false;
+    if (executed && !failed) {
         free(m->slots[REMEMBER_SELECT]);
         m->slots[REMEMBER_SELECT] = m->queued_select;
     } else {

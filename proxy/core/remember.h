@@ -36,7 +36,9 @@ struct remember_text; /* length and bytes of the commands of a slot */
 /* All zeroes: nothing is remembered. */
 struct remember {
     struct remember_text *slots[REMEMBER_SLOTS];
-    struct remember_text *queued_select; /* inside of the open transaction */
+    struct remember_text *queued_select; /* inside of the open transaction: the last one */
+    uint8_t queued_at;                   /* which of its commands that is; 63: that one, or a later one */
+    bool queued_more;                    /* it isn't the only one */
     struct names sets[REMEMBER_SETS];
     bool monitor;
     bool reply_off;
@@ -70,9 +72,10 @@ int remember_write_share(const struct remember *m, struct buf *out);
 
 /* A request of a kind of request_is_session() was answered with success. *resp: 2 or 3, changed by HELLO. */
 void remember_command(struct remember *m, uint8_t kind, const char *bytes, size_t len, uint8_t *resp);
-/* SELECT was queued in a transaction; the transaction ended. */
-void remember_queue_select(struct remember *m, const char *bytes, size_t len);
-void remember_exec(struct remember *m, bool executed);
+/* SELECT was queued in a transaction, as command `at` of it; the transaction ended, with these errors (as
+ * resp_reply has them): a SELECT that was among them changed nothing. */
+void remember_queue_select(struct remember *m, uint32_t at, const char *bytes, size_t len);
+void remember_exec(struct remember *m, bool executed, uint64_t errors);
 /* How many subscriptions a request of that kind (request_is_unsubscribe()) would end. */
 uint32_t remember_count_of(const struct remember *m, uint8_t kind);
 /* A confirmation of (p|s)(un)subscribe: its bytes. False: it isn't a well-formed one. */

@@ -37,6 +37,7 @@ static const struct request_word request_words[] = {
     {"REPLCONF", REQUEST_REPLICATION},
     {"RESET", REQUEST_RESET},
     {"SELECT", REQUEST_SELECT},
+    {"SHUTDOWN", REQUEST_KILL},
     {"SSUBSCRIBE", REQUEST_SSUBSCRIBE},
     {"SUBSCRIBE", REQUEST_SUBSCRIBE},
     {"SUNSUBSCRIBE", REQUEST_SUNSUBSCRIBE},
@@ -44,7 +45,7 @@ static const struct request_word request_words[] = {
     {"UNSUBSCRIBE", REQUEST_UNSUBSCRIBE},
     {"UNWATCH", REQUEST_UNWATCH},
     {"WAIT", REQUEST_WAIT},
-    {"WAITAOF", REQUEST_WAIT},
+    {"WAITAOF", REQUEST_WAITAOF},
     {"WATCH", REQUEST_WATCH},
 };
 
@@ -55,7 +56,13 @@ static const struct request_word request_client_words[] = {
 
 static const struct request_word request_script_words[] = {
     {"FLUSH", REQUEST_SCRIPT_FLUSH},
+    {"KILL", REQUEST_KILL},
     {"LOAD", REQUEST_SCRIPT_LOAD},
+};
+
+static const struct request_word request_function_words[] = {
+    {"KILL", REQUEST_KILL},
+    {"STATS", REQUEST_KILL},
 };
 
 static int request_word_compare(const void *key, const void *row)
@@ -112,6 +119,8 @@ static uint8_t request_kind_of(const struct resp_request *r, const struct resp_a
     }
     if (sub && strcmp(r->word[0], "SCRIPT") == 0)
         return REQUEST_FIND(r->word[1], request_script_words);
+    if (sub && strcmp(r->word[0], "FUNCTION") == 0)
+        return REQUEST_FIND(r->word[1], request_function_words);
     uint8_t kind = REQUEST_FIND(r->word[0], request_words);
     return request_is_reads(kind) && r->n_args != 1 ? REQUEST_PLAIN
                                                     : kind; /* the server says what is wrong */
@@ -162,7 +171,9 @@ bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable
 static void request_classify_by(const struct resp_request *r, const struct command *c,
                                 const struct resp_arg *args, int n, struct request_class *out)
 {
-    out->kind = request_kind_of(r, args, n);
+    /* With too many or too few arguments it is refused, and changes nothing. */
+    bool refused = c && !command_arity_ok(c, r->n_args);
+    out->kind = refused ? REQUEST_PLAIN : request_kind_of(r, args, n);
     out->replies = request_replies(r, out->kind);
     out->blocking = c && (c->flags & COMMAND_BLOCKING);
     bool read = c && (c->flags & COMMAND_READONLY);

@@ -37,6 +37,8 @@ enum request_kind {
     REQUEST_SCRIPT_LOAD,
     REQUEST_SCRIPT_FLUSH,
     REQUEST_WAIT,        /* takes as long as replicas take, perhaps for ever */
+    REQUEST_WAITAOF,     /* likewise */
+    REQUEST_KILL,        /* SCRIPT KILL and what else a server takes from anybody while a script runs */
     REQUEST_REPLICATION, /* SYNC, PSYNC: turn the connection into something that isn't requests and replies */
     REQUEST_READONLY,    /* this client reads from replicas, as far as there are any, … */
     REQUEST_READWRITE,   /* … from the master, whatever the instance's policy; the proxy answers both */
@@ -71,6 +73,10 @@ static inline bool request_is_unsubscribe(uint8_t kind)
 static inline bool request_is_reads(uint8_t kind)
 {
     return kind == REQUEST_READONLY || kind == REQUEST_READWRITE;
+}
+static inline bool request_is_wait(uint8_t kind)
+{
+    return kind == REQUEST_WAIT || kind == REQUEST_WAITAOF;
 }
 /* Changes the connection, so that the next backend has to be told too. */
 static inline bool request_is_session(uint8_t kind)

@@ -97,7 +97,7 @@ static void session_note_request(struct session *s, struct pipeline_entry *e)
         s->in_multi = s->silent = false;
         break;
     case REQUEST_REPLY_ON:
-        s->silent = false;
+        s->silent = skipped = false;
         break;
     case REQUEST_REPLY_OFF:
         s->silent = true;
@@ -144,10 +144,9 @@ static void session_classify(struct session *s, struct pipeline_entry *e, const 
     e->flags |= (class.repeatable ? PIPELINE_REPEAT : 0) | (blocking ? PIPELINE_BLOCKING : 0) |
                 (class.replica ? PIPELINE_REPLICA : 0);
     session_note_share(s, e, class.shareable);
-    /* Queued commands answer +QUEUED, once. */
-    e->replies = s->in_multi ? 1 : class.replies;
+    e->replies = class.replies;
     if (s->in_multi && ((e->kind >= REQUEST_REPLY_ON && e->kind <= REQUEST_REPLY_SKIP) ||
-                        e->kind == REQUEST_WAIT || request_is_reads(e->kind)))
+                        request_is_wait(e->kind) || request_is_reads(e->kind)))
         e->kind = REQUEST_PLAIN;
     session_note_reads(s, e);
     session_note_request(s, e);
@@ -292,27 +291,29 @@ static void session_answer_head(struct session *s, enum hold_answer answer)
     pipeline_free(&s->work->pipe);
 }
 
-/* Answers what the proxy itself answers, as far as it is its turn. */
-void session_answer(struct session *s)
+bool session_answer(struct session *s)
 {
     struct session_work *w = s->work;
+    bool any = false;
 
     while (pipeline_count(&w->pipe) > 0 && !(w->reply_open && w->verdict == SESSION_FORWARD)) {
         struct pipeline_entry *e = pipeline_at(&w->pipe, w->pipe.head);
         bool silent = e->flags & (PIPELINE_SILENT | PIPELINE_SKIPPED);
         if (!(e->flags & PIPELINE_COMPLETE))
-            return;
+            break;
         if (e->state == PIPELINE_SENT && (e->flags & PIPELINE_SILENT)) {
             session_succeeded(s, e, NULL, 0);
         } else if (e->state == PIPELINE_LOCAL && (!silent || hold_closes(e->answer))) {
             session_answer_head(s, e->answer);
             if (pipeline_count(&w->pipe) == 0)
-                return;
+                break;
         } else if (e->state != PIPELINE_LOCAL) {
-            return;
+            break;
         }
         hold_pop(s);
+        any = true;
     }
+    return any;
 }
 
 /* The new master may lack the Lua bodies that e may refer to: true when it has to wait for them. */
@@ -325,7 +326,7 @@ static bool session_awaits_scripts(struct session *s, const struct pipeline_entr
         return false;
     if (w->pipe.in_flight > 0 || w->pipe.unsent < w->pipe.judged)
         return true; /* they are loaded between two requests, not inside of a transaction */
-    if (s->multi || s->silent || e->flags & PIPELINE_SILENT)
+    if (s->multi || e->flags & PIPELINE_SILENT)
         return false;
     int n = scripts_write(scripts, &w->prologue);
     if (n < 0) {
@@ -360,6 +361,8 @@ static void session_judge(struct session *s, uint32_t now_ms)
         if (!(e->flags & (PIPELINE_COMPLETE | PIPELINE_STREAMED)))
             return;
         enum hold_answer answer = hold_judge(s, e);
+        if (answer == HOLD_SEND && s->busy && !session_waits(s))
+            answer = hold_judge_busy(e);
         if (answer != HOLD_SEND) {
             e->flags |= e->flags & PIPELINE_COMPLETE ? 0 : PIPELINE_DISCARD;
             pipeline_settle(p, (uint8_t)answer);
@@ -385,9 +388,10 @@ void session_advance(struct session *s, uint32_t now_ms)
 {
     if (!s->work || s->behind)
         return;
-    session_judge(s, now_ms);
-    session_answer(s);
-    if ((s->link == SESSION_DRAINING && !pipeline_next_reply(&s->work->pipe)) || session_has_done_reading(s))
+    do
+        session_judge(s, now_ms);
+    while (session_answer(s)); /* something may have waited for just that */
+    if (session_is_done(s) || session_has_done_reading(s))
         session_give_up(s, now_ms);
     if (session_is_idle(s))
         session_free_work(s);
@@ -406,6 +410,7 @@ void session_attached(struct session *s, uint32_t now_ms)
         return;
     s->epoch = s->env->route->epoch;
     s->link = SESSION_PROLOGUE;
+    s->busy = false;
     resp_reply_init(&w->reply);
     if (s->memory && s->memory->incomplete) {
         session_fail(s, "the state of the connection can't be made again on the new master");

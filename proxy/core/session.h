@@ -112,6 +112,7 @@ struct session {
     uint64_t epoch;            /* of the backend's connection */
     uint64_t lost_epoch;       /* of the last one that was lost */
     uint32_t since_ms;         /* detached or draining since */
+    uint32_t n_queued;         /* commands of the open transaction */
     uint32_t own_ms;           /* when it last needed a connection of its own, if `own` */
     uint8_t link;              /* enum session_link */
     uint8_t tx;                /* enum hold_tx that is open before the oldest request: hold_playing() */
@@ -133,6 +134,7 @@ struct session {
     bool unmarked : 1;   /* it wrote over another connection than its present one: WAIT would not know */
     bool unmarkable : 1; /* it may not PUBLISH: WAIT can't be made to know */
     bool on_replica : 1; /* its own connection leads to a replica */
+    bool busy : 1;       /* the server runs a script, and didn't take what its connection is told first */
     bool nested : 1;     /* a SUBSCRIBE inside of MULTI: what isn't a reply must be told by its word */
 };
 

@@ -68,10 +68,13 @@ bool session_has_done_reading(struct session *s);
 void session_note_reads(struct session *s, struct pipeline_entry *e);
 /* Replies that a client may leave untaken. */
 uint64_t session_reply_max(const struct session *s);
+/* Its connection is of no use any more: the server is no master; or has to be told again who speaks. */
+bool session_is_done(const struct session *s);
 /* Requests that come now aren't sent. */
 bool session_waits(const struct session *s);
-/* Answers what the proxy itself answers, as far as it is its turn. */
-void session_answer(struct session *s);
+/* Answers what the proxy itself answers, as far as it is its turn, and forgets what gives no reply. True:
+ * there was some. */
+bool session_answer(struct session *s);
 /* Takes back the part of the reply under way that was put into `out`; false when the client has some of it.
  */
 bool session_undo_reply(struct session *s);

@@ -18,7 +18,7 @@ bool session_awaits_reply(struct session *s)
     if (!s->work || s->link == SESSION_DETACHED)
         return false;
     const struct pipeline_entry *e = pipeline_next_reply(&s->work->pipe);
-    return s->work->prologue_left > 0 || (e && !(e->flags & PIPELINE_BLOCKING) && e->kind != REQUEST_WAIT);
+    return s->work->prologue_left > 0 || (e && !(e->flags & PIPELINE_BLOCKING) && !request_is_wait(e->kind));
 }
 
 bool session_is_in_flight(struct session *s)
@@ -35,7 +35,7 @@ bool session_is_in_flight(struct session *s)
     const struct pipeline_entry *due = pipeline_next_reply(p);
     /* What was sent behind a blocked one waits in Redis. */
     if (due)
-        return !(due->flags & PIPELINE_BLOCKING) && (finishing || due->kind != REQUEST_WAIT);
+        return !(due->flags & PIPELINE_BLOCKING) && (finishing || !request_is_wait(due->kind));
     for (uint64_t seq = p->unsent; seq < p->judged; seq++) {
         const struct pipeline_entry *e = pipeline_at(p, seq);
         if (e->state == PIPELINE_READY && (finishing || (e->flags & PIPELINE_COMPLETE)))
@@ -72,4 +72,13 @@ bool session_deadline(struct session *s, uint32_t *at_ms)
         return false;
     *at_ms = e->since_ms + s->env->hold_ms;
     return true;
+}
+
+bool session_is_done(const struct session *s)
+{
+    struct pipeline *p = &s->work->pipe;
+
+    if (s->link == SESSION_DRAINING)
+        return !pipeline_next_reply(p);
+    return s->link == SESSION_READY && s->busy && p->in_flight == 0 && p->unsent == p->judged;
 }

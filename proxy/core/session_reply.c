@@ -17,15 +17,17 @@ enum {
 /* ---- what a request changes when it succeeded -------------------------------------------------------------
  */
 
-static void session_end_tx(struct session *s, bool executed)
+static void session_end_tx(struct session *s, bool executed, uint64_t errors)
 {
     s->multi = s->watched = false;
+    s->n_queued = 0;
     if (s->memory)
-        remember_exec(s->memory, executed);
+        remember_exec(s->memory, executed, errors);
 }
 
 static void session_forget_all(struct session *s)
 {
+    s->n_queued = 0;
     s->multi = s->watched = s->nested = false;
     s->resp = 2;
     if (s->memory)
@@ -48,9 +50,10 @@ void session_learn_script(struct session *s, uint8_t kind, const char *bytes, si
 static void session_queued(struct session *s, const struct pipeline_entry *e)
 {
     struct remember *m;
+    uint32_t at = s->n_queued++;
 
     if (e->kind == REQUEST_SELECT && (m = session_memory(s)) != NULL)
-        remember_queue_select(m, pipeline_bytes(&s->work->pipe, e), e->len);
+        remember_queue_select(m, at, pipeline_bytes(&s->work->pipe, e), e->len);
     else if (request_is_session(e->kind) || e->kind == REQUEST_MONITOR || request_is_subscribe(e->kind) ||
              request_is_unsubscribe(e->kind)) {
         if ((m = session_memory(s)) != NULL)
@@ -105,9 +108,9 @@ void session_succeeded(struct session *s, const struct pipeline_entry *e, const 
     if (e->kind == REQUEST_MULTI)
         s->multi = true;
     else if (e->kind == REQUEST_EXEC)
-        session_end_tx(s, true);
+        session_end_tx(s, true, 0);
     else if (e->kind == REQUEST_DISCARD)
-        session_end_tx(s, false);
+        session_end_tx(s, false, 0);
     else if (queued && e->kind != REQUEST_RESET)
         session_queued(s, e);
     else
@@ -304,6 +307,8 @@ static void session_prologue_reply(struct session *s, uint32_t now_ms)
         s->actions |= SESSION_DOUBT;
         session_give_up(s, now_ms);
         return;
+    } else if (reply_error_begins(r, "BUSY ") && !remember_is_pushed_to(s->memory)) {
+        s->busy = true; /* until it ends its script nothing but KILL is said here */
     } else if (r->type == '-') {
         session_fail(s, "the new master refused what the client had told the old one (AUTH, SELECT, "
                         "SUBSCRIBE …)");
@@ -312,7 +317,18 @@ static void session_prologue_reply(struct session *s, uint32_t now_ms)
         s->link = SESSION_READY;
 }
 
-/* The next request's reply is complete; false when no request asked for one. */
+/* Was that its last reply? What is queued in a transaction has one, +QUEUED; whether there is one, only the
+ * reply to MULTI could tell. */
+static bool session_has_all(const struct session *s, const struct pipeline_entry *e)
+{
+    if (s->multi)
+        return true;
+    if (e->replies == 0)
+        return !s->memory || remember_count_of(s->memory, e->kind) == 0;
+    return e->answered >= e->replies;
+}
+
+/* The next request's reply is complete. */
 static void session_request_reply(struct session *s, uint32_t now_ms, struct pipeline_entry *e,
                                   const char *bytes, size_t len)
 {
@@ -325,16 +341,14 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
         if (m && !remember_confirmation(m, bytes, len))
             m->incomplete = true;
     }
-    bool all = e->replies == 0 ? !s->memory || remember_count_of(s->memory, e->kind) == 0
-                               : e->answered >= e->replies;
-    if (!error && !all)
+    if (!error && !session_has_all(s, e))
         return;
     if (s->link == SESSION_DRAINING) {
         session_drained(s, e, now_ms);
         return;
     }
     if (e->kind == REQUEST_EXEC)
-        session_end_tx(s, !error && !w->reply.is_null);
+        session_end_tx(s, !error && !w->reply.is_null, w->reply.errors);
     else if (!error)
         session_succeeded(s, e, bytes, len);
     else if (e->kind == REQUEST_MULTI && !s->multi)
@@ -346,7 +360,7 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
         session_need_own(s, now_ms); /* the next one is likely as large */
     if (s->on_replica)
         session_count(&s->env->counts->replica_reads, 1);
-    if (!(e->flags & PIPELINE_BLOCKING) && e->kind != REQUEST_WAIT)
+    if (!(e->flags & PIPELINE_BLOCKING) && !request_is_wait(e->kind))
         session_measure(s->env, e->arrived_us);
     assert(e == pipeline_at(&w->pipe, w->pipe.head));
     hold_pop(s);
@@ -438,7 +452,7 @@ static void session_reply_begin(struct session *s)
 {
     struct session_work *w = s->work;
 
-    session_answer(s);
+    (void)session_answer(s);
     w->reply_open = true;
     w->is_push = false;
     w->verdict = SESSION_UNDECIDED;

@@ -153,16 +153,22 @@ bool session_leave_own(struct session *s)
     return true;
 }
 
+/* The server takes neither PUBLISH nor WAIT from it. */
+static bool session_is_listening(const struct session *s)
+{
+    return s->resp == 2 && s->memory && remember_subscriptions(s->memory) > 0;
+}
+
 bool session_awaits_marker(struct session *s, const struct pipeline_entry *e)
 {
     static const char marker[] = "*3\r\n$7\r\nPUBLISH\r\n$14\r\n__mr-redis_ack\r\n$0\r\n\r\n";
     struct session_work *w = s->work;
 
-    if (e->kind != REQUEST_WAIT || !s->unmarked)
+    if (!request_is_wait(e->kind) || !s->unmarked)
         return false;
     if (w->pipe.in_flight > 0 || w->pipe.unsent < w->pipe.judged)
         return true; /* between two requests */
-    if (s->silent || (e->flags & PIPELINE_SILENT))
+    if ((e->flags & PIPELINE_SILENT) || session_is_listening(s))
         return false;
     if (buf_append(&w->prologue, marker, sizeof(marker) - 1)) {
         session_fail(s, "out of memory");

@@ -379,6 +379,42 @@ static void test_many_route_changes_lose_and_mix_up_nothing(void **state)
     proxy_rig_stop(&r);
 }
 
+static bool is_busy(void *ctx)
+{
+    return strncmp(ask(ctx, "GET a"), "BUSY", 4) == 0;
+}
+
+/* A connection of its own can't be told the database then; its client gets what Redis says, and may end the
+ * script. */
+static void test_a_script_that_runs_closes_nobody(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    redis_server_do(r.master, "CONFIG SET busy-reply-threshold 10");
+    redisContext *c = proxy_rig_connect(&r), *other = proxy_rig_connect(&r);
+    redisContext *script = redisConnect(r.master->address.host, r.master->address.port);
+    assert_string_equal(ask(c, "SELECT 5"), "OK");
+    assert_string_equal(ask(c, "SET a 1"), "OK");
+    send_(script, "EVAL %s 0", "while true do end");
+    assert_true(wait_until(r.loop, is_busy, c, WAIT_MS));
+    assert_string_equal(ask(other, "SELECT 5"),
+                        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or "
+                        "SHUTDOWN NOSAVE.");
+    assert_string_equal(ask(c, "MULTI"), "OK");
+    (void)ask(c, "SET a 2");
+    assert_memory_equal(ask(c, "EXEC"), "EXECABORT ", 10);
+    assert_string_equal(ask(c, "SCRIPT KILL"), "OK");
+    assert_non_null(strstr(reply(script), "killed by user"));
+    assert_string_equal(ask(c, "GET a"), "1");
+    assert_int_equal(r.broken, 0);
+    redisFree(c);
+    redisFree(other);
+    redisFree(script);
+    proxy_rig_stop(&r);
+}
+
 static void test_an_idle_client_is_small(void **state)
 {
     (void)state;
@@ -398,6 +434,7 @@ int main(void)
         cmocka_unit_test(test_a_large_reply_of_a_write_is_waited_for_a_while),
         cmocka_unit_test(test_the_next_master_is_connected_before_it_is_needed),
         cmocka_unit_test(test_many_route_changes_lose_and_mix_up_nothing),
+        cmocka_unit_test(test_a_script_that_runs_closes_nobody),
         cmocka_unit_test(test_an_idle_client_is_small),
     };
 

@@ -417,13 +417,41 @@ static void test_reply_depth_limit(void **state)
 
     (void)state;
     resp_reply_init(&r);
-    for (int i = 0; i < RESP_DEPTH_MAX; i++)
-        assert_int_equal(resp_reply_feed(&r, TEXT("*1\r\n"), &used), RESP_MORE);
+    for (int i = 0; i < RESP_RUNS_MAX - 1; i++)
+        assert_int_equal(resp_reply_feed(&r, i % 2 ? "*1\r\n" : "*2\r\n", 4, &used), RESP_MORE);
     struct resp_reply deeper = r;
+    for (int i = 0; i < RESP_RUNS_MAX / 2; i++)
+        assert_int_equal(resp_reply_feed(&r, TEXT(":1\r\n"), &used), RESP_MORE);
     assert_int_equal(resp_reply_feed(&r, TEXT(":1\r\n"), &used), RESP_END);
-    assert_int_equal(r.bytes, RESP_DEPTH_MAX * 4 + 4);
     assert_int_equal(resp_reply_feed(&deeper, TEXT("*1\r\n"), &used), RESP_BAD);
     assert_string_equal(deeper.problem, "nested too deeply");
+}
+
+/* As Lua answers with a table that contains itself. */
+static void test_replies_nested_as_deeply_as_scripts_can(void **state)
+{
+    enum { DEEP = 8000 };
+    struct resp_reply r;
+    size_t used = 0;
+
+    (void)state;
+    resp_reply_init(&r);
+    for (int width = 1; width <= 3; width++) {
+        for (int i = 0; i < DEEP; i++)
+            assert_int_equal(resp_reply_feed(&r,
+                                             width == 1   ? "*1\r\n"
+                                             : width == 2 ? "*2\r\n"
+                                                          : "*3\r\n",
+                                             4, &used),
+                             RESP_MORE);
+        int elements = DEEP * (width - 1) + 1;
+        for (int i = 1; i < elements; i++)
+            assert_int_equal(resp_reply_feed(&r, TEXT("+x\r\n"), &used), RESP_MORE);
+        assert_int_equal(resp_reply_feed(&r, TEXT("+x\r\n"), &used), RESP_END);
+        assert_int_equal(r.bytes, 4 * (DEEP + elements));
+        assert_int_equal(r.count, width);
+        assert_int_equal(r.word_len, 0);
+    }
 }
 
 static void test_reply_keeps_the_error_within_bounds(void **state)
@@ -474,6 +502,7 @@ int main(void)
         cmocka_unit_test(test_reply_pipeline),
         cmocka_unit_test(test_reply_bad),
         cmocka_unit_test(test_reply_depth_limit),
+        cmocka_unit_test(test_replies_nested_as_deeply_as_scripts_can),
         cmocka_unit_test(test_reply_keeps_the_error_within_bounds),
         cmocka_unit_test(test_reply_long_line),
     };

@@ -218,6 +218,34 @@ static void test_the_servers_own_unblocked_moves_it_along(void **state)
     bench_free(&b);
 }
 
+/* Released, paused before it was written, lost, held again: it expires after a transaction behind it that was
+ * given up first. (The model of shared connections, seed 2634: that one's EXEC went to the server alone.) */
+static void test_two_transactions_given_up_the_later_one_first(void **state)
+{
+    struct session_bench b;
+
+    (void)state;
+    bench_init(&b);
+    client_says(&b, "GET a\r\nMULTI\r\nSET b 1\r\nEXEC\r\n");
+    pause_(&b, SESSION_FINISHING);
+    client_says(&b, "MULTI\r\nSET c 1\r\n");
+    b.now_ms = 2000;
+    session_expire(&b.session, b.now_ms);
+    session_detached(&b.session, b.now_ms);
+    b.now_ms = 3500;
+    session_expire(&b.session, b.now_ms);
+    const char *text = to_client(&b);
+    assert_memory_equal(text, "-MRHOLD ", 8);
+    assert_non_null(strstr(text, "\r\n+OK\r\n+QUEUED\r\n-EXECABORT "));
+    assert_non_null(strstr(strstr(text, "-EXECABORT "), "\r\n+OK\r\n+QUEUED\r\n"));
+    pause_(&b, SESSION_FLOWS);
+    client_says(&b, "EXEC\r\nSET d 1\r\n");
+    session_attached(&b.session, b.now_ms);
+    assert_memory_equal(to_client(&b), "-EXECABORT ", 11);
+    assert_string_equal(to_server(&b), "SET d 1\r\n");
+    bench_free(&b);
+}
+
 /* Something before it was in flight: nothing is known of the blocked one. */
 static void test_behind_a_lost_write_a_blocked_command_is_unblocked(void **state)
 {
@@ -304,6 +332,7 @@ int main(void)
         cmocka_unit_test(test_a_large_request_is_waited_for_in_the_first_half),
         cmocka_unit_test(test_wait_is_waited_for_in_the_first_half),
         cmocka_unit_test(test_an_open_transaction_may_end_in_the_first_half),
+        cmocka_unit_test(test_two_transactions_given_up_the_later_one_first),
         cmocka_unit_test(test_a_transaction_that_waits_too_long_is_aborted_as_a_whole),
         cmocka_unit_test(test_waiting_is_bounded),
         cmocka_unit_test(test_a_blocked_command_is_not_in_flight_and_moves_along),

@@ -328,6 +328,23 @@ static bool session_has_all(const struct session *s, const struct pipeline_entry
     return e->answered >= e->replies;
 }
 
+/* The oldest request, a MULTI, began nothing. What was sent behind it may have begun another transaction. */
+static void session_multi_refused(struct session *s)
+{
+    const struct pipeline *p = &s->work->pipe;
+
+    s->in_multi = s->tx_sent = false;
+    for (uint64_t seq = p->head + 1; seq < p->tail; seq++) {
+        const struct pipeline_entry *e = pipeline_at(p, seq);
+        bool begins = e->kind == REQUEST_MULTI;
+        if (!begins && e->kind != REQUEST_EXEC && e->kind != REQUEST_DISCARD && e->kind != REQUEST_RESET)
+            continue;
+        s->in_multi = begins;
+        if (seq < p->judged && e->state != PIPELINE_LOCAL)
+            s->tx_sent = begins;
+    }
+}
+
 /* The next request's reply is complete. */
 static void session_request_reply(struct session *s, uint32_t now_ms, struct pipeline_entry *e,
                                   const char *bytes, size_t len)
@@ -352,7 +369,7 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
     else if (!error)
         session_succeeded(s, e, bytes, len);
     else if (e->kind == REQUEST_MULTI && !s->multi)
-        s->in_multi = s->tx_sent = false;
+        session_multi_refused(s);
     if (reply_is_abort_by_role(&w->reply))
         s->actions |= SESSION_DOUBT;
     session_count(&s->env->counts->requests, 1);

@@ -202,6 +202,30 @@ static void test_a_select_counts_if_exec_says_so(void **state)
     }
 }
 
+/* The refusal of one MULTI comes when the next is on its way: WAIT is inside of that one, and needs no
+ * marker, which would become a part of it. */
+static void test_a_refused_multi_ends_no_later_transaction(void **state)
+{
+    struct session_bench b;
+
+    (void)state;
+    bench_init(&b);
+    session_wrote_shared(&b.session); /* what it wrote went over another connection */
+    client_says(&b, "SUBSCRIBE a\r\nMULTI\r\nRESET\r\nMULTI\r\n");
+    (void)to_server(&b);
+    server_says(&b,
+                "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n-ERR Can't execute 'multi'\r\n+RESET\r\n+OK\r\n");
+    (void)to_client(&b);
+    client_says(&b, "WAIT 0 10\r\n");
+    assert_string_equal(to_server(&b), "WAIT 0 10\r\n");
+    server_says(&b, "+QUEUED\r\n");
+    client_says(&b, "EXEC\r\nWAIT 0 10\r\n");
+    assert_string_equal(to_server(&b), "EXEC\r\n");
+    server_says(&b, "*1\r\n:0\r\n");
+    assert_string_equal(to_server(&b), "*3\r\n$7\r\nPUBLISH\r\n$14\r\n__mr-redis_ack\r\n$0\r\n\r\n");
+    bench_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +234,7 @@ int main(void)
         cmocka_unit_test(test_wait_is_answered_whatever_becomes_of_its_marker),
         cmocka_unit_test(test_a_select_counts_if_exec_says_so),
         cmocka_unit_test(test_a_script_that_runs_is_no_reason_to_close),
+        cmocka_unit_test(test_a_refused_multi_ends_no_later_transaction),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,6 +97,7 @@ static void control_tell(struct control *c, const struct route_action *a)
                         .term = c->book.term,
                         .epoch = r->epoch,
                         .master = r->master,
+                        .acks = a->acks,
                         .took_us = a->took_us};
 
     snprintf(m.id, sizeof(m.id), "%s", c->config.id);
@@ -295,11 +296,14 @@ static void control_on_broken(void *ctx, const char *instance, uint64_t epoch,
                           .type = ROUTE_EVENT_BROKEN, .name = instance, .epoch = epoch, .master = master});
 }
 
-static void control_on_switched(void *ctx, const char *instance, uint64_t epoch, int64_t took_us)
+static void control_on_switched(void *ctx, const char *instance, uint64_t epoch, uint32_t acks,
+                                int64_t took_us)
 {
-    control_step(ctx,
-                 (struct route_event){
-                     .type = ROUTE_EVENT_SWITCHED, .name = instance, .epoch = epoch, .took_us = took_us});
+    control_step(ctx, (struct route_event){.type = ROUTE_EVENT_SWITCHED,
+                                           .name = instance,
+                                           .epoch = epoch,
+                                           .acks = acks,
+                                           .took_us = took_us});
 }
 
 static void control_on_held(void *ctx, const char *instance, uint64_t epoch, uint64_t number)

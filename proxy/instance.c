@@ -208,9 +208,12 @@ static void instance_set_route(struct instance *i, const struct route *route)
 
 static void instance_switched(struct instance *i, int64_t posted_us)
 {
-    if (i->route.state != ROUTE_SERVING || i->switched >= i->route.epoch)
+    uint32_t acks = route_acks(&i->route);
+
+    if (i->route.state != ROUTE_SERVING || (i->switched >= i->route.epoch && i->switched_acks == acks))
         return;
     i->switched = i->route.epoch;
+    i->switched_acks = acks;
     i->shard->on_switched(i->shard, &i->route, loop_clock_us() - posted_us);
 }
 

@@ -78,10 +78,11 @@ struct instance {
     struct standby standby;
     ev_timer timer;
     uint32_t connecting;
-    uint32_t failures; /* in a row, of this route */
-    int64_t retry_us;  /* no connection before; 0: now */
-    uint64_t switched; /* newest epoch that on_switched() was called for */
-    int64_t told_us;   /* when a refusal was last logged; 0: never */
+    uint32_t failures;      /* in a row, of this route */
+    int64_t retry_us;       /* no connection before; 0: now */
+    uint64_t switched;      /* newest epoch that on_switched() was called for, … */
+    uint32_t switched_acks; /* … and for how many acknowledgements replies were held then */
+    int64_t told_us;        /* when a refusal was last logged; 0: never */
     bool doubt;
     bool planned; /* a switchover was prepared, and the epoch is past the one that it was to end */
     struct switchover switchover;

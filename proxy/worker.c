@@ -77,6 +77,7 @@ struct mail {
     enum mail_type type;
     char name[TOPOLOGY_NAME_MAX + 1];
     uint64_t epoch;
+    uint32_t acks;
     struct topology_address master;
     int64_t took_us;
     uint64_t number;
@@ -106,7 +107,7 @@ static void worker_deliver(const struct worker *w, const struct mail *m)
         c->on_broken(c->ctx, m->name, m->epoch, &m->master);
         break;
     case MAIL_SWITCHED:
-        c->on_switched(c->ctx, m->name, m->epoch, m->took_us);
+        c->on_switched(c->ctx, m->name, m->epoch, m->acks, m->took_us);
         break;
     case MAIL_LISTEN_FAILED:
         c->on_listen_failed(c->ctx, m->name, m->port, m->err);
@@ -171,6 +172,7 @@ static void worker_on_switched(struct shard *shard, const struct route *route, i
 {
     struct mail m = worker_mail(MAIL_SWITCHED, route);
 
+    m.acks = route_acks(route);
     m.took_us = took_us;
     worker_post(worker_of(shard), m);
 }

@@ -42,8 +42,9 @@ struct worker_config {
      * makes no new connection for that instance until the next worker_apply() of it, at the same epoch or a
      * later one. Called once per doubt, not per client. */
     void (*on_broken)(void *ctx, const char *instance, uint64_t epoch, const struct topology_address *master);
-    /* All of this worker's connections of the instance follow `epoch` now. took_us: since worker_apply(). */
-    void (*on_switched)(void *ctx, const char *instance, uint64_t epoch, int64_t took_us);
+    /* All of this worker's connections of the instance follow `epoch` now, and replies are held for that many
+     * acknowledgements (route_acks()). took_us: since worker_apply(). */
+    void (*on_switched)(void *ctx, const char *instance, uint64_t epoch, uint32_t acks, int64_t took_us);
     /* Nothing of the instance is in flight in this worker, and nothing is sent until the next worker_apply()
      * or the limit: once for each worker_pause() that counted, its number repeated. */
     void (*on_held)(void *ctx, const char *instance, uint64_t epoch, uint64_t number);

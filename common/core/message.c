@@ -15,7 +15,7 @@ enum message_field {
     HAS_REVISION = 1 << 4,
     HAS_MASTER = 1 << 5,
     HAS_ROUTE = 1 << 6, /* replicas, durability, acks, hold_ms, reads, readers */
-    HAS_TOOK = 1 << 7,
+    HAS_TOOK = 1 << 7,  /* took_us; acks, left out when 0 */
     HAS_LIMIT = 1 << 8, /* limit_ms, left out when 0 */
     HAS_VIEW = 1 << 9,  /* view, silent_us, distrusted */
 };
@@ -109,6 +109,8 @@ ssize_t message_encode(const struct message *m, char *text, size_t size)
         message_write_route(&w, root, m);
     if (fields & HAS_TOOK)
         json_write_int(&w, root, "took_us", m->took_us);
+    if ((fields & HAS_TOOK) && m->acks != 0)
+        json_write_int(&w, root, "acks", m->acks);
     if ((fields & HAS_LIMIT) && m->limit_ms != 0)
         json_write_int(&w, root, "limit_ms", m->limit_ms);
     if (fields & HAS_VIEW)
@@ -153,6 +155,8 @@ static void message_read_route(struct json_read *r, const json_t *root, struct m
     if (word != NULL && topology_durability_parse(word, &out->durability) != 0)
         json_read_fail(r, ERR_INVALID, "durability", "must be async or strict");
     json_read_u32(r, root, "acks", JSON_READ_OPTIONAL, &out->acks);
+    if (out->durability == TOPOLOGY_STRICT && (out->acks < 1 || out->acks >= TOPOLOGY_MEMBERS_MAX))
+        json_read_fail(r, ERR_INVALID, "acks", "must be 1 to %d", TOPOLOGY_MEMBERS_MAX - 1);
     json_read_u32(r, root, "hold_ms", JSON_READ_OPTIONAL, &out->hold_ms);
     message_read_readers(r, root, out);
 }
@@ -198,8 +202,10 @@ static void message_read_fields(struct json_read *r, const json_t *root, struct 
         json_read_address(r, root, "master", JSON_READ_REQUIRED, &out->master);
     if (fields & HAS_ROUTE)
         message_read_route(r, root, out);
-    if (fields & HAS_TOOK)
+    if (fields & HAS_TOOK) {
         json_read_int(r, root, "took_us", JSON_READ_REQUIRED, 0, INT64_MAX, &out->took_us);
+        json_read_u32(r, root, "acks", JSON_READ_OPTIONAL, &out->acks);
+    }
     if (fields & HAS_LIMIT)
         json_read_u32(r, root, "limit_ms", JSON_READ_OPTIONAL, &out->limit_ms);
     if (fields & HAS_VIEW)

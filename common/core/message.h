@@ -17,15 +17,15 @@
 enum { MESSAGE_TEXT_MAX = 4096 }; /* bytes of one message, its terminator included */
 
 enum message_type {
-    MESSAGE_ROUTE, /* instance, port, epoch, revision, master, replicas, durability, hold_ms, reads, readers
-                    */
+    MESSAGE_ROUTE, /* instance, port, epoch, revision, master, replicas, durability, acks, hold_ms, reads,
+                      readers */
     /* instance, port, epoch, revision, limit_ms. limit_ms 0: a promotion is under way, keep requests.
      * Otherwise a switchover: the present master (of that epoch) still serves; send nothing more to it, let
      * what is in flight end, answer HELD; go on by yourself after limit_ms or at the next route message. */
     MESSAGE_HOLD,
     MESSAGE_DROP,   /* instance, port, revision: deleted, its listener goes away */
     MESSAGE_BEAT,   /* id of the leader, revision */
-    MESSAGE_ACK,    /* id of the proxy, instance, epoch, took_us */
+    MESSAGE_ACK,    /* id of the proxy, instance, epoch, acks, took_us */
     MESSAGE_HINT,   /* id of the proxy, instance, epoch, master: a connection to that member broke */
     MESSAGE_HELD,   /* id of the proxy, instance, epoch: it holds for a switchover, nothing is in flight */
     MESSAGE_SURVEY, /* id of the asking controller, instance, master: how do you see that member? seq: number
@@ -46,6 +46,8 @@ struct message {
     uint32_t n_replicas;
     struct topology_address replicas[TOPOLOGY_MEMBERS_MAX];
     enum topology_durability durability;
+    /* ROUTE: of a strict one, replicas that acknowledge a write, 1 to MEMBERS_MAX - 1. ACK: for how many the
+     * proxy holds replies in every thread; 0: it doesn't (also of one that can't). */
     uint32_t acks;
     uint32_t hold_ms;
     enum topology_reads reads; /* a sender that doesn't know of it: the master */

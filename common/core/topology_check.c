@@ -123,8 +123,8 @@ int topology_check(const struct topology_instance *i, char *why, size_t why_size
     const struct topology_policy *p = &i->policy;
     topology_rule(&c, p->durability != TOPOLOGY_STRICT || p->acks >= 1,
                   "durability strict needs acks of 1 or more");
-    topology_rule(&c, p->acks <= TOPOLOGY_MEMBERS_MAX, "acks %u is beyond the limit of %d members",
-                  (unsigned)p->acks, TOPOLOGY_MEMBERS_MAX);
+    topology_rule(&c, p->acks < TOPOLOGY_MEMBERS_MAX, "acks %u is beyond the limit of %d replicas",
+                  (unsigned)p->acks, TOPOLOGY_MEMBERS_MAX - 1);
     topology_rule(&c, p->max_lag_bytes <= INT64_MAX, "max_lag_bytes is out of range");
     return c.err;
 }

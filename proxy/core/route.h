@@ -26,6 +26,12 @@ struct route {
     struct topology_reader readers[TOPOLOGY_MEMBERS_MAX]; /* replicas that clients may read from */
 };
 
+/* For how many replicas' acknowledgements replies of writes are held; 0: they are not (async). */
+static inline uint32_t route_acks(const struct route *r)
+{
+    return r->durability == TOPOLOGY_STRICT ? r->acks : 0;
+}
+
 /* From the durable record; false when it isn't fit to serve from (then *out is unspecified). */
 bool route_from_instance(const struct topology_instance *i, uint64_t revision, struct route *out);
 /* From a ROUTE or HOLD message. A HOLD doesn't say who the replicas are and how requests are treated: that

@@ -195,6 +195,8 @@ static enum route_row book_use(struct route_book *b, const struct route *r, enum
                                                   : ROUTE_ROW_CHANGED;
     e->route = *r;
     book_apply(b, e, row, !same);
+    if (same && source == FROM_MESSAGE)
+        book_on_told_again(b, e);
     return row;
 }
 

@@ -79,6 +79,7 @@
     X(41, STILL_SILENT, "still no beat: reconnect")                                                \
     X(42, SWITCHED,     "all workers follow the epoch: acknowledged")                              \
     X(43, SWITCHING,    "some workers don't follow the epoch yet, or it is acknowledged")          \
+    X(44, ASKED_AGAIN,  "a strict route that all workers follow is told again: acknowledged again") \
     /* planned switchovers */                                                                      \
     X(50, PAUSE,        "a switchover is being prepared: send nothing more, let what is in flight end") \
     X(51, PAUSE_OTHER,  "of an instance or epoch that isn't served now: ignored")                  \
@@ -104,7 +105,8 @@ enum route_event_type {
     ROUTE_EVENT_STORE_MOVED, /* a watch fired that only a re-read can answer (instances came or went) */
     ROUTE_EVENT_BROKEN,      /* name, epoch, master: a worker doubts */
     ROUTE_EVENT_SILENT,      /* name, epoch, master: connected, but it doesn't answer a worker */
-    ROUTE_EVENT_SWITCHED,    /* name, epoch, took_us: one worker follows the epoch */
+    ROUTE_EVENT_SWITCHED,    /* name, epoch, acks, took_us: one worker follows the epoch, and holds replies
+                                for so many acknowledgements (route_acks()) */
     ROUTE_EVENT_HELD,        /* name, epoch, number: one worker has nothing in flight (ROUTE_ACTION_PAUSE) */
     ROUTE_EVENT_TICK,        /* the deadline has come */
 };
@@ -116,6 +118,7 @@ struct route_event {
     const struct route *route;
     const char *name;
     uint64_t epoch;
+    uint32_t acks;
     const struct topology_address *master;
     int64_t took_us;
     uint64_t number;
@@ -130,7 +133,7 @@ enum route_action_type {
     ROUTE_ACTION_RECONNECT, /* every subscription anew */
     ROUTE_ACTION_FOLLOW,    /* name: id of the leader, hints and acks go to it */
     ROUTE_ACTION_HINT,      /* entry, its route's master */
-    ROUTE_ACTION_ACK,       /* entry, epoch, took_us */
+    ROUTE_ACTION_ACK,       /* entry, epoch, acks, took_us */
     ROUTE_ACTION_HELD,      /* entry, epoch */
 };
 
@@ -141,6 +144,7 @@ struct route_action {
     const struct route_entry *entry; /* valid until the next step */
     char name[TOPOLOGY_NAME_MAX + 1];
     uint64_t epoch;
+    uint32_t acks;
     int64_t took_us;
     uint64_t number;
     uint32_t limit_ms;

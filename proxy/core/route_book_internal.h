@@ -15,6 +15,8 @@ int64_t book_back_off(int64_t first_us, int64_t max_us, uint32_t tries);
 void book_on_broken(struct route_book *b, const struct route_event *ev);
 void book_on_silent(struct route_book *b, const struct route_event *ev);
 void book_on_switched(struct route_book *b, const struct route_event *ev);
+/* The leader says again what is known: of a strict route it wants to hear again who follows. */
+void book_on_told_again(struct route_book *b, struct route_entry *e);
 void book_on_held(struct route_book *b, const struct route_event *ev);
 /* Hints and confirmations whose time has come. */
 void book_settle_doubts(struct route_book *b, int64_t now_us);

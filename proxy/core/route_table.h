@@ -22,6 +22,7 @@ struct route_entry {
     int64_t pause_until_us;
     /* Which epoch the workers have told us they follow. */
     uint64_t switched_epoch, acked_epoch;
+    uint32_t switched_acks, acked_acks; /* … and for how many acknowledgements they hold replies */
     uint32_t n_switched;
     int64_t took_us;
 };

@@ -76,15 +76,27 @@ void book_settle_doubts(struct route_book *b, int64_t now_us)
     }
 }
 
+static void book_ack(struct route_book *b, struct route_entry *e, enum route_row row)
+{
+    struct route_action *a = book_act(b, ROUTE_ACTION_ACK, row);
+
+    a->entry = e;
+    a->epoch = e->acked_epoch;
+    a->acks = e->acked_acks;
+    a->took_us = e->took_us;
+}
+
 void book_on_switched(struct route_book *b, const struct route_event *ev)
 {
     struct route_entry *e = route_table_find(&b->table, ev->name);
 
     b->row = ROUTE_ROW_SWITCHING;
-    if (!e || ev->epoch != e->route.epoch || e->acked_epoch == ev->epoch)
+    if (!e || ev->epoch != e->route.epoch || ev->acks != route_acks(&e->route) ||
+        (e->acked_epoch == ev->epoch && e->acked_acks == ev->acks))
         return;
-    if (e->switched_epoch != ev->epoch) {
+    if (e->switched_epoch != ev->epoch || e->switched_acks != ev->acks) {
         e->switched_epoch = ev->epoch;
+        e->switched_acks = ev->acks;
         e->n_switched = 0;
         e->took_us = 0;
     }
@@ -94,10 +106,19 @@ void book_on_switched(struct route_book *b, const struct route_event *ev)
         return;
     b->row = ROUTE_ROW_SWITCHED;
     e->acked_epoch = ev->epoch;
-    struct route_action *a = book_act(b, ROUTE_ACTION_ACK, ROUTE_ROW_SWITCHED);
-    a->entry = e;
-    a->epoch = ev->epoch;
-    a->took_us = e->took_us;
+    e->acked_acks = ev->acks;
+    e->switched_epoch = 0; /* back and forth within an epoch is counted anew */
+    book_ack(b, e, ROUTE_ROW_SWITCHED);
+}
+
+/* An acknowledgement may get lost, and a new leader has heard none: it asks until it knows. */
+void book_on_told_again(struct route_book *b, struct route_entry *e)
+{
+    uint32_t acks = route_acks(&e->route);
+
+    if (acks != 0 && e->route.state == ROUTE_SERVING && e->acked_epoch == e->route.epoch &&
+        e->acked_acks == acks)
+        book_ack(b, e, ROUTE_ROW_ASKED_AGAIN);
 }
 
 void book_on_held(struct route_book *b, const struct route_event *ev)

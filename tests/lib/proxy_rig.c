@@ -29,16 +29,18 @@ static void proxy_rig_on_broken(void *ctx, const char *instance, uint64_t epoch,
     r->broken_epoch = epoch;
 }
 
-static void proxy_rig_on_switched(void *ctx, const char *instance, uint64_t epoch, int64_t took_us)
+static void proxy_rig_on_switched(void *ctx, const char *instance, uint64_t epoch, uint32_t acks,
+                                  int64_t took_us)
 {
     struct proxy_rig *r = ctx;
 
     assert_string_equal(instance, "cart");
     assert_true(took_us >= 0);
-    if (epoch != r->switched_epoch)
+    if (epoch != r->switched_epoch || acks != r->switched_acks)
         r->n_switched = 0;
     assert_true(epoch >= r->switched_epoch);
     r->switched_epoch = epoch;
+    r->switched_acks = acks;
     r->n_switched++;
     assert_true(r->n_switched <= (r->second ? 2 : 1)); /* each tells once */
 }

@@ -17,7 +17,8 @@ struct proxy_rig {
     struct route route; /* as last applied; instance "cart" */
     unsigned broken, listen_failed, silent;
     uint64_t broken_epoch, switched_epoch;
-    unsigned n_switched; /* workers that follow switched_epoch */
+    uint32_t switched_acks;
+    unsigned n_switched; /* workers that follow switched_epoch and hold for switched_acks */
     uint64_t pauses;     /* proxy_rig_pause()s so far: the number of the last */
     unsigned n_held;     /* workers that have answered it */
     bool drained;

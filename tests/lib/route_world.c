@@ -54,6 +54,8 @@ static void render_action(const struct route_action *a, char *text, size_t size)
         break;
     case ROUTE_ACTION_ACK:
         snprintf(what, sizeof(what), "ack %s e%u %uus", r->name, (unsigned)a->epoch, (unsigned)a->took_us);
+        if (a->acks != 0)
+            snprintf(what + strlen(what), sizeof(what) - strlen(what), " acks %u", a->acks);
         break;
     }
     snprintf(text, size, "%s row %d; ", what, (int)a->row);
@@ -109,7 +111,8 @@ const char *route_world_message(struct route_world *w, enum message_type type, u
                         .epoch = epoch,
                         .revision = revision,
                         .master = route_world_address(master),
-                        .acks = 1};
+                        .durability = w->acks ? TOPOLOGY_STRICT : TOPOLOGY_ASYNC,
+                        .acks = w->acks ? w->acks : 1};
     snprintf(m.instance, sizeof(m.instance), "%s", name);
     return route_world_step(w, (struct route_event){.type = ROUTE_EVENT_MESSAGE, .message = &m});
 }
@@ -142,7 +145,8 @@ const char *route_world_switched(struct route_world *w, const char *name, uint64
 {
     return route_world_step(
         w,
-        (struct route_event){.type = ROUTE_EVENT_SWITCHED, .name = name, .epoch = epoch, .took_us = took_us});
+        (struct route_event){
+            .type = ROUTE_EVENT_SWITCHED, .name = name, .epoch = epoch, .acks = w->acks, .took_us = took_us});
 }
 
 int route_world_setup(void **state)

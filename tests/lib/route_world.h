@@ -9,6 +9,7 @@
 struct route_world {
     struct route_book b;
     int64_t now;
+    uint32_t acks;   /* of the routes that are told and of what workers say: 0: async */
     char text[4096]; /* the last step's actions */
 };
 

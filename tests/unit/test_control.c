@@ -313,7 +313,7 @@ static void test_follows_messages_and_acknowledges(void **state)
     put_instance(w, "cart", 2, B, false);
     send_route(w, "cart", 2, w->revision, B);
     await_route(w, "cart", 2, B);
-    fake->config.on_switched(fake->config.ctx, "cart", 2, 1234);
+    fake->config.on_switched(fake->config.ctx, "cart", 2, 0, 1234);
     assert_true(wait_until(w->loop, was_acked, w, WAIT_MS));
     assert_string_equal(w->heard.id, "host-1");
     assert_string_equal(w->heard.instance, "cart");

@@ -73,6 +73,34 @@ static void test_route(void **state)
     assert_null(strstr(text, "sesame")); /* secrets never travel */
 }
 
+static void test_a_strict_route_and_its_ack(void **state)
+{
+    (void)state;
+    struct topology_instance i = sample();
+    i.policy.durability = TOPOLOGY_STRICT;
+    i.policy.acks = 2;
+    struct message m, back;
+    message_from_instance(&i, &m);
+    m.term = 4294967313;
+    m.seq = 8;
+    m.revision = 4294967401;
+    check(&m, "message_route_strict.json");
+    assert_int_equal(message_decode(text, strlen(text), &back), 0);
+    assert_int_equal(back.durability, TOPOLOGY_STRICT);
+    assert_int_equal(back.acks, 2);
+    struct message ack = {.type = MESSAGE_ACK,
+                          .term = 5,
+                          .seq = 8,
+                          .id = "host-17",
+                          .instance = "cart",
+                          .epoch = 3,
+                          .acks = 2,
+                          .took_us = 412};
+    check(&ack, "message_ack_strict.json");
+    assert_int_equal(message_decode(text, strlen(text), &back), 0);
+    assert_int_equal(back.acks, 2);
+}
+
 static void test_route_while_promoting_is_the_candidate(void **state)
 {
     (void)state;
@@ -193,7 +221,8 @@ static void test_largest_route_fits(void **state)
         memset(m.readers[k].zone, 'z', TOPOLOGY_ZONE_MAX);
     }
     m.durability = TOPOLOGY_STRICT;
-    m.acks = m.hold_ms = UINT32_MAX;
+    m.acks = TOPOLOGY_MEMBERS_MAX - 1;
+    m.hold_ms = UINT32_MAX;
     ssize_t len = message_encode(&m, text, sizeof text);
     assert_true(len > 0);
     struct message back;
@@ -232,6 +261,10 @@ static void test_hostile_messages(void **state)
         {ROUTE ",\"replicas\":{}}", ERR_INVALID},
         {ROUTE ",\"acks\":-1}", ERR_INVALID},
         {ROUTE ",\"durability\":\"maybe\"}", ERR_INVALID},
+        {ROUTE ",\"durability\":\"strict\"}", 0},
+        {ROUTE ",\"durability\":\"strict\",\"acks\":15}", 0},
+        {ROUTE ",\"durability\":\"strict\",\"acks\":0}", ERR_INVALID},
+        {ROUTE ",\"durability\":\"strict\",\"acks\":16}", ERR_INVALID},
         {ROUTE, ERR_INVALID},
         {"{\"v\":2,\"type\":\"route\"}", ERR_VERSION},
         {"{\"v\":1,\"type\":\"gossip\",\"term\":\"odd\"}", ERR_NOT_FOUND},
@@ -244,6 +277,9 @@ static void test_hostile_messages(void **state)
          ERR_INVALID},
         {"{\"v\":1,\"type\":\"ack\",\"term\":1,\"seq\":1,\"id\":\"h\",\"instance\":\"../x\",\"epoch\":1,"
          "\"took_us\":1}",
+         ERR_INVALID},
+        {"{\"v\":1,\"type\":\"ack\",\"term\":1,\"seq\":1,\"id\":\"h\",\"instance\":\"x\",\"epoch\":1,"
+         "\"took_us\":1,\"acks\":-1}",
          ERR_INVALID},
         {HOLD "}", 0},
         {HOLD ",\"limit_ms\":-1}", ERR_INVALID},
@@ -286,6 +322,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_route),
+        cmocka_unit_test(test_a_strict_route_and_its_ack),
         cmocka_unit_test(test_route_while_promoting_is_the_candidate),
         cmocka_unit_test(test_the_others),
         cmocka_unit_test(test_a_switchover),

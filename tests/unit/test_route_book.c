@@ -283,6 +283,37 @@ static void test_ack_when_all_workers_switched(void **state)
     assert_string_equal(switched(w, "nobody", 2, 300), "");
 }
 
+static void test_a_strict_route_is_acknowledged_as_such_and_again_when_told_again(void **state)
+{
+    struct route_world *w = *state;
+
+    settle(w);
+    switched(w, "cart", 1, 50);
+    assert_string_equal(switched(w, "cart", 1, 50), "ack cart e1 50us row 42; ");
+    w->acks = 2;
+    message(w, MESSAGE_ROUTE, 7, 4, "cart", 1, 12, A);
+    w->acks = 0;
+    assert_string_equal(switched(w, "cart", 1, 70),
+                        ""); /* one worker says that it follows the route before */
+    w->acks = 2;
+    assert_string_equal(switched(w, "cart", 1, 90), "");
+    assert_string_equal(message(w, MESSAGE_ROUTE, 7, 5, "cart", 1, 12, A),
+                        "confirm cart 10.0.0.1:6379 e1 r12 row 12; "); /* not all of them yet */
+    assert_string_equal(switched(w, "cart", 1, 70), "ack cart e1 90us acks 2 row 42; ");
+    assert_string_equal(message(w, MESSAGE_ROUTE, 7, 6, "cart", 1, 12, A),
+                        "confirm cart 10.0.0.1:6379 e1 r12 row 12; ack cart e1 90us acks 2 row 44; ");
+    w->acks = 0;
+    message(w, MESSAGE_ROUTE, 7, 7, "cart", 1, 13, A);
+    switched(w, "cart", 1, 50);
+    assert_string_equal(switched(w, "cart", 1, 60), "ack cart e1 60us row 42; ");
+    assert_string_equal(message(w, MESSAGE_ROUTE, 7, 8, "cart", 1, 13, A),
+                        "confirm cart 10.0.0.1:6379 e1 r13 row 12; "); /* of an async one nobody asks */
+    w->acks = 2;
+    message(w, MESSAGE_ROUTE, 7, 9, "cart", 1, 14, A);
+    switched(w, "cart", 1, 50);
+    assert_string_equal(switched(w, "cart", 1, 40), "ack cart e1 50us acks 2 row 42; ");
+}
+
 static void test_made_anew_with_the_same_name(void **state)
 {
     struct route_world *w = *state;
@@ -470,6 +501,7 @@ int main(void)
         TEST(test_doubts_while_silent),
         TEST(test_held_instances_have_no_doubts),
         TEST(test_ack_when_all_workers_switched),
+        TEST(test_a_strict_route_is_acknowledged_as_such_and_again_when_told_again),
         TEST(test_made_anew_with_the_same_name),
         TEST(test_store_replaced),
         TEST(test_cache_is_overruled),

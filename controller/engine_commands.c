@@ -33,6 +33,7 @@ static const char *const engine_command_names[] = {
     [FAILOVER_COMMAND_RESUME] = "resume",
     [FAILOVER_COMMAND_ACK] = "ack",
     [FAILOVER_COMMAND_SET] = "set",
+    [FAILOVER_COMMAND_FORGET] = "forget",
 };
 
 static void engine_command_tell(struct engine_command *c)

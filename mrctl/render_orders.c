@@ -9,7 +9,7 @@
 
 void render_plan(FILE *out, const json_t *plan)
 {
-    static const char *const counts[] = {"members", "reachable", "countable", "needed"};
+    static const char *const counts[] = {"members", "reachable", "countable", "needed", "have"};
     struct line l;
     size_t k;
     json_t *item;

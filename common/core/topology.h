@@ -134,6 +134,8 @@ struct topology_failover {
     struct topology_address target; /* PLANNED, MANUAL: who is to become master; port 0: whoever is best */
     int64_t target_offset;          /* PLANNED: bytes the target holds for certain */
     bool data_loss_allowed;         /* MANUAL: --allow-data-loss */
+    int64_t lost_bytes; /* taken by that order: what a member had more than the chosen one, at least; 0:
+                           unknown */
 };
 
 /* Maintenance: no automatic failover until it ends. Of one instance, or (znode /pause) of all. */
@@ -189,7 +191,8 @@ struct topology_history {
     uint32_t row;                 /* number of the decision's row in failover_table */
     struct topology_address from; /* FAILOVER: old master; else the member */
     struct topology_address to;   /* FAILOVER: new master; REJOINED: its master; else port 0 */
-    int64_t lost_bytes;           /* REJOINED: bytes the member had that the new history lacks; else 0 */
+    int64_t lost_bytes; /* REJOINED: bytes the member had that the new history lacks; FAILOVER: see above;
+                           else 0 */
     enum topology_verdict verdict;
     struct topology_timeline timeline;
     char evidence[TOPOLOGY_EVIDENCE_MAX + 1];

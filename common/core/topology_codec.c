@@ -88,6 +88,8 @@ static void encode_failover(struct json_write *w, json_t *root, const struct top
         json_write_int(w, failover, "target_offset", f->target_offset);
     if (f->data_loss_allowed)
         json_write_bool(w, failover, "data_loss_allowed", true);
+    if (f->lost_bytes != 0)
+        json_write_int(w, failover, "lost_bytes", f->lost_bytes);
     json_write_set(w, root, "failover", failover);
 }
 
@@ -222,6 +224,7 @@ static void decode_failover(struct json_read *r, const json_t *root, struct topo
     json_read_address(r, failover, "target", JSON_READ_OPTIONAL, &f->target);
     json_read_int(r, failover, "target_offset", JSON_READ_OPTIONAL, 0, INT64_MAX, &f->target_offset);
     json_read_bool(r, failover, "data_loss_allowed", &f->data_loss_allowed);
+    json_read_int(r, failover, "lost_bytes", JSON_READ_OPTIONAL, 0, INT64_MAX, &f->lost_bytes);
     r->where = NULL;
 }
 

@@ -199,6 +199,7 @@ void failover_step(struct failover *f, const struct failover_event *event, struc
         failover_move(f, row->next, event->now_us);
         at = FAILOVER_AT_ENTER;
     }
+    failover_observe_readiness(f, event, out);
     failover_check(f);
 }
 

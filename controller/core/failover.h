@@ -15,6 +15,7 @@
 
 #include "controller/core/health.h"
 #include "controller/core/reader.h"
+#include "controller/core/readiness.h"
 #include "controller/core/select.h"
 
 enum failover_phase {
@@ -67,7 +68,8 @@ enum failover_command_type {
     FAILOVER_COMMAND_PAUSE,      /* pause */
     FAILOVER_COMMAND_RESUME,
     FAILOVER_COMMAND_ACK,
-    FAILOVER_COMMAND_SET, /* policy, labels */
+    FAILOVER_COMMAND_SET,    /* policy, labels */
+    FAILOVER_COMMAND_FORGET, /* target: is a member no more */
 };
 
 /* What an operator orders. */
@@ -168,6 +170,11 @@ struct failover_member {
     int64_t retry_at_us;    /* no further SEAL or REPLICATE before */
     struct reader_watch reader;
     bool may_serve; /* reads, by what is known of it */
+    /* Below the present master, by INFO alone: */
+    int64_t reached_us; /* its own offset has reached what the master's INFO of then said; 0: of none */
+    /* The master's first INFO in a row that doesn't list it as a replica; 0: the last one does, or there was
+     * none. */
+    int64_t apart_us;
 };
 
 /* An operator's order under way. */
@@ -217,6 +224,9 @@ struct failover {
     struct topology_address recipient; /* … and who catches up */
     int64_t donor_at_us;
     enum health_said degraded; /* of the master, as last reported; OK: it was not, or not any more */
+    struct readiness_watch readiness;
+    bool untold; /* the route was told before a commit whose outcome is unknown: it is told again from the
+                    record */
 };
 
 /* A fresh one in IDLE that knows nothing. */
@@ -230,7 +240,8 @@ int64_t failover_deadline_us(const struct failover *f);
 struct failover_plan {
     bool ready; /* it would succeed as far as can be known */
     int target; /* member that would become master; -1: nobody */
-    uint32_t n_members, n_reachable, n_countable, n_needed;
+    uint32_t n_members, n_reachable, n_countable;
+    uint32_t n_needed, n_have; /* of select.h: members whose data must, and would, be known to be there */
     char verdict[FAILOVER_TEXT_MAX + 1]; /* one sentence: "READY: …" or "NOT READY: …, do …" */
     uint32_t n_lines;                    /* the arithmetic, a line each: members, restraint, steps */
     char lines[TOPOLOGY_MEMBERS_MAX + 12][FAILOVER_TEXT_MAX + 1];

@@ -19,6 +19,8 @@ static void failover_install(struct failover *f, const struct topology_instance 
         if (old >= 0) {
             health[k] = f->health[old];
             members[k] = f->members[old];
+            if (!topology_address_equal(&record->master, &f->record.master))
+                members[k].reached_us = members[k].apart_us = 0;
         } else {
             memset(&health[k], 0, sizeof(health[k]));
             info_init(&health[k].info);
@@ -143,6 +145,7 @@ static void failover_take_info(struct failover *f, int member, const struct info
     bool known = master >= 0 && f->health[master].info_known;
     int64_t behind_bytes = known ? f->health[master].info.offset - info->offset : -1;
     h->behind_bytes = known && behind_bytes < 0 ? 0 : behind_bytes;
+    failover_note_reach(f, member, now_us);
 }
 
 static bool failover_absorb_sealed(struct failover *f, const struct failover_event *event)

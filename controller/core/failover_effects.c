@@ -131,7 +131,8 @@ FAILOVER_EFFECT(failover_do_stop)
     (void)out;
     f->deadline_us = 0;
     f->suspect_at_us = 0;
-    f->promote_pending = f->hinted = f->surveying = false;
+    f->promote_pending = f->hinted = f->surveying = f->untold = false;
+    memset(&f->readiness, 0, sizeof(f->readiness));
     f->degraded = HEALTH_SAID_OK;
     f->waiting[0] = '\0';
     memset(&f->order, 0, sizeof(f->order)); /* the engine answers what is owed when leadership ends */
@@ -144,8 +145,10 @@ FAILOVER_EFFECT(failover_do_stop)
 FAILOVER_EFFECT(failover_do_watch)
 {
     (void)event;
-    (void)out;
     f->suspect_at_us = 0;
+    if (f->untold)
+        failover_publish(f, out, &f->record);
+    f->untold = false;
 }
 
 /* ---- watching -------------------------------------------------------------------------------------------

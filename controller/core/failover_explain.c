@@ -40,7 +40,6 @@ static void plan_fill(const struct failover *f, int without, struct select_membe
         plan->n_reachable += reachable;
     }
     plan->n_members = f->record.n_members;
-    plan->n_needed = 1;
 }
 
 static void plan_say_members(const struct failover *f, const struct topology_instance *record,
@@ -66,6 +65,26 @@ static void plan_say_members(const struct failover *f, const struct topology_ins
                   k == master ? "master" : "replica", (long long)h->info.offset, lag,
                   why ? why : "its data counts");
     }
+}
+
+/* The arithmetic of a strict instance. */
+static void plan_say_quorum(const struct topology_instance *record, const struct select_result *choice,
+                            struct failover_plan *plan)
+{
+    plan->n_needed = choice->needed;
+    plan->n_have = choice->have;
+    if (record->policy.durability != TOPOLOGY_STRICT)
+        return;
+    bool enough = choice->have >= choice->needed;
+    plan_line(plan, "durability strict: needs %u of %u registered members (%u - acks %u), has %u%s",
+              choice->needed, record->n_members, record->n_members, record->policy.acks, choice->have,
+              !enough && record->failover.data_loss_allowed ? "; loss of data is allowed" : "");
+    if (!enough && !record->failover.data_loss_allowed)
+        plan_line(
+            plan,
+            "mrctl failover %s --allow-data-loss would promote the best of those that are left: what was "
+            "acknowledged may be lost",
+            record->name);
 }
 
 static void plan_say_restraint(const struct failover *f, int64_t wall_ms,
@@ -141,6 +160,7 @@ static void plan_choose(const struct failover *f, const struct failover_command 
     if (c && !record.failover.data_loss_allowed && plan_names_wrong_target(f, c, members, plan))
         return;
     select_choose(&record, members, NULL, &choice);
+    plan_say_quorum(&record, &choice, plan);
     if (choice.chosen < 0 || (c && choice.chosen == master)) {
         plan_conclude(plan, false, "nobody %smay be promoted: %s", choice.chosen >= 0 ? "else " : "",
                       choice.chosen >= 0 ? "the master is the only one whose data counts" : choice.reason);

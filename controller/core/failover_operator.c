@@ -106,22 +106,29 @@ static int failover_propose_policy(const struct failover *f, const struct failov
             memcpy(p->members[member].zone, c->labels[k].zone, sizeof(p->members[member].zone));
         }
         break;
+    case FAILOVER_COMMAND_FORGET: {
+        int err = failover_propose_forget(f, &c->target, p, why, why_size);
+        if (err != 0)
+            return err;
+        break;
+    }
     default:
         return ERR_INVALID;
     }
-    return topology_check(p, why, why_size);
+    int err = c->type == FAILOVER_COMMAND_SET ? failover_check_durability(&f->record, p, why, why_size) : 0;
+    return err != 0 ? err : topology_check(p, why, why_size);
 }
 
 static bool failover_is_policy(enum failover_command_type type)
 {
     return type == FAILOVER_COMMAND_PAUSE || type == FAILOVER_COMMAND_RESUME ||
-           type == FAILOVER_COMMAND_ACK || type == FAILOVER_COMMAND_SET;
+           type == FAILOVER_COMMAND_ACK || type == FAILOVER_COMMAND_SET || type == FAILOVER_COMMAND_FORGET;
 }
 
 FAILOVER_GUARD(failover_may_set)
 {
     struct topology_instance p;
-    char why[200];
+    char why[FAILOVER_TEXT_MAX];
     return failover_is_policy(event->command->type) &&
            failover_propose_policy(f, event, &p, why, sizeof(why)) == 0;
 }
@@ -134,7 +141,6 @@ static void failover_say_change(const struct topology_instance *a, const struct 
         const char *key;
         uint64_t from, to;
     } keys[] = {
-        {"durability strict", a->policy.durability, b->policy.durability},
         {"acks", a->policy.acks, b->policy.acks},
         {"unreachable_after_ms", a->policy.unreachable_after_ms, b->policy.unreachable_after_ms},
         {"hung_after_ms", a->policy.hung_after_ms, b->policy.hung_after_ms},
@@ -147,14 +153,18 @@ static void failover_say_change(const struct topology_instance *a, const struct 
     };
     size_t at = 0;
     text[0] = '\0';
+    if (a->policy.durability != b->policy.durability)
+        at += (size_t)snprintf(text, size, "durability %s -> %s",
+                               topology_durability_name(a->policy.durability),
+                               topology_durability_name(b->policy.durability));
     if (a->policy.reads != b->policy.reads)
-        at += (size_t)snprintf(text, size, "reads %s -> %s", topology_reads_name(a->policy.reads),
-                               topology_reads_name(b->policy.reads));
+        at += (size_t)snprintf(text + at, size - at, "%sreads %s -> %s", at ? ", " : "",
+                               topology_reads_name(a->policy.reads), topology_reads_name(b->policy.reads));
     for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]) && at < size; k++)
         if (keys[k].from != keys[k].to)
             at += (size_t)snprintf(text + at, size - at, "%s%s %llu -> %llu", at ? ", " : "", keys[k].key,
                                    (unsigned long long)keys[k].from, (unsigned long long)keys[k].to);
-    for (uint32_t k = 0; k < b->n_members && at < size; k++) {
+    for (uint32_t k = 0; a->n_members == b->n_members && k < b->n_members && at < size; k++) {
         char address[TOPOLOGY_ADDRESS_MAX + 1];
         const struct topology_member *x = &a->members[k], *y = &b->members[k];
         if (x->priority != y->priority || strcmp(x->zone, y->zone) != 0)
@@ -166,6 +176,25 @@ static void failover_say_change(const struct topology_instance *a, const struct 
         snprintf(text, size, "nothing");
 }
 
+/* Says it, and what should be known about it. The end of a promise is told before it is true: no proxy may go
+ * on promising what the record doesn't hold any more. */
+static void failover_tell_change(struct failover *f, struct failover_update *out, const char *what,
+                                 const char *evidence)
+{
+    char note[160];
+    failover_report(f, out, FAILOVER_INFO, "event=policy.changed instance=%s what=\"%s\"", f->record.name,
+                    evidence);
+    failover_durability_note(&f->record, &f->proposed, note, sizeof(note));
+    if (note[0] != '\0')
+        failover_report(f, out, FAILOVER_WARN, "event=durability.note instance=%s note=\"%s\"",
+                        f->record.name, note);
+    snprintf(f->order.what, sizeof(f->order.what), "%s%s%s", what, note[0] != '\0' ? "; note: " : "", note);
+    f->untold =
+        f->record.policy.durability == TOPOLOGY_STRICT && f->proposed.policy.durability == TOPOLOGY_ASYNC;
+    if (f->untold)
+        failover_publish(f, out, &f->proposed);
+}
+
 FAILOVER_EFFECT(failover_do_commit_policy)
 {
     static const char *const words[] = {
@@ -173,8 +202,9 @@ FAILOVER_EFFECT(failover_do_commit_policy)
         [FAILOVER_COMMAND_RESUME] = "resumed",
         [FAILOVER_COMMAND_ACK] = "failovers acknowledged, cooldown ended",
         [FAILOVER_COMMAND_SET] = "policy changed",
+        [FAILOVER_COMMAND_FORGET] = "forgotten",
     };
-    char why[200];
+    char why[FAILOVER_TEXT_MAX];
     int err = failover_propose_policy(f, event, &f->proposed, why, sizeof(why));
     assert(err == 0);
     (void)err;
@@ -182,28 +212,30 @@ FAILOVER_EFFECT(failover_do_commit_policy)
     const char *what = words[event->command->type];
     struct topology_history *h = &out->history;
     memset(h, 0, sizeof(*h));
-    h->kind = TOPOLOGY_HISTORY_POLICY;
+    bool forgets = event->command->type == FAILOVER_COMMAND_FORGET;
+    h->kind = forgets ? TOPOLOGY_HISTORY_MEMBER : TOPOLOGY_HISTORY_POLICY;
     h->at_ms = event->wall_ms;
     h->epoch = f->record.epoch;
     h->term = f->term;
     h->row = out->row;
-    h->from = f->record.master;
+    h->from = forgets ? event->command->target : f->record.master;
     char details[160] = "";
     if (event->command->type == FAILOVER_COMMAND_PAUSE)
         snprintf(details, sizeof(details), "%s", event->command->pause.reason);
     else if (event->command->type == FAILOVER_COMMAND_SET)
         failover_say_change(&f->record, &f->proposed, details, sizeof(details));
+    else if (forgets)
+        topology_address_format(&event->command->target, details);
     snprintf(h->evidence, sizeof(h->evidence), "%s by %s%s%s", what, failover_by(event),
              details[0] ? ": " : "", details);
-    snprintf(f->order.what, sizeof(f->order.what), "%s", what);
-    failover_report(f, out, FAILOVER_INFO, "event=policy.changed instance=%s what=\"%s\"", f->record.name,
-                    h->evidence);
+    failover_tell_change(f, out, what, h->evidence);
     failover_commit(f, out, true);
 }
 
 FAILOVER_EFFECT(failover_do_policy_committed)
 {
     (void)event;
+    f->untold = false;
     f->suspect_at_us = 0; /* what is wrong, if anything, is found again at once */
     failover_publish(f, out, &f->record);
     failover_answer(f, out, 0, "%s: %s", f->record.name, f->order.what);
@@ -218,7 +250,7 @@ FAILOVER_EFFECT(failover_do_refuse)
     struct failover_order under_way = f->order;
     struct topology_instance p;
     struct failover_plan plan;
-    char why[200] = "";
+    char why[FAILOVER_TEXT_MAX] = "";
     int err = ERR_BUSY;
     memset(&f->order, 0, sizeof(f->order));
     f->order.id = c->id;

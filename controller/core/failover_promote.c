@@ -9,6 +9,7 @@
 /* Limits of the procedure, microseconds. They bound waiting for a silent member, never a normal run. */
 static const int64_t seal_wait_us = 1000 * 1000;    /* for answers of members that were reachable */
 static const int64_t promote_wait_us = 2000 * 1000; /* for the candidate */
+static const int64_t donor_retry_us = 5000 * 1000;  /* until a donor that is needed is asked again */
 
 /* Another leader, or we before an interruption, timed its part: a resumed failover's spans are not known. */
 const struct topology_timeline failover_timeline_unknown = {-1, -1, -1, -1, -1};
@@ -43,6 +44,9 @@ void failover_choose(const struct failover *f, int64_t now_us, struct select_res
     const struct failover_order *o = &f->order;
     donation.in_step =
         o->id != 0 && o->type == FAILOVER_COMMAND_SWITCHOVER && o->paused && now_us < o->limit_us;
+    /* What a strict instance promised can't be passed over: the donor is asked again. */
+    if (f->record.policy.durability == TOPOLOGY_STRICT && now_us - f->donor_at_us >= donor_retry_us)
+        donation.failed = false;
     failover_fill_select(f, members);
     select_choose(&f->record, members, &donation, choice);
 }
@@ -180,6 +184,7 @@ static void failover_explain_wait(struct failover *f, int64_t now_us, struct fai
 {
     struct select_result choice;
     char text[FAILOVER_TEXT_MAX + 1];
+    bool strict = f->record.policy.durability == TOPOLOGY_STRICT;
     failover_choose(f, now_us, &choice);
     if (choice.chosen >= 0)
         return;
@@ -190,8 +195,10 @@ static void failover_explain_wait(struct failover *f, int64_t now_us, struct fai
     memcpy(f->waiting, text, sizeof(text));
     failover_report(
         f, out, FAILOVER_ERROR,
-        "event=failover.waiting instance=%s epoch=%llu why=\"%s\" next=\"bring one of them back\"",
-        f->record.name, (unsigned long long)f->record.epoch, choice.reason);
+        "event=failover.waiting instance=%s epoch=%llu needed=%u have=%u why=\"%s\" next=\"bring one of them "
+        "back%s%s\"",
+        f->record.name, (unsigned long long)f->record.epoch, choice.needed, choice.have, choice.reason,
+        strict ? ", or take the loss: mrctl failover --allow-data-loss " : "", strict ? f->record.name : "");
 }
 
 FAILOVER_EFFECT(failover_do_seal)
@@ -256,6 +263,7 @@ FAILOVER_EFFECT(failover_do_commit_choice)
     /* Its pause ends at some time, and whoever is cut off together with it may write again: that is lost. */
     if (p->failover.verdict == TOPOLOGY_VERDICT_PLANNED && !failover_sealed_old_master(f))
         failover_plan_failed(p, "the old master was lost before it could be sealed");
+    failover_note_loss(f, &choice, p);
     /* From here on this process is the candidate: a resuming leader must not promote another one at its
      * address. */
     memcpy(p->members[choice.chosen].run_id, info->run_id, sizeof(p->members[choice.chosen].run_id));
@@ -356,6 +364,7 @@ static void failover_fill_history(const struct failover *f, const struct failove
     h->from = f->record.failover.old_master;
     h->to = f->proposed.master;
     h->verdict = f->record.failover.verdict;
+    h->lost_bytes = f->record.failover.lost_bytes;
     h->timeline = f->timeline;
     memcpy(h->evidence, f->record.failover.evidence, sizeof(h->evidence));
 }

@@ -70,6 +70,14 @@ static bool failover_find_renamed_history(const struct failover *f, int master,
     return true;
 }
 
+/* What the process before it has acknowledged, a strict instance's clients were promised: a partial
+ * synchronization is "up" before it has brought all of that. */
+static bool failover_is_complete(const struct failover *f, int member)
+{
+    return f->record.policy.durability != TOPOLOGY_STRICT ||
+           f->members[member].reached_us >= f->health[member].link_at_us;
+}
+
 static bool failover_find_incarnations(const struct failover *f, struct topology_instance *proposed,
                                        struct topology_history *history)
 {
@@ -79,7 +87,7 @@ static bool failover_find_incarnations(const struct failover *f, struct topology
         const struct health_member *h = &f->health[k];
         if (h->link != HEALTH_LINK_UP || !h->info_known || h->info.run_id[0] == '\0' ||
             !failover_follows(f, h) || !h->info.master_link_up || h->info.syncing ||
-            strcmp(m->run_id, h->info.run_id) == 0)
+            !failover_is_complete(f, (int)k) || strcmp(m->run_id, h->info.run_id) == 0)
             continue;
         any = true;
         if (proposed) {
@@ -99,7 +107,9 @@ static bool failover_find_unregistered(const struct failover *f, int master,
     for (uint32_t k = 0; k < info->n_replicas && n < TOPOLOGY_MEMBERS_MAX; k++) {
         struct topology_address a =
             placement_seen_from_outside(&f->record.master, &info->replicas[k].address);
-        if (!info->replicas[k].online || topology_member_find(&f->record, &a) >= 0 ||
+        /* Redis' WAIT counts whoever is attached: of a strict instance it is registered before it can be. */
+        if ((!info->replicas[k].online && f->record.policy.durability != TOPOLOGY_STRICT) ||
+            topology_member_find(&f->record, &a) >= 0 ||
             topology_member_find(&f->record, &info->replicas[k].address) >= 0)
             continue;
         if (proposed && topology_member_find(proposed, &a) >= 0)

@@ -136,7 +136,7 @@ const struct failover_row failover_table[] = {
     {111, IN(SEAL), FAILOVER_AT_COMMAND, failover_may_force_on, failover_do_force_on, FAILOVER_INTENT,
      "nobody may be promoted, and loss of data is allowed now", "commit SEALING again, epoch + 1"},
     {112, IN(WATCH) | IN(CONFIRM), FAILOVER_AT_COMMAND, failover_may_set, failover_do_commit_policy, FAILOVER_POLICY,
-     "set, pause, resume or ack", "commit it"},
+     "set, pause, resume, ack or forget, and it may be", "commit it; that a promise ends is told first"},
     {113, IN(POLICY), FAILOVER_AT_COMMITTED, NULL, failover_do_policy_committed, FAILOVER_WATCH,
      "it is committed", "publish the route; answer"},
     {114, IN(POLICY), FAILOVER_AT_FAILED, NULL, failover_do_reload, FAILOVER_RELOAD,

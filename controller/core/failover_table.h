@@ -159,6 +159,28 @@ void failover_take_order(struct failover *f, const struct failover_event *event)
 /* Takes what the event has changed in who may serve reads. */
 void failover_observe_readers(struct failover *f, const struct failover_event *event);
 
+/* ---- failover_strict.c: what durability asks of members, operators and history ---- */
+/* Takes from an INFO of `member` who has reached the master's offset, and who is attached to it. */
+void failover_note_reach(struct failover *f, int member, int64_t now_us);
+/* Other members that are, for certain, in step with the master since since_us: their own INFO has reached an
+ * offset that the master's INFO told then or later. */
+uint32_t failover_survivors(const struct failover *f, int without, int64_t since_us);
+/* May the policy become that of `to`? 0, or ERR_REJECTED and a sentence in why. */
+int failover_check_durability(const struct topology_instance *from, const struct topology_instance *to,
+                              char *why, size_t why_size) MR_MUST_CHECK;
+/* Something that whoever has set it should know; "" when there is nothing. Returns text. */
+const char *failover_durability_note(const struct topology_instance *from, const struct topology_instance *to,
+                                     char *text, size_t size);
+/* Takes the member out of *p; ERR_NOT_FOUND, or ERR_REJECTED, and a sentence in why. */
+int failover_propose_forget(const struct failover *f, const struct topology_address *target,
+                            struct topology_instance *p, char *why, size_t why_size) MR_MUST_CHECK;
+/* What is lost by the order to take the loss, as far as it is known, into p->failover. */
+void failover_note_loss(const struct failover *f, const struct select_result *choice,
+                        struct topology_instance *p);
+/* Says so when a failover would not find enough members any more, or does again. */
+void failover_observe_readiness(struct failover *f, const struct failover_event *event,
+                                struct failover_update *out);
+
 /* ---- failover_repair.c: what a STABLE instance needs to become whole again ---- */
 /* The first membership fact the znode lacks: a replica's new incarnation, a replica nobody registered. False:
  * none. Fills proposed and history as the commit needs them; either may be NULL. */

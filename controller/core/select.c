@@ -93,6 +93,19 @@ const char *select_refusal(const struct topology_instance *i, int member, const 
     return why ? why : select_forbidden(i, member, m);
 }
 
+bool select_counts(const struct topology_instance *i, int member, const struct select_member *m)
+{
+    assert(member >= 0 && member < (int)i->n_members && m);
+    return select_uncountable(i, member, m) == NULL;
+}
+
+uint32_t select_needed(const struct topology_instance *i)
+{
+    assert(i);
+    const struct topology_policy *p = &i->policy;
+    return p->durability == TOPOLOGY_STRICT && i->n_members > p->acks ? i->n_members - p->acks : 1;
+}
+
 static int select_rank(enum topology_priority p)
 {
     switch (p) {
@@ -179,12 +192,18 @@ static void select_explain_refusal(const struct topology_instance *i, const stru
 {
     size_t at = 0;
     const size_t size = sizeof(out->reason);
+    if (i->policy.durability == TOPOLOGY_STRICT)
+        at = (size_t)snprintf(out->reason, size,
+                              "needs %u of %u registered members (acks %u), has %u: ", out->needed,
+                              i->n_members, i->policy.acks, out->have);
     for (uint32_t k = 0; k < i->n_members && at < size; k++) {
         char text[TOPOLOGY_ADDRESS_MAX + 1];
         const char *why = select_refusal(i, (int)k, &members[k]);
-        int n =
-            snprintf(out->reason + at, size - at, "%s%s: %s", k == 0 ? "" : "; ",
-                     topology_address_format(&i->members[k].address, text), why ? why : "may be promoted");
+        int n = snprintf(out->reason + at, size - at, "%s%s: %s", k == 0 ? "" : "; ",
+                         topology_address_format(&i->members[k].address, text),
+                         why                                       ? why
+                         : i->policy.durability == TOPOLOGY_STRICT ? "its data counts"
+                                                                   : "may be promoted");
         if (n < 0)
             break;
         at += (size_t)n;
@@ -254,7 +273,7 @@ static void select_last_resort(const struct topology_instance *i, const struct s
                                struct select_result *out)
 {
     bool allowed = i->failover.data_loss_allowed;
-    if (!allowed && !select_is_last_resort(i, members))
+    if (!allowed && (i->policy.durability == TOPOLOGY_STRICT || !select_is_last_resort(i, members)))
         return;
     for (int k = 0; k < (int)i->n_members; k++) {
         if (!members[k].sealed || members[k].info.loading || members[k].info.syncing)
@@ -323,6 +342,38 @@ void select_note_donor(const struct topology_instance *i, const struct info *don
     }
 }
 
+/* Members of which is known that the chosen one has, or will have, all that they hold: whoever is to be
+ * overlooked must be one of the rest. A donor gives first, so everybody's data will be there. */
+static uint32_t select_covered(const struct topology_instance *i, const struct select_member *members,
+                               const struct select_donation *donation, bool in_step,
+                               const struct select_result *choice)
+{
+    uint32_t n = 0;
+    for (int k = 0; k < (int)i->n_members; k++) {
+        if (select_uncountable(i, k, &members[k]))
+            continue;
+        const struct select_member *m = &members[k];
+        /* Who gave, or feeds the target of a switchover, is ahead by its pings only: its writes are paused.
+         */
+        bool gave = choice->chosen >= 0 && select_took(donation, &members[choice->chosen]) &&
+                    strcmp(donation->repl_id, m->info.repl_id) == 0;
+        n += choice->chosen < 0 || choice->donor >= 0 || in_step || gave ||
+             !select_is_ahead(i, m, &members[choice->chosen]);
+    }
+    return n;
+}
+
+/* The promise of a strict instance: too few of them, and an acknowledged write may be on none. */
+static void select_count(const struct topology_instance *i, const struct select_member *members,
+                         const struct select_donation *donation, bool in_step, struct select_result *out)
+{
+    out->needed = select_needed(i);
+    out->have = select_covered(i, members, donation, in_step, out);
+    if (i->policy.durability != TOPOLOGY_STRICT || i->failover.data_loss_allowed || out->have >= out->needed)
+        return;
+    out->chosen = out->donor = -1;
+}
+
 static void select_choose_among(const struct topology_instance *i, const struct select_member *members,
                                 const struct select_donation *donation, struct select_result *out)
 {
@@ -343,6 +394,7 @@ static void select_choose_among(const struct topology_instance *i, const struct 
         !select_took(donation, &members[out->chosen]) &&
         select_is_ahead(i, &members[countable], &members[out->chosen]))
         out->donor = countable;
+    select_count(i, members, donation, planned && donation && donation->in_step, out);
     if (out->chosen < 0)
         select_last_resort(i, members, out);
     if (out->chosen < 0) {

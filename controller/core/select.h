@@ -1,6 +1,7 @@
 /* Who is promoted: the one total comparator. Pure.
  *
- * Rules: design safety.md §4.3. */
+ * Rules: design safety.md §4.3, and §5 for a strict instance: of all N members that are registered, whoever
+ * can be reached or not, N - acks must be sealed, countable, and no further than the chosen one. */
 #ifndef MR_CONTROLLER_CORE_SELECT_H
 #define MR_CONTROLLER_CORE_SELECT_H
 
@@ -30,7 +31,9 @@ struct select_result {
     bool last_resort; /* every member is sealed and none is a trusted incarnation: the best of them was taken
                        */
     uint64_t lineage; /* epoch whose history the chosen one carries; 0: none known */
-    char reason[256]; /* chosen: why it; -1: what is missing and what to do. One sentence */
+    uint32_t needed;  /* members whose data the chosen one must be known to have, itself included, … */
+    uint32_t have;    /* … and those of which it is known (nobody chosen: that count) */
+    char reason[400]; /* chosen: why it; -1: what is missing and what to do. One sentence */
 };
 
 /* The newest epoch whose replication id the member carries and whose start offset ≤ the member's offset; 0:
@@ -39,6 +42,10 @@ uint64_t select_lineage(const struct topology_instance *i, const struct info *in
 /* NULL when the member may be chosen, otherwise why not: its data does not count ("not sealed", "restarted:
  * its data is not trusted", …), or it is complete but must not be master ("labelled must_not", …). */
 const char *select_refusal(const struct topology_instance *i, int member, const struct select_member *m);
+/* Its data counts, whether it may be master or not. */
+bool select_counts(const struct topology_instance *i, int member, const struct select_member *m);
+/* N - acks of a strict instance's N registered members; 1 of any other's. */
+uint32_t select_needed(const struct topology_instance *i);
 /* < 0 when a is the better candidate, > 0 when b is; 0 only for equal run ids. */
 int select_compare(const struct topology_instance *i, int a, const struct select_member *ma, int b,
                    const struct select_member *mb);
@@ -46,7 +53,8 @@ int select_compare(const struct topology_instance *i, int a, const struct select
 void select_note_donor(const struct topology_instance *i, const struct info *donor,
                        struct select_donation *donation);
 /* Follows i->failover: PLANNED takes the target if it has all that was promised; MANUAL takes the target, or
- * anybody but the old master, if there is one; data_loss_allowed also takes data that is not trusted.
+ * anybody but the old master, if there is one; data_loss_allowed also takes data that is not trusted, and too
+ * few members.
  * donation: NULL: none. */
 void select_choose(const struct topology_instance *i, const struct select_member *members,
                    const struct select_donation *donation, struct select_result *out);

@@ -18,6 +18,7 @@ static json_t *view_plan_object(struct json_write *w, const struct topology_inst
     json_write_int(w, object, "reachable", plan->n_reachable);
     json_write_int(w, object, "countable", plan->n_countable);
     json_write_int(w, object, "needed", plan->n_needed);
+    json_write_int(w, object, "have", plan->n_have);
     json_t *lines = json_write_array(w);
     for (uint32_t k = 0; k < plan->n_lines; k++) {
         json_t *holder = json_write_object(w); /* a note, which may hold a member's words, is a field's */

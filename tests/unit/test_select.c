@@ -180,6 +180,120 @@ static void test_last_resort_needs_everybody(void **state)
     assert_int_equal(choose(&t), 0); /* it came back with the data it had */
 }
 
+/* ---- strict: N - acks of all that are registered ---- */
+
+static struct select_result choose_strict(struct table *t, uint32_t acks)
+{
+    struct select_result result;
+    t->i.policy.durability = TOPOLOGY_STRICT;
+    t->i.policy.acks = acks;
+    select_choose(&t->i, t->m, NULL, &result);
+    return result;
+}
+
+static void test_strict_needs_all_but_acks_of_the_registered(void **state)
+{
+    struct table t = sample();
+    (void)state;
+    struct select_result r = choose_strict(&t, 1);
+    assert_int_equal(r.needed, 2);
+    assert_int_equal(r.have, 3);
+    assert_int_not_equal(r.chosen, -1);
+    t.m[0].sealed = false;
+    t.m[0].may_return = true;
+    r = choose_strict(&t, 1);
+    assert_int_equal(r.have, 2);
+    assert_int_not_equal(r.chosen, -1);
+    snprintf(t.m[1].info.run_id, sizeof(t.m[1].info.run_id), "%s", ID("f")); /* it restarted */
+    r = choose_strict(&t, 1);
+    assert_int_equal(r.chosen, -1);
+    assert_int_equal(r.have, 1);
+    assert_string_equal(r.reason,
+                        "needs 2 of 3 registered members (acks 1), has 1: 10.0.0.1:6379: not reachable; "
+                        "10.0.0.2:6379: restarted: its data is not trusted; 10.0.0.3:6379: its data "
+                        "counts");
+    r = choose_strict(&t, 2); /* two replicas had each acknowledged write */
+    assert_int_equal(r.needed, 1);
+    assert_int_equal(r.chosen, 2);
+    t.i.failover.data_loss_allowed = true;
+    r = choose_strict(&t, 1);
+    assert_int_equal(r.chosen, 2);
+    assert_int_equal(r.needed, 2);
+    assert_int_equal(r.have, 1);
+    t.i.policy.durability = TOPOLOGY_ASYNC;
+    assert_int_equal(select_needed(&t.i), 1);
+}
+
+static void test_strict_counts_only_who_is_no_further_than_the_chosen(void **state)
+{
+    struct table t = sample();
+    struct select_donation donation = {.failed = true};
+    struct select_result r = {.chosen = -1};
+    (void)state;
+    t.i.members[2].priority = TOPOLOGY_MUST_NOT;
+    t.m[2].info.offset = 150;
+    t.m[0].sealed = false;
+    r = choose_strict(&t, 1);
+    assert_int_equal(r.chosen, 1);
+    assert_int_equal(r.donor, 2); /* it gives first: then everybody's data is there */
+    assert_int_equal(r.have, 2);
+    select_choose(&t.i, t.m, &donation, &r);
+    assert_int_equal(r.chosen, -1); /* what it alone has may have been promised */
+    assert_int_equal(r.have, 1);
+    t.m[0].sealed = true;
+    select_choose(&t.i, t.m, &donation, &r);
+    assert_int_not_equal(r.chosen, -1); /* two others have all that was */
+    assert_int_equal(r.have, 2);
+    snprintf(donation.repl_id, sizeof(donation.repl_id), "%s", ID("7"));
+    donation = (struct select_donation){.offset = 150};
+    snprintf(donation.repl_id, sizeof(donation.repl_id), "%s", ID("7"));
+    snprintf(donation.known_id, sizeof(donation.known_id), "%s", ID("1"));
+    donation.known_below = 151;
+    for (int k = 1; k < 3; k++) { /* given and taken; the donor has pinged since */
+        snprintf(t.m[k].info.repl_id, sizeof(t.m[k].info.repl_id), "%s", ID("7"));
+        t.m[k].info.offset = k == 1 ? 150 : 164;
+    }
+    snprintf(t.m[2].info.repl_id2, sizeof(t.m[2].info.repl_id2), "%s", ID("1"));
+    t.m[2].info.second_offset = 151;
+    t.m[0].sealed = false;
+    select_choose(&t.i, t.m, &donation, &r);
+    assert_int_equal(r.chosen, 1);
+    assert_int_equal(r.have, 2);
+}
+
+static void test_strict_knows_no_last_resort(void **state)
+{
+    struct table t = sample();
+    (void)state;
+    for (int k = 0; k < 3; k++)
+        snprintf(t.m[k].info.run_id, sizeof(t.m[k].info.run_id), "%s", ID("f"));
+    assert_int_not_equal(choose(&t), -1);
+    assert_int_equal(choose_strict(&t, 1).chosen, -1);
+    t.i.failover.data_loss_allowed = true;
+    assert_true(choose_strict(&t, 1).last_resort);
+}
+
+static void test_strict_switchover_counts_pings_as_nothing(void **state)
+{
+    struct table t = sample();
+    struct select_donation donation = {.in_step = true};
+    struct select_result r;
+    (void)state;
+    t.i.failover.verdict = TOPOLOGY_VERDICT_PLANNED;
+    t.i.failover.old_master = t.i.members[0].address;
+    t.i.failover.target = t.i.members[2].address;
+    t.i.failover.target_offset = 100;
+    t.m[0].info.offset = 114; /* paused since the target was in step */
+    t.m[1].sealed = false;
+    choose_strict(&t, 1);
+    select_choose(&t.i, t.m, &donation, &r);
+    assert_int_equal(r.chosen, 2);
+    assert_int_equal(r.have, 2);
+    t.m[0].sealed = false;
+    select_choose(&t.i, t.m, &donation, &r);
+    assert_int_equal(r.chosen, -1);
+}
+
 /* A total order: whatever the members, comparing is antisymmetric and the choice is the same from both ends.
  */
 static void test_comparator_is_antisymmetric(void **state)
@@ -327,6 +441,10 @@ int main(void)
         cmocka_unit_test(test_labels_then_zone_then_run_id_break_ties),
         cmocka_unit_test(test_last_resort_needs_everybody),
         cmocka_unit_test(test_comparator_is_antisymmetric),
+        cmocka_unit_test(test_strict_needs_all_but_acks_of_the_registered),
+        cmocka_unit_test(test_strict_counts_only_who_is_no_further_than_the_chosen),
+        cmocka_unit_test(test_strict_knows_no_last_resort),
+        cmocka_unit_test(test_strict_switchover_counts_pings_as_nothing),
         cmocka_unit_test(test_info_of_a_replica),
         cmocka_unit_test(test_info_of_a_master),
         cmocka_unit_test(test_info_refuses_what_is_no_info),

@@ -409,6 +409,7 @@ static void test_plan(void **state)
                                   .n_reachable = 2,
                                   .n_countable = 2,
                                   .n_needed = 1,
+                                  .n_have = 1,
                                   .n_lines = 2};
     strcpy(plan.verdict, "READY: 10.0.0.3:6379 would become master");
     strcpy(plan.lines[0], "10.0.0.3:6379 has epoch 3 up to 4800, 200 bytes behind the master");

@@ -113,6 +113,7 @@ void engine_step(struct engine_instance *i, struct failover_event *event)
     engine_run(i, event, &update);
     if (i->failover.phase != FAILOVER_HOLD && i->failover.phase != FAILOVER_DRAIN)
         engine_hold_end(i);
+    engine_strict_sync(i);
     engine_arm(i);
     if (i->failover.revision != revision || i->failover.phase != phase)
         engine_note_change(i);
@@ -133,6 +134,7 @@ static struct engine_instance *engine_add(struct engine *e, const char *name)
     list_init(&i->orders);
     list_init(&i->commands);
     list_init(&i->hold.node);
+    list_init(&i->strict.node);
     failover_init(&i->failover);
     ev_init(&i->deadline, engine_on_deadline);
     i->deadline.data = i;
@@ -152,6 +154,7 @@ static void engine_free(struct engine_instance *i)
 {
     ev_timer_stop(loop_ev(i->engine->loop), &i->deadline);
     engine_hold_end(i);
+    engine_strict_end(i);
     engine_members_drop(i);
     engine_orders_forget(i, NULL);
     engine_set_clear(&i->acked);
@@ -262,6 +265,9 @@ static void engine_fill_view(struct engine_instance *i, struct engine_view *out)
     engine_acks_count(i);
     out->failover = &i->failover;
     out->acks = &i->acks;
+    if (i->strict.on)
+        engine_strict_count(i);
+    out->strict = i->strict.on ? &i->strict.shown : NULL;
     out->corrupt = i->corrupt[0] != '\0' ? i->corrupt : NULL;
     out->name = i->name;
 }
@@ -341,8 +347,10 @@ int engine_open(struct engine **out, struct loop *loop, const struct engine_conf
     list_init(&e->answered);
     list_init(&e->orphans);
     engine_trust_open(e);
+    engine_strict_open(e);
     int err = engine_members_open(e);
     if (err != 0) {
+        engine_strict_close(e);
         engine_trust_close(e);
         free(e);
         return err;
@@ -379,6 +387,7 @@ void engine_close(struct engine *e)
     while (!list_empty(&e->orphans))
         engine_order_free(list_entry(list_first(&e->orphans), struct engine_order, node));
     engine_proxies_close(e);
+    engine_strict_close(e);
     engine_trust_close(e);
     monitor_close(e->monitor);
     free(e);

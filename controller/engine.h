@@ -78,7 +78,7 @@ int engine_explain(const struct engine *e, const char *instance, const struct fa
 
 /* From the proxies. */
 void engine_on_hint(struct engine *e, const char *instance, uint64_t epoch);
-void engine_on_ack(struct engine *e, const char *proxy, const char *instance, uint64_t epoch,
+void engine_on_ack(struct engine *e, const char *proxy, const char *instance, uint64_t epoch, uint32_t acks,
                    int64_t took_us);
 /* Instances whose newest epoch it has not acknowledged, among those that this leader has published; -1: not
  * known here. O(instances). */
@@ -97,10 +97,18 @@ struct engine_acks {
     char missing[ENGINE_MISSING_MAX + 1]; /* who has not: "host-7, host-9 and 3 more"; "": nobody */
 };
 
+/* Of a strict instance: the registered proxies that hold replies until policy.acks replicas have
+ * acknowledged. */
+struct engine_holding {
+    uint32_t n;
+    char missing[ENGINE_MISSING_MAX + 1]; /* who doesn't */
+};
+
 /* One instance as the views need it; borrowed until the loop's turn ends. */
 struct engine_view {
     const struct failover *failover;
     const struct engine_acks *acks;
+    const struct engine_holding *strict; /* NULL: it isn't, or this controller doesn't lead */
     const char *corrupt; /* NULL, or why its znode could not be read (failover then shows the last good
                             record, if any) */
     const char *name;

@@ -2,12 +2,13 @@
  *
  *   engine.c: registry, records, life      engine_actions.c: actions out      engine_members.c: monitor in
  *   engine_trust.c: do we trust our eyes, surveys      engine_proxies.c: who switched, who holds
- *   engine_commands.c: operators' orders */
+ *   engine_commands.c: operators' orders      engine_strict.c: who holds replies of a strict instance */
 #ifndef MR_CONTROLLER_ENGINE_INSTANCE_H
 #define MR_CONTROLLER_ENGINE_INSTANCE_H
 
 #include "common/core/list.h"
 #include "controller/core/outlook.h"
+#include "controller/core/promise.h"
 #include "controller/engine.h"
 #include "controller/engine_proxies.h"
 #include "controller/monitor.h"
@@ -55,6 +56,17 @@ struct engine_hold {
     uint32_t told_held, told_awaited;
 };
 
+/* A strict instance, while this controller leads. */
+struct engine_strict {
+    struct list node; /* in engine->strict while on */
+    bool on;
+    uint32_t acks; /* that the proxies are to hold for */
+    uint64_t term; /* in which it was looked at last */
+    struct engine_set held;
+    struct promise promise;
+    struct engine_holding shown;
+};
+
 struct engine_instance {
     struct engine *engine;
     struct failover failover;
@@ -68,6 +80,7 @@ struct engine_instance {
     struct engine_acks acks;
     struct engine_set acked;
     struct engine_hold hold;
+    struct engine_strict strict;
 };
 
 struct engine {
@@ -86,7 +99,9 @@ struct engine {
     bool distrusted; /* as it was logged last */
     struct topology_pause maintenance;
     struct engine_proxies proxies;
-    struct list holding;  /* instances in a switchover */
+    struct list holding; /* instances in a switchover */
+    struct list strict;  /* instances whose proxies hold replies */
+    ev_timer strict_timer;
     struct list answered; /* commands whose answer is on its way */
     struct list orphans;  /* the store's orders of instances that have gone */
     uint64_t last_command;
@@ -139,6 +154,21 @@ void engine_acks_count(struct engine_instance *i);
 void engine_hold_begin(struct engine_instance *i, const struct failover_action *a);
 void engine_hold_end(struct engine_instance *i); /* also when there is none */
 void engine_proxies_close(struct engine *e);
+/* Names of registered ones that are not in `in`, as many as fit; returns text. */
+const char *engine_proxies_missing(const struct engine_proxies *t, const struct engine_set *in,
+                                   char text[ENGINE_MISSING_MAX + 1]);
+
+/* ---- engine_strict.c ---- */
+void engine_strict_open(struct engine *e);
+void engine_strict_close(struct engine *e);
+/* Record or leadership may have changed. */
+void engine_strict_sync(struct engine_instance *i);
+void engine_strict_end(struct engine_instance *i); /* also when it is not on */
+/* That proxy holds replies for so many acknowledgements now; 0: for none. */
+void engine_strict_ack(struct engine_instance *i, const struct engine_proxy *p, uint64_t epoch,
+                       uint32_t acks);
+/* Brings i->strict.shown up to date. */
+void engine_strict_count(struct engine_instance *i);
 
 /* ---- engine_commands.c ---- */
 /* The core's answer. */

@@ -127,9 +127,8 @@ static struct engine_proxy *engine_proxies_take(struct engine_proxies *t, const 
     return p;
 }
 
-/* Names of registered ones that are not in `in`, as many as fit; returns text. */
-static const char *engine_proxies_missing(const struct engine_proxies *t, const struct engine_set *in,
-                                          char text[ENGINE_MISSING_MAX + 1])
+const char *engine_proxies_missing(const struct engine_proxies *t, const struct engine_set *in,
+                                   char text[ENGINE_MISSING_MAX + 1])
 {
     enum { ROOM_FOR_MORE = 24 }; /* " and 4294967295 more" */
     size_t len = 0;
@@ -173,13 +172,17 @@ void engine_acks_count(struct engine_instance *i)
         (void)engine_proxies_missing(t, &i->acked, i->acks.missing);
 }
 
-void engine_on_ack(struct engine *e, const char *proxy, const char *instance, uint64_t epoch, int64_t took_us)
+void engine_on_ack(struct engine *e, const char *proxy, const char *instance, uint64_t epoch, uint32_t acks,
+                   int64_t took_us)
 {
     struct engine_instance *i = engine_lookup(e, instance);
-    if (!i || epoch == 0 || epoch != i->acks.epoch)
-        return; /* of an older epoch, or of one that another leader published */
-    const struct engine_proxy *p = engine_proxies_take(&e->proxies, proxy);
-    if (!p || !engine_set_add(&i->acked, p->slot))
+    bool counts = i && epoch != 0 && epoch == i->acks.epoch; /* no older one, nor another leader's */
+    const struct engine_proxy *p =
+        counts || (i && i->strict.on) ? engine_proxies_take(&e->proxies, proxy) : NULL;
+    if (!p)
+        return;
+    engine_strict_ack(i, p, epoch, acks);
+    if (!counts || !engine_set_add(&i->acked, p->slot))
         return;
     if (took_us >= i->acks.slowest_us) {
         i->acks.slowest_us = took_us;
@@ -302,6 +305,8 @@ static void engine_proxies_forget_bits(void *ctx, struct engine_instance *i)
             i->acked.words[k] &= ~gone->words[k];
         if (k < i->hold.held.n_words)
             i->hold.held.words[k] &= ~gone->words[k];
+        if (k < i->strict.held.n_words)
+            i->strict.held.words[k] &= ~gone->words[k];
     }
 }
 

@@ -40,7 +40,7 @@ static void ingest_on_message(void *ctx, const char *data, size_t len)
     if (err != 0)
         ingest_note_garbled(in, len, err);
     else if (m.type == MESSAGE_ACK)
-        engine_on_ack(in->engine, m.id, m.instance, m.epoch, m.took_us);
+        engine_on_ack(in->engine, m.id, m.instance, m.epoch, m.acks, m.took_us);
     else if (m.type == MESSAGE_HINT)
         engine_on_hint(in->engine, m.instance, m.epoch);
     else if (m.type == MESSAGE_HELD)

@@ -196,17 +196,17 @@ static void test_who_switched_is_counted_once_and_who_is_missing_is_named(void *
 {
     (void)state;
     engine_on_proxies(play.engine, three, 3);
-    engine_on_ack(play.engine, "host-1", "shop", 5, 900); /* another leader published that one */
+    engine_on_ack(play.engine, "host-1", "shop", 5, 0, 900); /* another leader published that one */
     assert_int_equal(acks()->epoch, 0);
     assert_int_equal(acks()->n, 0);
     assert_int_equal(acks()->n_registered, 3);
     assert_string_equal(acks()->missing, "");
     publish(6);
     assert_string_equal(acks()->missing, "host-1, host-2, host-3");
-    engine_on_ack(play.engine, "host-1", "shop", 6, 900);
-    engine_on_ack(play.engine, "host-1", "shop", 6, 90000);
-    engine_on_ack(play.engine, "host-3", "shop", 6, 400);
-    engine_on_ack(play.engine, "host-2", "shop", 5, 400); /* an older one */
+    engine_on_ack(play.engine, "host-1", "shop", 6, 0, 900);
+    engine_on_ack(play.engine, "host-1", "shop", 6, 0, 90000);
+    engine_on_ack(play.engine, "host-3", "shop", 6, 0, 400);
+    engine_on_ack(play.engine, "host-2", "shop", 5, 0, 400); /* an older one */
     assert_int_equal(acks()->epoch, 6);
     assert_int_equal(acks()->n, 2);
     assert_int_equal(acks()->slowest_us, 900);
@@ -227,7 +227,7 @@ static void test_nobody_inherits_what_another_proxy_said(void **state)
     engine_on_proxies(play.engine, three, 3);
     publish(6);
     for (int k = 0; k < 3; k++)
-        engine_on_ack(play.engine, three[k], "shop", 6, 100);
+        engine_on_ack(play.engine, three[k], "shop", 6, 0, 100);
     assert_int_equal(acks()->n, 3);
     engine_on_proxies(play.engine, two, 2);
     assert_int_equal(acks()->n, 2);
@@ -235,14 +235,14 @@ static void test_nobody_inherits_what_another_proxy_said(void **state)
     engine_on_proxies(play.engine, other, 3);
     assert_int_equal(acks()->n, 2);
     assert_string_equal(acks()->missing, "host-4");
-    engine_on_ack(play.engine, "host-5", "shop", 6, 100); /* speaks before its znode is seen, … */
+    engine_on_ack(play.engine, "host-5", "shop", 6, 0, 100); /* speaks before its znode is seen, … */
     engine_on_proxies(play.engine, other, 3);
     assert_int_equal(acks()->n, 2);
     const char *const five[] = {"host-5"};
     engine_on_proxies(play.engine, five, 1); /* … and counts once it is */
     assert_int_equal(acks()->n, 1);
     assert_string_equal(acks()->missing, "");
-    engine_on_ack(play.engine, "host-6", "shop", 6, 100);
+    engine_on_ack(play.engine, "host-6", "shop", 6, 0, 100);
     engine_on_proxies(play.engine, five, 1);
     engine_on_proxies(play.engine, five, 1); /* a stranger that never came is not kept for ever */
     const char *const six[] = {"host-6"};
@@ -263,7 +263,7 @@ static void test_the_names_of_many_are_bounded(void **state)
     }
     engine_on_proxies(play.engine, ids, MANY);
     publish(6);
-    engine_on_ack(play.engine, ids[0], "shop", 6, 100);
+    engine_on_ack(play.engine, ids[0], "shop", 6, 0, 100);
     assert_int_equal(acks()->n, 1);
     assert_int_equal(acks()->n_registered, MANY);
     assert_true(strlen(acks()->missing) <= ENGINE_MISSING_MAX);
@@ -271,7 +271,7 @@ static void test_the_names_of_many_are_bounded(void **state)
     assert_null(strstr(acks()->missing, "-0000"));
     assert_string_equal(strstr(acks()->missing, " and "), " and 993 more");
     for (int k = 0; k < MANY; k++)
-        engine_on_ack(play.engine, ids[k], "shop", 6, 100);
+        engine_on_ack(play.engine, ids[k], "shop", 6, 0, 100);
     assert_int_equal(acks()->n, MANY);
     assert_string_equal(acks()->missing, "");
 }

@@ -15,6 +15,7 @@ static const struct {
     http_api_fn handle;
 } routes[] = {
     {"GET", "/health", http_api_get_health},
+    {"GET", "/metrics", http_api_get_metrics},
     {"GET", "/v1/topology", http_api_get_topology},
     {"GET", "/v1/instances", http_api_get_instances},
     {"POST", "/v1/instances", http_api_post_instances},
@@ -27,6 +28,7 @@ static const struct {
     {"POST", "/v1/instances/*/pause", http_api_post_pause_one},
     {"POST", "/v1/instances/*/resume", http_api_post_resume_one},
     {"POST", "/v1/instances/*/ack", http_api_post_ack},
+    {"POST", "/v1/instances/*/forget", http_api_post_forget},
     {"POST", "/v1/pause", http_api_post_pause},
     {"POST", "/v1/resume", http_api_post_resume},
     {"GET", "/v1/controllers", http_api_get_controllers},

@@ -39,6 +39,7 @@ typedef void (*http_api_fn)(struct http_api *a, struct http_request *r, const ch
 /* http_reads.c */
 void http_api_get_health(struct http_api *a, struct http_request *r, const char *name);
 void http_api_get_topology(struct http_api *a, struct http_request *r, const char *name);
+void http_api_get_metrics(struct http_api *a, struct http_request *r, const char *name);
 void http_api_get_instances(struct http_api *a, struct http_request *r, const char *name);
 void http_api_get_instance(struct http_api *a, struct http_request *r, const char *name);
 void http_api_get_controllers(struct http_api *a, struct http_request *r, const char *name);
@@ -63,6 +64,7 @@ void http_api_post_failover(struct http_api *a, struct http_request *r, const ch
 void http_api_post_pause_one(struct http_api *a, struct http_request *r, const char *name);
 void http_api_post_resume_one(struct http_api *a, struct http_request *r, const char *name);
 void http_api_post_ack(struct http_api *a, struct http_request *r, const char *name);
+void http_api_post_forget(struct http_api *a, struct http_request *r, const char *name);
 void http_api_patch_instance(struct http_api *a, struct http_request *r, const char *name);
 void http_api_delete_instance(struct http_api *a, struct http_request *r, const char *name);
 /* Finds an instance whose record can be read; false: the request was answered (400, 404, 409). */

@@ -62,7 +62,8 @@ static const struct {
     {"allow_data_loss", ON(FAILOVER)},
     {"reason", ON(PAUSE)},
     {"for_ms", ON(PAUSE)},
-    {"by", ON(SWITCHOVER) | ON(FAILOVER) | ON(PAUSE) | ON(RESUME) | ON(ACK)},
+    {"member", ON(FORGET)},
+    {"by", ON(SWITCHOVER) | ON(FAILOVER) | ON(PAUSE) | ON(RESUME) | ON(ACK) | ON(FORGET)},
 };
 
 static void http_body_check_order(struct json_read *r, json_t *root, enum failover_command_type type)
@@ -114,6 +115,8 @@ int http_body_order(enum failover_command_type type, const char *text, size_t le
                   &out->command.limit_ms);
     json_read_bool(&r, root, "dry_run", &out->dry_run);
     json_read_bool(&r, root, "allow_data_loss", &out->command.data_loss_allowed);
+    if (type == FAILOVER_COMMAND_FORGET)
+        json_read_address(&r, root, "member", JSON_READ_REQUIRED, &out->command.target);
     if (type == FAILOVER_COMMAND_PAUSE)
         http_body_read_pause(&r, root, wall_ms, &out->command);
     json_decref(root);
@@ -160,9 +163,6 @@ static void http_body_read_policy_key(struct json_read *r, const json_t *policy,
         const char *word = json_read_word(r, policy, k->key, JSON_READ_REQUIRED);
         if (word != NULL && topology_durability_parse(word, &out->durability) != 0)
             json_read_fail(r, ERR_INVALID, k->key, "must be async or strict");
-        else if (word != NULL && out->durability == TOPOLOGY_STRICT)
-            json_read_fail(r, ERR_INVALID, k->key,
-                           "must be async: this version's proxies don't wait for acknowledgements");
         break;
     }
     case POLICY_READS: {

@@ -19,8 +19,8 @@ struct http_body {
     bool dry_run; /* SWITCHOVER, FAILOVER */
 };
 
-/* Any command but SET: {"to","limit_ms","dry_run","allow_data_loss","reason","for_ms","by"}, each where it
- * means something. wall_ms: Unix time, from which a pause counts. */
+/* Any command but SET: {"to","limit_ms","dry_run","allow_data_loss","reason","for_ms","member","by"}, each
+ * where it means something. wall_ms: Unix time, from which a pause counts. */
 int http_body_order(enum failover_command_type type, const char *text, size_t len, int64_t wall_ms,
                     struct http_body *out, char *why, size_t why_size) MR_MUST_CHECK;
 /* SET: {"policy":{…},"members":[{"address",…}],"by"} laid over what the record has. */

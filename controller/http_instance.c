@@ -123,6 +123,11 @@ void http_api_post_ack(struct http_api *a, struct http_request *r, const char *n
     http_api_order(a, r, name, FAILOVER_COMMAND_ACK);
 }
 
+void http_api_post_forget(struct http_api *a, struct http_request *r, const char *name)
+{
+    http_api_order(a, r, name, FAILOVER_COMMAND_FORGET);
+}
+
 void http_api_patch_instance(struct http_api *a, struct http_request *r, const char *name)
 {
     struct http_body body;

@@ -14,13 +14,19 @@
 enum { HISTORY_PER_INSTANCE = 20, HISTORY_OF_ONE = 100, HISTORY_IN_ALL = 200 };
 
 /* Takes ownership of text (NULL: out of memory). */
-static void http_api_answer_text(struct http_api *a, struct http_request *r, char *text, size_t len)
+static void http_api_answer_text_as(struct http_api *a, struct http_request *r, const char *content_type,
+                                    char *text, size_t len)
 {
     if (text)
-        http_answer(r, 200, NULL, text, len);
+        http_answer(r, 200, content_type, text, len);
     else
         http_answer_error(r, 503, "no_memory", "controller %s is out of memory", a->id);
     free(text);
+}
+
+static void http_api_answer_text(struct http_api *a, struct http_request *r, char *text, size_t len)
+{
+    http_api_answer_text_as(a, r, NULL, text, len);
 }
 
 static void http_api_answer_away(struct http_api *a, struct http_request *r, int err)
@@ -64,6 +70,8 @@ static void http_api_view_of(struct http_api *a, const struct engine_view *v, st
     out->acked = acked ? (int32_t)v->acks->n : VIEW_UNKNOWN; /* it switched before we led */
     out->slowest_us = acked && v->acks->n > 0 ? v->acks->slowest_us : VIEW_UNKNOWN;
     out->missing = acked ? v->acks->missing : NULL;
+    out->holding = v->strict ? (int32_t)v->strict->n : VIEW_UNKNOWN;
+    out->not_holding = v->strict ? v->strict->missing : NULL;
     out->now_us = loop_now_us(a->loop);
     out->wall_ms = loop_wall_ms();
     out->next = -1;
@@ -92,6 +100,7 @@ struct http_api_read {
     struct http_api *api;
     struct http_request *request;
     char *(*render)(const struct view_topology *t, size_t *len);
+    const char *content_type;         /* NULL: JSON */
     char name[TOPOLOGY_NAME_MAX + 1]; /* "": all */
 };
 
@@ -114,6 +123,7 @@ static void http_api_render_topology(struct http_api_read *read, int32_t proxies
             .pause = a->pause.owner[0] != '\0' ? &a->pause : NULL,
             .wall_ms = loop_wall_ms(),
             .proxies = proxies,
+            .leads = engine_term(a->engine) != 0,
             .instances = g.instances,
             .n_instances = g.n_instances,
             .set_aside = g.set_aside,
@@ -121,7 +131,7 @@ static void http_api_render_topology(struct http_api_read *read, int32_t proxies
         };
         text = read->render(&t, &len);
     }
-    http_api_answer_text(a, read->request, text, len);
+    http_api_answer_text_as(a, read->request, read->content_type, text, len);
     free(g.instances);
     free(g.set_aside);
 }
@@ -135,7 +145,8 @@ static void http_api_on_proxy_count(void *ctx, int err, const struct topology_pr
 }
 
 static void http_api_read_topology(struct http_api *a, struct http_request *r, const char *name,
-                                   char *(*render)(const struct view_topology *t, size_t *len))
+                                   char *(*render)(const struct view_topology *t, size_t *len),
+                                   const char *content_type)
 {
     struct http_api_read *read = calloc(1, sizeof(*read));
     if (!read) {
@@ -145,6 +156,7 @@ static void http_api_read_topology(struct http_api *a, struct http_request *r, c
     read->api = a;
     read->request = r;
     read->render = render;
+    read->content_type = content_type;
     if (name)
         snprintf(read->name, sizeof(read->name), "%s", name);
     if (zk_store_read_proxies(a->store, http_api_on_proxy_count, read) != 0)
@@ -154,13 +166,19 @@ static void http_api_read_topology(struct http_api *a, struct http_request *r, c
 void http_api_get_topology(struct http_api *a, struct http_request *r, const char *name)
 {
     (void)name;
-    http_api_read_topology(a, r, http_request_query(r, "instance"), view_topology);
+    http_api_read_topology(a, r, http_request_query(r, "instance"), view_topology, NULL);
 }
 
 void http_api_get_instances(struct http_api *a, struct http_request *r, const char *name)
 {
     (void)name;
-    http_api_read_topology(a, r, NULL, view_instances);
+    http_api_read_topology(a, r, NULL, view_instances, NULL);
+}
+
+void http_api_get_metrics(struct http_api *a, struct http_request *r, const char *name)
+{
+    (void)name;
+    http_api_read_topology(a, r, NULL, view_metrics, "text/plain; version=0.0.4");
 }
 
 static void http_api_on_proxy_count_of_one(void *ctx, int err, const struct topology_proxy *list, size_t n)

@@ -1,4 +1,4 @@
-/* set: an instance's policy, its members' labels; delete: the instance. */
+/* set: an instance's policy, its members' labels; forget: a member; delete: the instance. */
 #include "mrctl/address.h"
 #include "mrctl/mrctl.h"
 
@@ -86,6 +86,25 @@ int cmd_set(struct mrctl *m, int argc, char **argv)
         return mrctl_order(m, what, "PATCH", path, body, MRCTL_COMMAND_MS);
     json_decref(body);
     return code;
+}
+
+int cmd_forget(struct mrctl *m, int argc, char **argv)
+{
+    const char *name = mrctl_name(m, argc, argv, 0);
+    char what[MRCTL_PATH_MAX], path[MRCTL_PATH_MAX], text[TOPOLOGY_ADDRESS_MAX + 1];
+    struct topology_address member;
+    (void)snprintf(what, sizeof what, "forget %s", name);
+    (void)snprintf(path, sizeof path, "/v1/instances/%s/forget", name);
+    int code = address_resolve(m, what, argv[1], &member);
+    if (code != 0)
+        return code;
+    json_t *body = mrctl_body();
+    if (body == NULL ||
+        json_object_set_new(body, "member", json_string(topology_address_format(&member, text))) != 0) {
+        json_decref(body);
+        return mrctl_fail(MRCTL_FAILED, "%s: %s", what, err_text(ERR_NOMEM));
+    }
+    return mrctl_order(m, what, "POST", path, body, MRCTL_COMMAND_MS);
 }
 
 int cmd_delete(struct mrctl *m, int argc, char **argv)

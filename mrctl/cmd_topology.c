@@ -77,6 +77,7 @@ static void folder_on_node(void *ctx, const char *name, const char *data, size_t
     const struct view_instance v = {.record = folder_keep(f, &record, sizeof record),
                                     .acked = VIEW_UNKNOWN,
                                     .slowest_us = VIEW_UNKNOWN,
+                                    .holding = VIEW_UNKNOWN,
                                     .wall_ms = (int64_t)time(NULL) * 1000,
                                     .next = -1};
     if (f->err == 0 && folder_grow(f, (void **)&f->instances, f->n_instances, sizeof v))

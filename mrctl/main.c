@@ -29,6 +29,7 @@ static const struct command commands[] = {
     {"resume", "[NAME]", 0, 1, cmd_resume},
     {"ack", "NAME", 1, 1, cmd_ack},
     {"set", "NAME key=value…, or NAME HOST:PORT key=value…", 2, OPERANDS_MAX, cmd_set},
+    {"forget", "NAME HOST:PORT", 2, 2, cmd_forget},
     {"delete", "NAME", 1, 1, cmd_delete},
     {"events", "[NAME]", 0, 1, cmd_events},
 };
@@ -96,6 +97,8 @@ static const struct options_spec spec = {
                 "  set NAME HOST:PORT key=value…\n"
                 "                        of a member: priority (prefer, neutral, prefer_not,\n"
                 "                        must_not), zone\n"
+                "  forget NAME HOST:PORT it is a member no more; strict: once enough others have all\n"
+                "                        that it had\n"
                 "  delete NAME           forget the instance; its redis-servers run on\n"
                 "  events [-f] [NAME]    what was decided and noticed of late; -f: and from now on\n"
                 "\n"

@@ -33,6 +33,7 @@ int cmd_failover(struct mrctl *m, int argc, char **argv);
 int cmd_pause(struct mrctl *m, int argc, char **argv);
 int cmd_resume(struct mrctl *m, int argc, char **argv);
 int cmd_ack(struct mrctl *m, int argc, char **argv);
+int cmd_forget(struct mrctl *m, int argc, char **argv);
 int cmd_explain(struct mrctl *m, int argc, char **argv);
 int cmd_set(struct mrctl *m, int argc, char **argv);
 int cmd_delete(struct mrctl *m, int argc, char **argv);

@@ -77,12 +77,19 @@ static void render_proxies_line(FILE *out, const json_t *instance, int *rows_lef
     line_end(&l);
 }
 
-static void render_readiness(FILE *out, const json_t *readiness, int *rows_left)
+/* A strict instance's is arithmetic. */
+static void render_readiness(FILE *out, const json_t *readiness, bool strict, int *rows_left)
 {
     int64_t candidates = json_get_int(readiness, "candidates");
     struct line l;
     render_row(&l, out, rows_left);
-    if (json_is_true(json_object_get(readiness, "ready")))
+    int64_t needed = json_get_int(readiness, "needed"), have = json_get_int(readiness, "have");
+    if (strict && needed > 0 && json_is_true(json_object_get(readiness, "ready")))
+        line_add(&l, "failover: READY (%" PRId64 "/%" PRId64 " needed)", have, needed);
+    else if (strict && needed > 0 && have < needed)
+        line_add_words(&l, "failover: NOT READY (%" PRId64 "/%" PRId64 " needed: %s)", have, needed,
+                       json_get_text(readiness, "missing"));
+    else if (json_is_true(json_object_get(readiness, "ready")))
         line_add(&l, "failover: READY (%" PRId64 " candidate%s)", candidates, candidates == 1 ? "" : "s");
     else
         line_add_words(&l, "failover: %s", json_get_text(readiness, "verdict"));
@@ -133,6 +140,10 @@ static void render_failover(FILE *out, const char *title, const json_t *failover
     if (json_get_word(failover, "old_master")[0] != '\0')
         line_add(&l, "from %s", json_get_word(failover, "old_master"));
     render_timeline(&l, json_object_get(failover, "timeline_ms"));
+    if (json_get_int(failover, "lost_bytes") > 0) {
+        char size[RENDER_SIZE_MAX];
+        line_add(&l, "at least %s lost", render_size(json_get_int(failover, "lost_bytes"), size));
+    }
     line_add_words(&l, "%s", json_get_word(failover, "evidence"));
     line_end(&l);
 }
@@ -159,7 +170,8 @@ static void render_rows(FILE *out, const json_t *instance, int rows_left)
     const json_t *under_way = json_object_get(instance, "failover");
     const json_t *last = json_object_get(instance, "last_failover");
     if (json_is_object(readiness))
-        render_readiness(out, readiness, &rows_left);
+        render_readiness(out, readiness, strcmp(json_get_word(instance, "durability"), "strict") == 0,
+                         &rows_left);
     if (json_is_object(pause)) {
         struct line l;
         render_row(&l, out, &rows_left);
@@ -184,6 +196,20 @@ static int render_count_rows(const json_t *instance)
                    json_is_object(json_object_get(instance, "last_failover")));
 }
 
+/* "strict (2 of 3 proxies hold)": some acknowledge without waiting yet. */
+static void render_durability(struct line *l, const json_t *instance)
+{
+    int64_t acks = json_get_int(instance, "acks"), holding = json_get_int(instance, "holding");
+    int64_t proxies = json_get_int(instance, "proxies");
+    if (acks > 1)
+        line_add(l, "%s, acks %" PRId64, json_get_text(instance, "durability"), acks);
+    else
+        line_add(l, "%s", json_get_text(instance, "durability"));
+    if (holding >= 0 && proxies >= 0 && holding < proxies)
+        line_add_words(l, "(%" PRId64 " of %" PRId64 " proxies hold, not %s)", holding, proxies,
+                       json_get_text(instance, "not_holding"));
+}
+
 static void render_tree(FILE *out, const json_t *instance)
 {
     const json_t *members = json_object_get(instance, "members");
@@ -194,7 +220,7 @@ static void render_tree(FILE *out, const json_t *instance)
     line_add(&l, "127.0.0.1:%" PRId64, json_get_int(instance, "port"));
     line_add(&l, "epoch %" PRId64, json_get_int(instance, "epoch"));
     line_add(&l, "%s", json_get_text(instance, "state"));
-    line_add(&l, "%s", json_get_text(instance, "durability"));
+    render_durability(&l, instance);
     if (json_get_word(instance, "reads")[0] != '\0' &&
         strcmp(json_get_word(instance, "reads"), "master") != 0)
         line_add(&l, "reads %s", json_get_word(instance, "reads"));

@@ -222,6 +222,8 @@ static json_t *view_failover(struct json_write *w, const struct topology_failove
     json_write_address(w, object, "old_master", &f->old_master);
     json_write_note(w, object, "evidence", f->evidence);
     view_timeline_write(w, object, &f->timeline);
+    if (f->lost_bytes != 0)
+        json_write_int(w, object, "lost_bytes", f->lost_bytes);
     return object;
 }
 
@@ -234,6 +236,17 @@ static void view_put_failovers(struct json_write *w, json_t *object, const struc
                    any && !under_way ? view_failover(w, &i->failover) : json_null());
 }
 
+/* For how many acknowledgements, and who of the proxies waits for them: until all do, some writes are async.
+ */
+static void view_put_strict(struct json_write *w, json_t *object, const struct view_instance *v)
+{
+    json_write_int(w, object, "acks", v->record->policy.acks);
+    if (v->holding != VIEW_UNKNOWN)
+        json_write_int(w, object, "holding", v->holding);
+    if (v->not_holding != NULL && v->not_holding[0] != '\0')
+        json_write_note(w, object, "not_holding", v->not_holding);
+}
+
 static void view_put_head(struct json_write *w, json_t *object, const struct view_instance *v)
 {
     const struct topology_instance *i = v->record;
@@ -243,6 +256,8 @@ static void view_put_head(struct json_write *w, json_t *object, const struct vie
     json_write_u64(w, object, "epoch", i->epoch);
     json_write_text(w, object, "state", topology_state_name(i->state));
     json_write_text(w, object, "durability", topology_durability_name(i->policy.durability));
+    if (i->policy.durability == TOPOLOGY_STRICT)
+        view_put_strict(w, object, v);
     json_write_text(w, object, "reads", topology_reads_name(i->policy.reads));
     json_write_set(w, object, "master",
                    topology_address_is_set(&i->master)

@@ -27,9 +27,11 @@ struct view_instance {
     int64_t revision;                /* mzxid of its znode */
     int32_t acked;                   /* proxies that said they switched to record->epoch; VIEW_UNKNOWN */
     int64_t slowest_us;              /* the slowest of them; VIEW_UNKNOWN */
-    const char *missing; /* who of them has not: "host-7 and 3 more"; "" or NULL: nobody is known */
-    int64_t now_us;      /* monotonic, of the clock in `failover` */
-    int64_t wall_ms;     /* Unix; 0: unknown, then nothing in the record counts as over */
+    const char *missing;     /* who of them has not: "host-7 and 3 more"; "" or NULL: nobody is known */
+    int32_t holding;         /* strict: proxies that hold replies for record->policy.acks; VIEW_UNKNOWN */
+    const char *not_holding; /* who doesn't, as `missing` */
+    int64_t now_us;          /* monotonic, of the clock in `failover` */
+    int64_t wall_ms;         /* Unix; 0: unknown, then nothing in the record counts as over */
     enum view_readiness readiness;
     int next;                           /* member that would become master; -1: nobody, or not known */
     char verdict[VIEW_VERDICT_MAX + 1]; /* "READY: …" or "NOT READY: …" */
@@ -48,6 +50,7 @@ struct view_topology {
     const struct topology_pause *pause; /* of all instances; NULL: none */
     int64_t wall_ms;                    /* as in view_instance */
     int32_t proxies;                    /* registered; VIEW_UNKNOWN */
+    bool leads;                         /* who says so leads */
     const struct view_instance *instances;
     size_t n_instances;
     const struct view_set_aside *set_aside;
@@ -60,6 +63,9 @@ char *view_topology(const struct view_topology *t, size_t *len) MR_MUST_CHECK;
 char *view_instances(const struct view_topology *t, size_t *len) MR_MUST_CHECK;
 /* GET /v1/instances/NAME: everything; a password is shown as "***". */
 char *view_instance(const struct view_instance *i, int32_t proxies, size_t *len) MR_MUST_CHECK;
+
+/* GET /metrics: the same for Prometheus (text format 0.0.4). */
+char *view_metrics(const struct view_topology *t, size_t *len) MR_MUST_CHECK;
 
 /* What failover_explain() found out. code NULL: {"instance":…,"ready":…,"verdict":…,"lines":[…],…}, the
  * answer to GET …/explain and to a dry run. Else the refusal of one:

@@ -2,7 +2,6 @@
 
 #include "controller/core/failover.h"
 #include "controller/core/restraint.h"
-#include "controller/core/select.h"
 
 #include <assert.h>
 
@@ -31,20 +30,6 @@ static void view_cooldown_write(struct json_write *w, json_t *object, const stru
     json_write_set(w, object, "cooldown", cooldown);
 }
 
-/* Members that may be promoted should the master die now, whatever restrains it. */
-static int view_candidates(const struct view_instance *v)
-{
-    const struct topology_instance *i = v->record;
-    int n = 0;
-    for (uint32_t k = 0; k < i->n_members; k++) {
-        const struct health_member *h = &v->failover->health[k];
-        const struct select_member m = {.sealed = true, .info = h->info};
-        bool is_master = topology_address_equal(&i->members[k].address, &i->master);
-        n += !is_master && health_is_reachable(h) && h->info_known && select_refusal(i, (int)k, &m) == NULL;
-    }
-    return n;
-}
-
 void view_restraint_write(struct json_write *w, json_t *object, const struct view_instance *v)
 {
     assert(v != NULL && v->record->n_members <= TOPOLOGY_MEMBERS_MAX);
@@ -52,9 +37,15 @@ void view_restraint_write(struct json_write *w, json_t *object, const struct vie
     view_cooldown_write(w, object, v);
     if (v->readiness == VIEW_READINESS_UNKNOWN || v->failover == NULL)
         return;
+    struct readiness r;
+    readiness_judge(v->record, v->failover->health, &r);
     json_t *readiness = json_write_object(w);
     json_write_bool(w, readiness, "ready", v->readiness == VIEW_READY);
-    json_write_int(w, readiness, "candidates", view_candidates(v));
+    json_write_int(w, readiness, "candidates", r.candidates);
+    json_write_int(w, readiness, "needed", r.needed);
+    json_write_int(w, readiness, "have", r.have);
+    if (r.missing[0] != '\0')
+        json_write_note(w, readiness, "missing", r.missing);
     json_write_bool(w, readiness, "auto", v->record->policy.auto_failover);
     json_write_note(w, readiness, "verdict", v->verdict);
     json_write_set(w, object, "readiness", readiness);

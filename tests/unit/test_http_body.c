@@ -62,6 +62,9 @@ static void test_orders(void **state)
     assert_true(body.command.data_loss_allowed);
     assert_int_equal(order(FAILOVER_COMMAND_FAILOVER, "{}"), 0);
     assert_false(body.command.data_loss_allowed);
+
+    assert_int_equal(order(FAILOVER_COMMAND_FORGET, "{\"member\":\"10.0.0.3:6379\",\"by\":\"ann\"}"), 0);
+    assert_string_equal(body.command.target.host, "10.0.0.3");
 }
 
 static void test_pauses(void **state)
@@ -108,6 +111,9 @@ static void test_odd_orders_are_refused(void **state)
         {FAILOVER_COMMAND_PAUSE, "{\"by\":\"a\\u007f\"}", "by"},
         {FAILOVER_COMMAND_PAUSE, "{\"dry_run\":true}", "dry_run"},
         {FAILOVER_COMMAND_ACK, "{\"reason\":\"x\"}", "reason"},
+        {FAILOVER_COMMAND_FORGET, "{}", "member: is missing"},
+        {FAILOVER_COMMAND_FORGET, "{\"member\":\"here\"}", "member: \"here\""},
+        {FAILOVER_COMMAND_FORGET, "{\"to\":\"1.1.1.1:1\"}", "it knows member, by"},
     };
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++)
         refused(order(cases[k].type, cases[k].text), cases[k].text, cases[k].wanted);
@@ -138,6 +144,10 @@ static void test_settings(void **state)
     assert_false(p->auto_failover);
     assert_int_equal(body.command.n_labels, 0);
     assert_string_equal(body.command.by, "ann");
+
+    assert_int_equal(set("{\"policy\":{\"durability\":\"strict\",\"acks\":2}}"), 0);
+    assert_int_equal(p->durability, TOPOLOGY_STRICT);
+    assert_int_equal(p->acks, 2);
 
     /* What is not named stays as it is. */
     assert_int_equal(set("{\"members\":[{\"address\":\"10.0.0.2:6379\",\"priority\":\"prefer_not\"}]}"), 0);
@@ -178,7 +188,6 @@ static void test_odd_settings_are_refused(void **state)
         {"{\"policy\":{\"hold_ms\":1.5}}", "policy.hold_ms"},
         {"{\"policy\":{\"auto_failover\":\"off\"}}", "policy.auto_failover: must be true or false"},
         {"{\"policy\":{\"durability\":\"maybe\"}}", "policy.durability: must be async or strict"},
-        {"{\"policy\":{\"durability\":\"strict\"}}", "policy.durability: must be async"},
         {"{\"members\":{}}", "members: must be an array"},
         {"{\"members\":[7]}", "members[0]: must be an object"},
         {"{\"members\":[{\"zone\":\"x\"}]}", "members[0].address: is missing"},

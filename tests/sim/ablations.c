@@ -46,6 +46,16 @@ static const char *ablations_newest_id(const struct topology_instance *record)
     return NULL;
 }
 
+static void ablations_hide_strangers(const struct topology_instance *record, struct info *info)
+{
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < info->n_replicas; k++) {
+        if (topology_member_find(record, &info->replicas[k].address) >= 0)
+            info->replicas[n++] = info->replicas[k];
+    }
+    info->n_replicas = n;
+}
+
 void ablations_change_info(const struct sim *s, int redis, bool sealed, struct info *info)
 {
     const struct topology_instance *record = &s->zk.nodes[s->redis[redis].instance].record;
@@ -72,6 +82,9 @@ void ablations_change_info(const struct sim *s, int redis, bool sealed, struct i
         break;
     case ABLATE_WITNESS:
         info->master_link_up = false;
+        break;
+    case ABLATE_UNREGISTERED:
+        ablations_hide_strangers(record, info);
         break;
     case ABLATE_DRAIN:
         for (int m = 0; m < s->n_members[s->redis[redis].instance]; m++) {
@@ -100,6 +113,39 @@ void ablations_change_trust(const struct sim *s, struct health_trust *trust)
         trust->distrusted = false;
     else if (s->ablation == ABLATE_STALL)
         trust->since_us = 0;
+}
+
+/* It believes in an async instance, and never says so. */
+void ablations_before_step(const struct sim *s, struct failover *f)
+{
+    if (s->ablation == ABLATE_QUORUM)
+        f->record.policy.durability = TOPOLOGY_ASYNC;
+    for (int k = 0; s->ablation == ABLATE_REACH && k < TOPOLOGY_MEMBERS_MAX; k++)
+        f->members[k].reached_us = INT64_MAX;
+}
+
+void ablations_after_step(const struct sim *s, const struct failover_event *event, struct failover *f)
+{
+    if (s->ablation != ABLATE_QUORUM || !f->has_record)
+        return;
+    enum topology_durability truth = s->zk.nodes[f->record.name[1] - '0'].record.policy.durability;
+    f->record.policy.durability = truth;
+    if (event->type != FAILOVER_ON_COMMAND)
+        f->proposed.policy.durability = f->route.policy.durability = truth;
+}
+
+void ablations_change_commit(const struct sim *s, const struct topology_instance *before,
+                             struct topology_instance *record)
+{
+    if (s->ablation != ABLATE_DROP || before->state != TOPOLOGY_PROMOTING || record->state != TOPOLOGY_STABLE)
+        return;
+    int old = topology_member_find(record, &record->failover.old_master);
+    if (old < 0 || topology_address_equal(&record->master, &record->failover.old_master) ||
+        s->redis[sim_redis_at(&record->failover.old_master)].alive)
+        return;
+    for (uint32_t k = (uint32_t)old; k + 1 < record->n_members; k++)
+        record->members[k] = record->members[k + 1];
+    record->n_members--;
 }
 
 int64_t ablations_wall_ms(const struct sim *s)

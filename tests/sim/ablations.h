@@ -27,7 +27,11 @@
     X(RESTRAINT, "restraint", "the wall clock runs so fast that pauses and cooldowns are over at once")       \
     X(DRAIN, "drain", "a switchover's target always looks as if it had everything")                          \
     X(PAUSE, "pause", "the old master's writes go on in a switchover, and proxies don't hold")               \
-    X(RESET, "reset", "a proxy keeps its connection to the old master and believes late answers")
+    X(RESET, "reset", "a proxy keeps its connection to the old master and believes late answers")            \
+    X(QUORUM, "quorum", "a strict instance's failover needs one countable member, as an async one's does")    \
+    X(DROP, "forget", "a strict instance's dead master is a member no more once another one is promoted")     \
+    X(UNREGISTERED, "unregistered", "replicas that are attached but not registered stay so")                  \
+    X(REACH, "reach", "a replica counts as in step with its master as soon as its link is up")
 /* clang-format on */
 
 #define ABLATION_ENUM(name, word, rule) ABLATE_##name,
@@ -45,6 +49,12 @@ int ablation_parse(const char *word, enum ablation *out) MR_MUST_CHECK;
 void ablations_change_info(const struct sim *s, int redis, bool sealed, struct info *info);
 void ablations_change_votes(const struct sim *s, struct health_votes *votes);
 void ablations_change_trust(const struct sim *s, struct health_trust *trust);
+/* What a core knows, before and after it handles an event. */
+void ablations_before_step(const struct sim *s, struct failover *f);
+void ablations_after_step(const struct sim *s, const struct failover_event *event, struct failover *f);
+/* The record that is about to be committed. */
+void ablations_change_commit(const struct sim *s, const struct topology_instance *before,
+                             struct topology_instance *record);
 /* The wall clock as a core is told it. */
 int64_t ablations_wall_ms(const struct sim *s);
 

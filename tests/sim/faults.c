@@ -253,6 +253,64 @@ static void faults_kill_ahead(struct sim *s, int instance, int master)
     world_after(&s->world, world_between(&s->world, 50000, 240000), faults_on_kill_ahead)->who = master;
 }
 
+static void faults_on_kill_master(struct sim *s, struct world_event *e)
+{
+    int master = faults_master(s, e->who);
+    if (!s->calm && master >= 0)
+        faults_kill(s, master);
+}
+
+/* From the other members, both ways; the control plane still sees it. */
+static void faults_isolate(struct sim *s, int instance, int alone, int64_t for_us)
+{
+    for (int k = 0; k < s->n_members[instance]; k++) {
+        int redis = sim_redis_index(instance, k);
+        if (redis == alone)
+            continue;
+        sim_network_cut(s, SIM_PLACE_REDIS + alone, SIM_PLACE_REDIS + redis, s->world.now_us + for_us);
+        sim_network_cut(s, SIM_PLACE_REDIS + redis, SIM_PLACE_REDIS + alone, s->world.now_us + for_us);
+    }
+}
+
+static void faults_kill_twice(struct sim *s, int instance)
+{
+    int alone = faults_replica(s, instance);
+    int64_t for_us = world_between(&s->world, 300000, 2000000);
+    if (alone >= 0)
+        faults_isolate(s, instance, alone, for_us);
+    int64_t first_us = world_between(&s->world, 50000, 250000);
+    world_after(&s->world, first_us, faults_on_kill_master)->who = instance;
+    world_after(&s->world, first_us + world_between(&s->world, 20000, for_us), faults_on_kill_master)->who =
+        instance;
+}
+
+static void faults_on_back_behind(struct sim *s, struct world_event *e)
+{
+    if (s->calm || !s->redis[e->who].alive)
+        return;
+    sim_redis_kill(s, e->who);
+    struct world_event *back = world_after(&s->world, world_between(&s->world, 300, 5000), faults_on_start);
+    back->who = e->who;
+    back->kind = REDIS_OLD;
+}
+
+static void faults_kill_behind(struct sim *s, int instance)
+{
+    int behind = faults_replica(s, instance), master = faults_master(s, instance);
+    if (behind < 0 || !s->redis[behind].alive)
+        return;
+    sim_redis_save(s, behind);
+    for (int k = 0; k < s->n_members[instance]; k++) {
+        int redis = sim_redis_index(instance, k);
+        if (redis != behind && redis != master)
+            faults_isolate(s, instance, redis, world_between(&s->world, 800000, 2500000));
+    }
+    int64_t back_us = world_between(&s->world, 200000, 700000);
+    world_after(&s->world, back_us, faults_on_back_behind)->who = behind;
+    world_after(&s->world, back_us + world_between(&s->world, 5000, 450000), faults_on_kill_master)->who =
+        instance;
+}
+
 static void faults_do_redis(struct sim *s, enum fault fault, int instance)
 {
     int any = sim_redis_index(instance, (int)world_between(&s->world, 0, s->n_members[instance] - 1));
@@ -273,6 +331,12 @@ static void faults_do_redis(struct sim *s, enum fault fault, int instance)
     case FAULT_KILL_AHEAD:
         if (master >= 0)
             faults_kill_ahead(s, instance, master);
+        break;
+    case FAULT_KILL_TWICE:
+        faults_kill_twice(s, instance);
+        break;
+    case FAULT_KILL_BEHIND:
+        faults_kill_behind(s, instance);
         break;
     case FAULT_KILL_REPLICA:
         any = faults_replica(s, instance);
@@ -376,6 +440,8 @@ static void faults_do_operator(struct sim *s, enum fault fault, int instance)
         sim_zk_touch(s, instance, world_chance(&s->world, 600));
     } else if (fault == FAULT_SWITCHOVER) {
         sim_operator_order(s, instance, FAILOVER_COMMAND_SWITCHOVER);
+    } else if (fault == FAULT_FORGET) {
+        sim_operator_order(s, instance, FAILOVER_COMMAND_FORGET);
     } else if (fault == FAULT_MAINTENANCE) {
         world_trace(&s->world, "everything is paused");
         memcpy(s->maintenance.owner, "operator", 9);

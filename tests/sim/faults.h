@@ -10,6 +10,9 @@ enum fault {
     FAULT_KILL_ALL,   /* of one instance, at the same moment */
     FAULT_KILL_AHEAD, /* the master, while all but one replica lag behind: that one must not be master,
                          perhaps */
+    FAULT_KILL_TWICE, /* the master, then whoever has become it, while a replica is cut off from the others */
+    FAULT_KILL_BEHIND, /* a replica comes back with old data, the master dies before it has caught up, the
+                          others are cut off */
     FAULT_SAVE,
     FAULT_STOP_MASTER,
     FAULT_STOP_ANY,
@@ -37,6 +40,7 @@ enum fault {
     FAULT_SET,
     FAULT_SWITCHOVER,
     FAULT_MAINTENANCE,
+    FAULT_FORGET,
     FAULT_ORDER, /* any */
 };
 

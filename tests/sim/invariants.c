@@ -102,6 +102,12 @@ void invariants_on_commit(struct sim *s, const struct zk_request *q, const struc
     if (s->world.failed)
         return;
     w->committed_epoch = to->epoch;
+    for (uint32_t k = 0; k < from->n_members; k++)
+        s->redis[sim_redis_at(&from->members[k].address)].forgotten |=
+            topology_member_find(to, &from->members[k].address) < 0;
+    for (uint32_t k = 0; k < to->n_members; k++)
+        s->redis[sim_redis_at(&to->members[k].address)].forgotten = false;
+    sim_strict_on_commit(s, q->instance, to);
     invariants_on_policy(s, q, from);
     if (to->epoch > from->epoch) {
         enum topology_verdict verdict = to->failover.verdict;
@@ -221,6 +227,8 @@ static bool invariants_members_settled(const struct sim *s, int instance, int ma
     for (int m = 0; m < s->n_members[instance]; m++) {
         int redis = sim_redis_index(instance, m);
         const struct sim_redis *r = &s->redis[redis];
+        if (r->forgotten)
+            continue; /* nobody cares what becomes of it */
         if (!r->gone && !invariants_trusted(s, &s->zk.nodes[instance].record, redis)) {
             snprintf(why, size, "i%d: the process of %d is not registered", instance, redis);
             return false;
@@ -242,7 +250,9 @@ static bool invariants_instance_settled(struct sim *s, int leader, int instance,
     const struct topology_instance *truth = &s->zk.nodes[instance].record;
     const struct failover *f = &s->controllers[leader].failover[instance];
     int master = sim_redis_at(&truth->master);
-    if (truth->state != TOPOLOGY_STABLE || f->phase != FAILOVER_WATCH || f->waiting[0] != '\0') {
+    /* REPAIR: who serves reads may change at any time. */
+    bool watches = f->phase == FAILOVER_WATCH || f->phase == FAILOVER_REPAIR;
+    if (truth->state != TOPOLOGY_STABLE || !watches || f->waiting[0] != '\0') {
         snprintf(why, size, "i%d is %s, its leader c%d in %s: %s", instance,
                  topology_state_name(truth->state), leader, failover_phase_name(f->phase),
                  f->waiting[0] ? f->waiting : "(says nothing)");

@@ -22,6 +22,20 @@ static uint64_t invariants_lineage(const struct sim *s, const struct redis_data 
     return own ? own : d->id2 < n ? s->id_epoch[d->id2] : 0;
 }
 
+/* A master that renames its history and dies before its INFO has told so leaves replicas that nobody can tell
+ * from those of a stranger. */
+static bool invariants_is_recorded(const struct sim *s, const struct topology_instance *i, int redis)
+{
+    struct info info;
+    sim_redis_info(s, redis, &info);
+    for (uint32_t k = 0; k < i->n_epochs; k++) {
+        const char *id = i->epochs[k].repl_id;
+        if (id[0] == '\0' || strcmp(id, info.repl_id) == 0 || strcmp(id, info.repl_id2) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Could this member, sealed for the epoch, have been chosen, and does it hold writes that the candidate
  * lacks? */
 static bool invariants_is_better(const struct sim *s, const struct zk_request *q,
@@ -33,6 +47,7 @@ static bool invariants_is_better(const struct sim *s, const struct zk_request *q
     sim_redis_run_id(s, redis, run_id);
     if (!r->alive || r->tainted || !invariants_is_known_sealed(s, q, member) ||
         strcmp(run_id, before->members[member].run_id) != 0 || r->data.n <= candidate->data.n ||
+        !invariants_is_recorded(s, before, redis) ||
         invariants_lineage(s, &r->data) < invariants_lineage(s, &candidate->data))
         return false; /* what goes beyond an older history was lost before */
     for (uint32_t k = 0; k < candidate->data.n; k++) {
@@ -117,7 +132,7 @@ void invariants_check_choice(struct sim *s, const struct zk_request *q,
         if (c->tainted && s->redis[redis].alive && !s->redis[redis].tainted &&
             invariants_is_known_sealed(s, q, k) && invariants_trusted(s, before, redis) &&
             invariants_lineage(s, &s->redis[redis].data) >= invariants_lineage(s, &c->data) &&
-            invariants_lacks(c, &s->redis[redis]))
+            invariants_is_recorded(s, before, redis) && invariants_lacks(c, &s->redis[redis]))
             world_fail(&s->world, "trusted candidate",
                        "i%d epoch %llu: restarted %d was chosen although %d kept its data", q->instance,
                        (unsigned long long)epoch, chosen, redis);
@@ -136,6 +151,7 @@ void invariants_on_promoted(struct sim *s, int redis, uint64_t epoch)
         return;
     uint64_t before = w->served_epoch;
     w->served_epoch = epoch;
+    sim_strict_on_promoted(s, instance, redis, epoch);
     if (truth->failover.verdict != TOPOLOGY_VERDICT_PLANNED || truth->failover.epoch != epoch ||
         truth->state == TOPOLOGY_SEALING)
         return;
@@ -220,7 +236,8 @@ void invariants_on_write(struct sim *s, int instance, uint64_t epoch, int redis)
     w->writer[epoch] = redis;
 }
 
-void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, int redis, uint32_t id)
+void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, int redis, uint32_t id,
+                       uint32_t acks)
 {
     struct sim_witness *w = &s->witness[instance];
     struct sim_worker *worker = &s->proxies[proxy].workers[instance];
@@ -230,11 +247,15 @@ void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, i
                    instance, id, (unsigned long long)epoch, (unsigned long long)worker->acked_epoch);
     worker->acked_epoch = epoch;
     worker->acked_redis = redis;
-    invariants_check_planned(s, instance, epoch, id);
+    if (!s->redis[redis].tainted) /* one that came back by itself, to a proxy that is cut off with it */
+        invariants_check_planned(s, instance, epoch, id);
     if (w->n_acked < sizeof(w->acked) / sizeof(w->acked[0])) {
-        w->must_survive[w->n_acked] = s->story == SIM_RESTRAINT || (s->story == SIM_SWITCHOVER && s->quiet);
+        w->must_survive[w->n_acked] = s->story == SIM_RESTRAINT || (s->story == SIM_SWITCHOVER && s->quiet) ||
+                                      sim_strict_promises(s, instance, epoch, acks);
         w->acked_epoch[w->n_acked] = epoch;
         w->acked[w->n_acked++] = id;
+        if (s->strict[instance])
+            sim_strict_on_ack(s, instance, epoch);
     }
 }
 

@@ -8,8 +8,8 @@
 
 enum { SIM_EVENTS_MAX = 400000 };
 
-const char *const sim_stories[SIM_STORIES] = {"one fault", "restraint", "chaos",     "redis chaos",
-                                              "hang",      "partition", "switchover"};
+const char *const sim_stories[SIM_STORIES] = {"one fault", "restraint", "chaos",      "redis chaos",
+                                              "hang",      "partition", "switchover", "strict"};
 
 /* ---- network ------------------------------------------------------------------------------------------- */
 
@@ -56,6 +56,17 @@ int64_t sim_wall_ms(const struct sim *s)
 
 /* ---- one seed ------------------------------------------------------------------------------------------ */
 
+/* Some become strict only later, by an order: whoever is not registered yet is by then. */
+static void sim_draw_strict(struct sim *s, int instance, bool registered, struct topology_policy *policy)
+{
+    uint32_t replicas = (uint32_t)s->n_members[instance] - 1;
+    s->strict[instance] = s->story == SIM_STRICT;
+    if (!s->strict[instance] || !registered || world_chance(&s->world, 300))
+        return;
+    policy->durability = TOPOLOGY_STRICT;
+    policy->acks = (uint32_t)world_between(&s->world, 1, replicas);
+}
+
 static void sim_draw_policy(struct sim *s, struct topology_policy *policy)
 {
     struct world *w = &s->world;
@@ -77,7 +88,10 @@ static void sim_adopt(struct sim *s, int instance, bool registered)
     record->epoch = 1;
     topology_policy_default(&record->policy);
     sim_draw_policy(s, &record->policy);
-    record->n_members = registered ? (uint32_t)s->n_members[instance] : 1;
+    sim_draw_strict(s, instance, registered, &record->policy);
+    record->n_members = registered                                          ? (uint32_t)s->n_members[instance]
+                        : s->strict[instance] && s->n_members[instance] > 2 ? 2
+                                                                            : 1;
     for (uint32_t m = 0; m < record->n_members; m++) {
         int redis = sim_redis_index(instance, (int)m);
         sim_redis_address(redis, &record->members[m].address);
@@ -121,9 +135,11 @@ static void sim_create(struct sim *s, uint64_t seed)
     s->slow_permille = world_chance(w, 500) ? 0 : 20;
     s->info_period_us = world_between(w, 400000, 1200000);
     memset(s->cut_until, 0, sizeof(s->cut_until));
+    memset(s->strict, 0, sizeof(s->strict));
     s->stale_until_us = 0;
     sim_zk_create(s);
-    bool alone = s->story != SIM_ONE_FAULT && s->story != SIM_HANG && s->story != SIM_SWITCHOVER;
+    bool alone = s->story != SIM_ONE_FAULT && s->story != SIM_HANG && s->story != SIM_SWITCHOVER &&
+                 s->story != SIM_STRICT;
     for (int r = 0; r < SIM_REDISES; r++)
         s->redis[r].exists = s->redis[r].alive = false;
     for (int i = 0; i < s->n_instances; i++) {
@@ -134,6 +150,9 @@ static void sim_create(struct sim *s, uint64_t seed)
             s->redis[redis].boot = (enum redis_boot)world_between(w, REDIS_BOOT_MASTER, REDIS_BOOT_ORPHAN);
             if (m == 0 && s->redis[redis].boot == REDIS_BOOT_REPLICA)
                 s->redis[redis].boot = REDIS_BOOT_MASTER;
+            if (s->story ==
+                SIM_STRICT) /* who comes back by itself acknowledges behind the controllers' backs */
+                s->redis[redis].boot = REDIS_BOOT_ORPHAN;
             s->redis[redis].boot_follows = master;
         }
         sim_adopt(s, i, world_chance(w, 700));

@@ -62,6 +62,7 @@ struct sim_redis {
     int instance;
     bool exists, alive, loading;
     bool gone;        /* dead, and stays so */
+    bool forgotten;   /* it was a member, and is not any more */
     bool tainted;     /* its data came from a restart that no leader has accepted */
     uint32_t process; /* grows with each start; the run_id is made of it */
     enum redis_boot boot;
@@ -89,7 +90,8 @@ struct sim_redis {
     enum health_said said;            /* how it answers */
     bool pings;                       /* lets its replication pings be set to one a second */
     int64_t paused_until_us;          /* CLIENT PAUSE … WRITE */
-    int64_t gap_to_us; /* when its last silence of more than a ping's period as a replica ended */
+    int64_t acked[SIM_REDISES]; /* by replica: the offset that it has acknowledged on its present link */
+    int64_t gap_to_us;          /* when its last silence of more than a ping's period as a replica ended */
 };
 
 /* ---- ZooKeeper ----------------------------------------------------------------------------------------- */
@@ -199,6 +201,7 @@ struct sim_link {
     int64_t tried_us;  /* when the present attempt to connect began */
     bool mute, silent; /* the monitor said so; the outlook was told so */
     uint32_t silences; /* grows with each silence; knocks of older ones are void */
+    uint32_t watches;  /* grows with each opening */
     enum health_said said;
 };
 
@@ -256,6 +259,7 @@ struct sim_controller {
 struct sim_worker {
     uint64_t epoch;
     int master;            /* -1: requests are held */
+    uint32_t acks;         /* replies wait for so many replicas; 0: for none */
     uint32_t process;      /* connected to; 0: not yet */
     bool doubt;            /* nothing is sent until the route is confirmed or replaced */
     uint32_t connection;   /* grows when it is dropped; answers of older ones are not heard */
@@ -287,6 +291,7 @@ enum sim_story {
     SIM_HANG,        /* one master is stopped, for shorter or longer than the limit */
     SIM_PARTITION,   /* silence between groups of places, both ways or one way, on and off */
     SIM_SWITCHOVER,  /* planned ones under load, with and without something going wrong meanwhile */
+    SIM_STRICT, /* anything, anywhere, of instances that promise: what k replicas have acknowledged stays */
     SIM_STORIES,
 };
 
@@ -323,6 +328,7 @@ struct sim_stats {
     uint64_t stories[SIM_STORIES];
     uint64_t verdicts[TOPOLOGY_VERDICT_PLANNED + 1]; /* committed intents by their reason */
     uint64_t orders, answers_done, answers_refused;
+    uint64_t promised, shorts; /* strict writes: acknowledged; not by enough replicas in time */
 };
 
 struct sim {
@@ -334,6 +340,7 @@ struct sim {
     enum ablation ablation;
     int n_instances;
     int n_members[SIM_INSTANCES];
+    bool strict[SIM_INSTANCES];            /* it is, or may become so */
     bool calm;                             /* faults have stopped */
     bool gone_for_good;                    /* a process was left dead on purpose */
     uint32_t loss_permille, slow_permille; /* of messages lost; of deliveries that take long */
@@ -398,6 +405,9 @@ void sim_redis_run_id(const struct sim *s, int redis, char out[TOPOLOGY_RUN_ID_L
 int sim_redis_replicaof(struct sim *s, int redis, int target);
 /* False when it isn't a master that takes writes. */
 bool sim_redis_write(struct sim *s, int redis, uint32_t id);
+/* A marker that is propagated: the master's offset after it. */
+int64_t sim_redis_mark(struct sim *s, int redis);
+bool sim_redis_is_attached(const struct sim *s, int replica, int master);
 bool sim_redis_has(const struct redis_data *d, uint32_t id);
 
 /* sim_zk.c: the server and each client's session. */
@@ -442,6 +452,8 @@ void sim_engine_run(struct sim *s, int controller, int instance);
 void sim_link_open(struct sim *s, int controller, int redis);
 void sim_link_close_all(struct sim *s, int controller);
 void sim_link_nudge(struct sim *s, int controller, int redis);
+/* It is a member no more. */
+void sim_link_close(struct sim *s, int controller, int redis);
 void sim_link_command(struct sim *s, int controller, int redis, enum sim_command command, uint64_t epoch,
                       int target);
 /* The process at the other end ended: FIN or RST travels, after_us from now. */
@@ -474,7 +486,27 @@ void sim_operator_on_held(struct sim *s, int proxy, int instance, uint64_t epoch
 /* An order that waits for its answer for long; 0: none. */
 uint64_t sim_operator_unanswered(const struct sim *s);
 
+/* sim_strict.c */
+struct strict_wait {
+    int proxy, instance, redis;
+    uint32_t process, connection, write, acks;
+    uint64_t epoch;
+    int64_t marker, until_us, look_us; /* set by sim_strict_wait() */
+};
+void sim_strict_wait(struct sim *s, const struct strict_wait *wait); /* → sim_proxy_on_waited() */
+void sim_strict_on_applied(struct sim *s, int replica);
+void sim_strict_on_attached(struct sim *s, int replica);
+/* Would an acknowledgement by so many replicas be a promise, as the record is now? */
+bool sim_strict_promises(const struct sim *s, int instance, uint64_t epoch, uint32_t acks);
+void sim_strict_on_commit(struct sim *s, int instance, const struct topology_instance *to);
+void sim_strict_on_promoted(struct sim *s, int instance, int redis, uint64_t epoch);
+/* The newest entry of witness.acked has just been acknowledged. */
+void sim_strict_on_ack(struct sim *s, int instance, uint64_t epoch);
+bool sim_strict_is_stuck(const struct sim *s, int instance);
+
 /* sim_proxy.c */
+void sim_proxy_on_waited(struct sim *s, int proxy, int instance, uint32_t acks, bool done, int redis,
+                         uint64_t epoch, uint32_t write, uint32_t connection);
 void sim_proxy_start(struct sim *s, int proxy);
 void sim_proxy_on_session(struct sim *s, int proxy, bool up);
 void sim_proxy_on_reply(struct sim *s, int proxy, const struct zk_pending *p, const struct zk_reply *reply);
@@ -496,7 +528,8 @@ void invariants_on_commit(struct sim *s, const struct zk_request *request, const
                           bool known_to_lead);
 void invariants_on_action(struct sim *s, int controller, int instance, const struct failover_action *a);
 void invariants_on_write(struct sim *s, int instance, uint64_t epoch, int redis);
-void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, int redis, uint32_t id);
+void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, int redis, uint32_t id,
+                       uint32_t acks);
 /* The one fault of SIM_ONE_FAULT happens now. */
 void invariants_on_fault(struct sim *s, int instance);
 /* True when every instance is as it must be in the end; otherwise why not. */

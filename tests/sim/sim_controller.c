@@ -34,7 +34,9 @@ void sim_controller_tell(struct sim *s, int controller, int instance, const stru
     now.trust = &trust;
     now.maintenance = s->maintenance.owner[0] ? &s->maintenance : NULL;
     enum failover_phase before = f->phase;
+    ablations_before_step(s, f);
     failover_step(f, &now, &s->update);
+    ablations_after_step(s, &now, f);
     if (s->world.tracing && ((event->type != FAILOVER_ON_INFO && event->type != FAILOVER_ON_KNOCK) ||
                              s->update.n > 0 || f->phase != before))
         world_trace_line(&s->world, "c%d i%d %s member=%d err=%s: %s -> %s row=%u", controller, instance,

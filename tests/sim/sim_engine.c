@@ -16,9 +16,10 @@ static void engine_on_not_committed(struct sim *s, struct world_event *e)
 
 static void engine_commit(struct sim *s, int controller, int instance)
 {
-    const struct sim_controller *c = &s->controllers[controller];
-    const struct failover *f = &c->failover[instance];
+    struct sim_controller *c = &s->controllers[controller];
+    struct failover *f = &c->failover[instance];
     struct zk_request q;
+    ablations_change_commit(s, &f->record, &f->proposed);
     q.op = ZK_OP_COMMIT;
     q.client = controller;
     q.instance = instance;
@@ -213,8 +214,9 @@ static bool engine_is_doomed(struct sim *s, int controller, const struct failove
     struct sim_controller *c = &s->controllers[controller];
     if (c->doomed)
         return true;
-    if (!c->leading || s->world.now_us < ENGINE_FROM_US || a->type == FAILOVER_DO_PROBE ||
-        a->type == FAILOVER_DO_REPORT || a->type == FAILOVER_DO_ANSWER)
+    /* Once all is well only who serves reads still changes. */
+    if (!c->leading || s->world.now_us < ENGINE_FROM_US || s->settled_us != 0 ||
+        a->type == FAILOVER_DO_PROBE || a->type == FAILOVER_DO_REPORT || a->type == FAILOVER_DO_ANSWER)
         return false;
     if (++s->actions != s->crash_at)
         return false;
@@ -247,6 +249,12 @@ void sim_engine_run(struct sim *s, int controller, int instance)
             world_fail(&s->world, "members", "the record names a member that never was");
         else if (!c->links[redis].open)
             sim_link_open(s, controller, redis);
+    }
+    for (int m = 0; f->has_record && m < s->n_members[instance]; m++) {
+        struct topology_address a;
+        sim_redis_address(sim_redis_index(instance, m), &a);
+        if (topology_member_find(&f->record, &a) < 0)
+            sim_link_close(s, controller, sim_redis_index(instance, m));
     }
     engine_arm(s, controller, instance);
 }

@@ -319,13 +319,15 @@ void sim_link_command(struct sim *s, int controller, int redis, enum sim_command
 /* Once a period: INFO, unless one is unanswered for too long. */
 static void link_on_cron(struct sim *s, struct world_event *e)
 {
-    if (sim_controller_defers(s, e->who, e) || s->controllers[e->who].life != e->gen)
+    const struct sim_link *l = link_of(s, e->who, e->target);
+    if (sim_controller_defers(s, e->who, e) || s->controllers[e->who].life != e->gen ||
+        l->watches != e->number)
         return;
     struct world_event *next = world_after(&s->world, s->info_period_us, link_on_cron);
     next->who = e->who;
     next->target = e->target;
     next->gen = e->gen;
-    const struct sim_link *l = link_of(s, e->who, e->target);
+    next->number = e->number;
     if (!l->up)
         return;
     bool asked = false, late = false;
@@ -355,6 +357,27 @@ void sim_link_open(struct sim *s, int controller, int redis)
     e->who = controller;
     e->target = redis;
     e->gen = s->controllers[controller].life;
+    e->number = ++l->watches;
+}
+
+static void link_reset(struct sim_link *l)
+{
+    uint32_t connection = l->connection + 1, numbers = l->numbers, silences = l->silences + 1;
+    uint32_t watches = l->watches + 1;
+    memset(l, 0, sizeof(*l));
+    l->connection = connection;
+    l->numbers = numbers;
+    l->silences = silences;
+    l->watches = watches;
+}
+
+void sim_link_close(struct sim *s, int controller, int redis)
+{
+    struct sim_link *l = link_of(s, controller, redis);
+    if (!l->open)
+        return;
+    outlook_on_member(&s->controllers[controller].outlook, -1, l->silent, sim_clock_us(s, controller));
+    link_reset(l);
 }
 
 void sim_link_nudge(struct sim *s, int controller, int redis)
@@ -366,12 +389,6 @@ void sim_link_nudge(struct sim *s, int controller, int redis)
 
 void sim_link_close_all(struct sim *s, int controller)
 {
-    for (int r = 0; r < SIM_REDISES; r++) {
-        struct sim_link *l = link_of(s, controller, r);
-        uint32_t connection = l->connection + 1, numbers = l->numbers, silences = l->silences + 1;
-        memset(l, 0, sizeof(*l));
-        l->connection = connection;
-        l->numbers = numbers;
-        l->silences = silences;
-    }
+    for (int r = 0; r < SIM_REDISES; r++)
+        link_reset(link_of(s, controller, r));
 }

@@ -25,7 +25,7 @@ enum {
     SIM_FAILED_MAX = 20,
     SIM_TRACE_TAIL = 16384,
     SIM_COVERING_SEEDS = 10000,
-    SIM_ABLATION_SEEDS = 20000,
+    SIM_ABLATION_SEEDS = 40000,
     SIM_CRASH_SEEDS = 140,
     SIM_CRASHES_MAX = 60
 };
@@ -208,6 +208,8 @@ static void sim_sum(struct sim_stats *sum, const struct sim_stats *stats)
     sum->orders += stats->orders;
     sum->answers_done += stats->answers_done;
     sum->answers_refused += stats->answers_refused;
+    sum->promised += stats->promised;
+    sum->shorts += stats->shorts;
 }
 
 /* Rows that nothing in the simulation can lead to, and why. */
@@ -260,6 +262,8 @@ static void sim_print_sum(const struct sim_stats *sum)
     printf("\n%llu orders: %llu done, %llu refused, the rest lost with their leader\n",
            (unsigned long long)sum->orders, (unsigned long long)sum->answers_done,
            (unsigned long long)sum->answers_refused);
+    printf("%llu strict writes promised, %llu not acknowledged by enough replicas\n",
+           (unsigned long long)sum->promised, (unsigned long long)sum->shorts);
     printf("%llu seeds, %llu failures, %llu failovers, %llu promotions, %llu events, %llu writes, %llu full "
            "synchronizations, %llu commits refused, %llu ended waiting for a dead member\n",
            (unsigned long long)sum->seeds, (unsigned long long)sum->failures,

@@ -29,6 +29,15 @@ static void operator_draw_target(struct sim *s, int instance, struct topology_ad
         sim_redis_address(any, out);
 }
 
+static void operator_draw_durability(struct sim *s, const struct topology_instance *record,
+                                     struct topology_policy *policy)
+{
+    policy->durability = world_chance(&s->world, 800) ? TOPOLOGY_STRICT : TOPOLOGY_ASYNC;
+    if (policy->durability == TOPOLOGY_STRICT)
+        policy->acks =
+            (uint32_t)world_between(&s->world, 1, record->n_members > 1 ? record->n_members - 1 : 1);
+}
+
 static void operator_draw_policy(struct sim *s, int instance, struct failover_command *order)
 {
     static const enum topology_priority labels[] = {TOPOLOGY_NEUTRAL, TOPOLOGY_PREFER, TOPOLOGY_PREFER_NOT,
@@ -37,6 +46,8 @@ static void operator_draw_policy(struct sim *s, int instance, struct failover_co
     order->policy = record->policy;
     order->policy.cooldown_ms = (uint32_t)world_between(&s->world, 0, 3000);
     order->policy.auto_failover = s->story != SIM_CHAOS || world_chance(&s->world, 700);
+    if (s->story == SIM_STRICT)
+        operator_draw_durability(s, record, &order->policy);
     if (world_chance(&s->world, 500)) {
         uint32_t k = (uint32_t)world_between(&s->world, 0, (int64_t)record->n_members - 1);
         order->n_labels = 1;
@@ -54,7 +65,7 @@ static void operator_draw_order(struct sim *s, int instance, struct failover_com
         break;
     case FAILOVER_COMMAND_FAILOVER:
         operator_draw_target(s, instance, &order->target);
-        order->data_loss_allowed = world_chance(&s->world, 300);
+        order->data_loss_allowed = world_chance(&s->world, s->story == SIM_STRICT ? 100 : 300);
         break;
     case FAILOVER_COMMAND_PAUSE:
         memcpy(order->pause.owner, "operator", 9);
@@ -66,6 +77,9 @@ static void operator_draw_order(struct sim *s, int instance, struct failover_com
     case FAILOVER_COMMAND_SET:
         operator_draw_policy(s, instance, order);
         break;
+    case FAILOVER_COMMAND_FORGET:
+        operator_draw_target(s, instance, &order->target);
+        break;
     case FAILOVER_COMMAND_RESUME:
     case FAILOVER_COMMAND_ACK:
         break;
@@ -74,7 +88,7 @@ static void operator_draw_order(struct sim *s, int instance, struct failover_com
 
 static void operator_give(struct sim *s, int controller, int instance, struct failover_command *order)
 {
-    static const char *const names[] = {"switchover", "failover", "pause", "resume", "ack", "set"};
+    static const char *const names[] = {"switchover", "failover", "pause", "resume", "ack", "set", "forget"};
     struct sim_order *slot = NULL;
     for (int k = 0; !slot && k < SIM_ORDERS; k++) {
         if (s->controllers[controller].orders[instance][k].id == 0)
@@ -121,6 +135,12 @@ void sim_operator_mend(struct sim *s)
             order.type = mending[k];
             operator_give(s, leader, i, &order);
         }
+        if (!sim_strict_is_stuck(s, i))
+            continue;
+        memset(&order, 0, sizeof(order));
+        order.type = FAILOVER_COMMAND_FAILOVER;
+        order.data_loss_allowed = true;
+        operator_give(s, leader, i, &order);
     }
 }
 

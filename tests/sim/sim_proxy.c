@@ -64,6 +64,7 @@ static void proxy_apply(struct sim *s, int proxy, const struct route *route)
     if (master != w->master)
         proxy_drop_connection(s, w);
     w->master = master;
+    w->acks = route_acks(route);
     w->epoch = route->epoch;
     w->doubt = false;
     w->hold_until_us = 0;
@@ -297,22 +298,67 @@ void sim_proxy_on_death(struct sim *s, int redis, int64_t after_us)
 
 enum proxy_outcome { PROXY_BROKEN, PROXY_DONE, PROXY_REFUSED };
 
+/* The client is told that its write was done. */
+static void proxy_acknowledge(struct sim *s, int proxy, int instance, uint64_t epoch, int redis,
+                              uint32_t write, uint32_t acks)
+{
+    const struct sim_worker *w = &s->proxies[proxy].workers[instance];
+    invariants_on_ack(s, proxy, instance, epoch, redis, write, acks);
+    if (w->master >= 0 && w->master != redis)
+        world_fail(&s->world, "late answer",
+                   "proxy %d i%d acknowledges write %u of %d although it routes to %d in epoch %llu", proxy,
+                   instance, write, redis, w->master, (unsigned long long)w->epoch);
+}
+
+/* The answer to a WAIT: its reply has been held meanwhile. */
+void sim_proxy_on_waited(struct sim *s, int proxy, int instance, uint32_t acks, bool done, int redis,
+                         uint64_t epoch, uint32_t write, uint32_t connection)
+{
+    struct sim_worker *w = &s->proxies[proxy].workers[instance];
+    if (w->connection != connection)
+        return;
+    if (w->in_flight > 0)
+        w->in_flight--;
+    if (done)
+        proxy_acknowledge(s, proxy, instance, epoch, redis, write, acks);
+    else
+        s->stats->shorts++;
+    proxy_say_held(s, proxy, instance);
+}
+
+static bool proxy_holds(struct sim *s, const struct world_event *e)
+{
+    const struct sim_worker *w = &s->proxies[e->who].workers[e->target];
+    if (w->acks == 0)
+        return false;
+    struct strict_wait wait = {.proxy = e->who,
+                               .instance = e->target,
+                               .redis = (int)e->y,
+                               .process = e->gen,
+                               .connection = (uint32_t)e->z,
+                               .write = e->number,
+                               .acks = w->acks,
+                               .epoch = (uint64_t)e->x};
+    sim_strict_wait(s, &wait);
+    return true;
+}
+
 static void proxy_on_written(struct sim *s, struct world_event *e)
 {
     struct sim_worker *w = &s->proxies[e->who].workers[e->target];
     if (w->connection != (uint32_t)e->z)
         return; /* that connection was dropped: nobody hears the answer */
+    if (e->kind == PROXY_DONE) {
+        w->acked_us = s->world.now_us;
+        if (w->master == (int)e->y)
+            w->process = e->gen;
+        if (proxy_holds(s, e))
+            return;
+    }
     if (w->in_flight > 0)
         w->in_flight--;
     if (e->kind == PROXY_DONE) {
-        w->acked_us = s->world.now_us;
-        invariants_on_ack(s, e->who, e->target, (uint64_t)e->x, (int)e->y, e->number);
-        if (w->master >= 0 && w->master != (int)e->y)
-            world_fail(&s->world, "late answer",
-                       "proxy %d i%d acknowledges write %u of %d although it routes to %d in epoch %llu",
-                       e->who, e->target, e->number, (int)e->y, w->master, (unsigned long long)w->epoch);
-        if (w->master == (int)e->y)
-            w->process = e->gen;
+        proxy_acknowledge(s, e->who, e->target, (uint64_t)e->x, (int)e->y, e->number, 0);
     } else if (e->kind == PROXY_BROKEN && w->epoch == (uint64_t)e->x) {
         if (s->quiet)
             world_fail(&s->world, "nobody notices",
@@ -355,7 +401,9 @@ static void proxy_on_write(struct sim *s, struct world_event *e)
 
 static void proxy_on_client(struct sim *s, struct world_event *e)
 {
-    int64_t pause_us = world_between(&s->world, PROXY_WRITE_MIN_US, PROXY_WRITE_MAX_US);
+    int64_t pause_us = s->strict[e->target]
+                           ? world_between(&s->world, PROXY_WRITE_MIN_US / 2, PROXY_WRITE_MAX_US / 2)
+                           : world_between(&s->world, PROXY_WRITE_MIN_US, PROXY_WRITE_MAX_US);
     struct world_event *next = world_after(&s->world, pause_us, proxy_on_client);
     next->who = e->who;
     next->target = e->target;

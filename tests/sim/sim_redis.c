@@ -42,20 +42,6 @@ int sim_redis_index(int instance, int member)
     return instance * SIM_MEMBERS + member;
 }
 
-static void redis_id(char out[TOPOLOGY_RUN_ID_LEN + 1], char kind, uint64_t value)
-{
-    memset(out, '0', TOPOLOGY_RUN_ID_LEN);
-    out[0] = kind;
-    for (int i = TOPOLOGY_RUN_ID_LEN - 1; value; i--, value >>= 4)
-        out[i] = "0123456789abcdef"[value & 15];
-    out[TOPOLOGY_RUN_ID_LEN] = '\0';
-}
-
-void sim_redis_run_id(const struct sim *s, int redis, char out[TOPOLOGY_RUN_ID_LEN + 1])
-{
-    redis_id(out, 'a', (uint64_t)(redis + 1) << 16 | s->redis[redis].process);
-}
-
 static uint64_t redis_id_epoch(const struct sim *s, uint64_t id)
 {
     return id < sizeof(s->id_epoch) / sizeof(s->id_epoch[0]) ? s->id_epoch[id] : 0;
@@ -121,7 +107,7 @@ bool sim_redis_has(const struct redis_data *d, uint32_t id)
 
 /* ---- the stream from a master to its replicas ---------------------------------------------------------- */
 
-static bool redis_is_attached(const struct sim *s, int replica, int master)
+bool sim_redis_is_attached(const struct sim *s, int replica, int master)
 {
     const struct sim_redis *r = &s->redis[replica];
     return r->alive && r->link_up && r->follows == master && r->attached_to == s->redis[master].process;
@@ -146,8 +132,9 @@ static void redis_on_feed(struct sim *s, struct world_event *e)
     r->data.offset = e->x;
     if (e->y)
         redis_append(&r->data, (struct redis_write){.end = e->x, .id = (uint32_t)e->y});
+    sim_strict_on_applied(s, e->who);
     for (int k = 0; k < SIM_REDISES; k++) {
-        if (redis_is_attached(s, k, e->who)) {
+        if (sim_redis_is_attached(s, k, e->who)) {
             int64_t at = sim_network_at(s, SIM_PLACE_REDIS + e->who, SIM_PLACE_REDIS + k, &r->feed_at[k]);
             struct world_event *next = world_at(&s->world, at, redis_on_feed);
             next->who = k;
@@ -167,7 +154,7 @@ static void redis_propagate(struct sim *s, int redis, uint32_t id, int64_t bytes
     if (id)
         redis_append(&r->data, (struct redis_write){.end = r->data.offset, .id = id});
     for (int k = 0; k < SIM_REDISES; k++) {
-        if (!redis_is_attached(s, k, redis))
+        if (!sim_redis_is_attached(s, k, redis))
             continue;
         int64_t at = sim_network_at(s, SIM_PLACE_REDIS + redis, SIM_PLACE_REDIS + k, &r->feed_at[k]);
         struct world_event *e = world_at(&s->world, at, redis_on_feed);
@@ -188,6 +175,12 @@ bool sim_redis_write(struct sim *s, int redis, uint32_t id)
     return true;
 }
 
+int64_t sim_redis_mark(struct sim *s, int redis)
+{
+    redis_propagate(s, redis, 0, REDIS_PING_BYTES);
+    return s->redis[redis].data.offset;
+}
+
 static void redis_on_cron(struct sim *s, struct world_event *e)
 {
     struct sim_redis *r = &s->redis[e->who];
@@ -195,7 +188,7 @@ static void redis_on_cron(struct sim *s, struct world_event *e)
         return;
     bool has_replicas = false;
     for (int k = 0; k < SIM_REDISES; k++)
-        has_replicas |= redis_is_attached(s, k, e->who);
+        has_replicas |= sim_redis_is_attached(s, k, e->who);
     bool pings = r->pings || ++r->crons % 10 == 0;
     if (r->is_master && !r->loading && has_replicas && pings)
         redis_propagate(s, e->who, 0, REDIS_PING_BYTES);
@@ -249,6 +242,38 @@ static bool redis_may_continue(const struct sim_redis *r, const struct sim_redis
     return known && from >= master->backlog_from && r->data.offset <= master->data.offset;
 }
 
+/* At once, in this model. */
+static void redis_catch_up(struct sim_redis *r, const struct sim_redis *master)
+{
+    for (uint32_t i = 0; i < master->data.n; i++) {
+        if (master->data.writes[i].end <= r->data.offset)
+            continue;
+        redis_append(&r->data, master->data.writes[i]);
+        r->tainted |= master->tainted;
+    }
+    r->data.offset = master->data.offset;
+}
+
+/* Bit by bit: its link is up meanwhile. */
+static void redis_catch_up_slowly(struct sim *s, int redis, struct sim_redis *master)
+{
+    const struct sim_redis *r = &s->redis[redis];
+    int64_t *last = &master->feed_at[redis];
+    *last = s->world.now_us + world_between(&s->world, 0, world_chance(&s->world, 600) ? 400000 : 2000);
+    for (uint32_t i = 0; i <= master->data.n; i++) {
+        const struct redis_write *w = i < master->data.n ? &master->data.writes[i] : NULL;
+        if (w ? w->end <= r->data.offset : master->data.offset <= r->data.offset)
+            continue;
+        int64_t at = sim_network_at(s, SIM_PLACE_REDIS + r->follows, SIM_PLACE_REDIS + redis, last);
+        struct world_event *e = world_at(&s->world, at, redis_on_feed);
+        e->who = redis;
+        e->gen = r->link;
+        e->x = w ? w->end : master->data.offset;
+        e->y = w ? w->id : 0;
+        e->z = w && master->tainted;
+    }
+}
+
 static void redis_continue(struct sim *s, int redis, const struct sim_redis *master)
 {
     struct sim_redis *r = &s->redis[redis];
@@ -262,18 +287,16 @@ static void redis_continue(struct sim *s, int redis, const struct sim_redis *mas
         r->backlog = true;
         r->backlog_from = r->data.offset + 1;
     }
-    for (uint32_t i = 0; i < master->data.n; i++) {
-        if (master->data.writes[i].end <= r->data.offset)
-            continue;
-        redis_append(&r->data, master->data.writes[i]);
-        r->tainted |= master->tainted;
-    }
-    r->data.offset = master->data.offset;
+    if (!s->strict[r->instance])
+        redis_catch_up(r, master);
     r->attached_to = master->process;
     r->tainted &= master->tainted; /* what it has is the beginning of its master's history */
     r->link_up = true;
     r->cached = true;
     redis_heard(s, r);
+    sim_strict_on_attached(s, redis);
+    if (s->strict[r->instance])
+        redis_catch_up_slowly(s, redis, &s->redis[r->follows]);
     world_trace(&s->world, "redis %d continues with %d at %lld", redis, r->follows,
                 (long long)r->data.offset);
 }
@@ -343,6 +366,7 @@ static void redis_on_synced(struct sim *s, struct world_event *e)
     r->link_up = true;
     r->cached = true;
     redis_heard(s, r);
+    sim_strict_on_attached(s, e->who);
 }
 
 int sim_redis_replicaof(struct sim *s, int redis, int target)
@@ -374,45 +398,6 @@ int sim_redis_replicaof(struct sim *s, int redis, int target)
     r->follows = target;
     redis_attach_after(s, redis, world_between(&s->world, 50, 500));
     return 0;
-}
-
-/* ---- INFO ---------------------------------------------------------------------------------------------- */
-
-void sim_redis_info(const struct sim *s, int redis, struct info *out)
-{
-    const struct sim_redis *r = &s->redis[redis];
-    info_init(out);
-    sim_redis_run_id(s, redis, out->run_id);
-    memcpy(out->version, "7.0.15", 7);
-    out->loading = r->loading;
-    out->role = r->is_master ? INFO_ROLE_MASTER : INFO_ROLE_REPLICA;
-    redis_id(out->repl_id, 'b', r->data.id);
-    redis_id(out->repl_id2, r->data.id2 ? 'b' : '0', r->data.id2);
-    out->second_offset = r->data.id2 ? r->data.second : -1;
-    out->replica_priority = 100;
-    out->offset =
-        r->is_master || r->cached ? r->data.offset : 1; /* as Redis says it of one that never had a master */
-    if (!r->is_master) {
-        if (r->follows >= 0)
-            sim_redis_address(r->follows, &out->master);
-        else
-            out->master = (struct topology_address){.host = "127.0.0.1", .port = 1};
-        out->syncing = r->syncing;
-        if (r->syncing && r->follows >= 0) {
-            const struct sim_redis *master = &s->redis[r->follows];
-            out->sync_io_s = master->stopped_us ? (int)((s->world.now_us - master->stopped_us) / 1000000) : 0;
-        }
-        out->master_link_up = r->link_up;
-        out->master_last_io_s = r->link_up ? (int)((s->world.now_us - r->heard_us) / 1000000) : -1;
-    }
-    for (int k = 0; k < SIM_REDISES; k++) {
-        if (!redis_is_attached(s, k, redis))
-            continue;
-        struct info_replica *replica = &out->replicas[out->n_replicas++];
-        sim_redis_address(k, &replica->address);
-        replica->offset = s->redis[k].data.offset;
-        replica->online = true;
-    }
 }
 
 /* ---- processes ----------------------------------------------------------------------------------------- */

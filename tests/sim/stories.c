@@ -255,6 +255,36 @@ static int64_t stories_plan_switchover(struct sim *s)
     return last_us + 500000;
 }
 
+/* ---- strict -------------------------------------------------------------------------------------------- */
+
+static void stories_on_set_strict(struct sim *s, struct world_event *e)
+{
+    (void)e;
+    for (int i = 0; i < s->n_instances; i++) {
+        if (s->zk.nodes[i].record.policy.durability == TOPOLOGY_ASYNC)
+            sim_operator_order(s, i, FAILOVER_COMMAND_SET);
+    }
+}
+
+static enum fault stories_draw_strict(struct sim *s)
+{
+    static const enum fault faults[] = {
+        FAULT_KILL_MASTER, FAULT_KILL_REPLICA, FAULT_STOP_ANY,    FAULT_SPLIT,      FAULT_OFF_MASTER,
+        FAULT_OFF_ANY,     FAULT_CUT,          FAULT_STOP_MASTER, FAULT_KILL_TWICE, FAULT_KILL_BEHIND};
+    if (world_chance(&s->world, 500))
+        return STORIES_DRAW(s, faults);
+    if (world_chance(&s->world, 100))
+        return FAULT_FORGET;
+    return world_chance(&s->world, 200) ? stories_draw_partition(s) : stories_draw_chaos(s);
+}
+
+static int64_t stories_plan_strict(struct sim *s)
+{
+    (void)world_after(&s->world, STORIES_FIRST_US + world_between(&s->world, 0, 1000000),
+                      stories_on_set_strict);
+    return stories_scatter(s, STORIES_FAULTS_MAX, stories_draw_strict);
+}
+
 static void stories_on_donor_trouble(struct sim *s, struct world_event *e)
 {
     if (s->calm)
@@ -267,7 +297,7 @@ static void stories_on_donor_trouble(struct sim *s, struct world_event *e)
 
 void faults_on_donation(struct sim *s, int instance, int donor)
 {
-    if (s->calm || (s->story != SIM_CHAOS && s->story != SIM_REDIS_CHAOS))
+    if (s->calm || (s->story != SIM_CHAOS && s->story != SIM_REDIS_CHAOS && s->story != SIM_STRICT))
         return;
     int any = sim_redis_index(instance, (int)world_between(&s->world, 0, s->n_members[instance] - 1));
     if (world_chance(&s->world, 150)) {
@@ -298,6 +328,9 @@ void faults_plan(struct sim *s)
         break;
     case SIM_PARTITION:
         last_us = stories_scatter(s, 5, stories_draw_partition);
+        break;
+    case SIM_STRICT:
+        last_us = stories_plan_strict(s);
         break;
     case SIM_SWITCHOVER:
         last_us = stories_plan_switchover(s);

@@ -29,7 +29,7 @@ one() { # one SWITCH|-: prints a line that begins with ok or FAIL
         return
     fi
     # -E: that nothing more may happen is no fault. 4 GB would be far more than it needs.
-    timeout 110 ./pan -E -m100000 -w24 >pan.log 2>&1 || true
+    timeout 200 ./pan -E -m100000 -w24 >pan.log 2>&1 || true
     states=$(awk '/states, stored/ { print $1 }' pan.log)
     if ! grep -q '^State-vector' pan.log || grep -qE 'max search depth too small|out of memory' pan.log; then
         tail -20 pan.log

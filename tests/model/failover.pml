@@ -1,6 +1,7 @@
 /* The rules of a failover with durability `strict` (k = 1): seal, choose, promote, take back. Exhausted by spin.
  *
- *   members 0..2: a log of writes, the epoch whose history it is, a role; they crash: forget all, return as orphans
+ *   members 0..2: a log of writes, the epoch whose history it is, a role; they crash: forget all, or all but what was on
+ *                 their disk (the first one to crash, at most), and return as orphans
  *   the record:   STABLE → SEALING → PROMOTING → STABLE, committed only by who leads, only over what it has read
  *   two leaders:  the second may take over at any moment; the first does not know
  *   clients:      write to any member that takes writes (their proxies may be behind); a write is acknowledged when
@@ -23,6 +24,7 @@
  *   ID_ONLY          the newest replication id is chosen, however short
  *   TRUST_RESTARTED  a process that has forgotten everything counts as if it had not
  *   COUNT_SYNCING    so does one whose full synchronization has not ended
+ *   COUNT_LINKED     so does one that continues from its disk, before it has all that its master has
  *   NO_INTENT        it is promoted first and committed later
  *   NO_FENCE         a deposed leader's commits and orders take effect
  *   NO_CLOCK         its orders to the members do, its commits don't: it never stops by its own clock
@@ -238,11 +240,20 @@ inline make_master(l, m)
 #define STEP_CRASH(m) \
     :: d_step { crashes < CRASHES -> \
         crashes++; log[m] = 0; size[m] = 0; syncing[m] = 0; detach(m); FORGET_PROCESS(m); BOOT(m); lose_links_to(m) }
+/* It comes back with its first write, and may continue from there. */
+#define STEP_RESTART(m) \
+    :: d_step { crashes == 0 && role[m] != MASTER && size[m] > 0 && !syncing[m] -> \
+        crashes++; log[m] = log[m] & 3; size[m] = 1; detach(m); FORGET_PROCESS(m); role[m] = SEALED; lose_links_to(m) }
 
 #ifdef COUNT_SYNCING
 #define COUNTS(m) (known[m])
 #else
 #define COUNTS(m) (known[m] && !syncing[m])
+#endif
+#ifdef COUNT_LINKED
+#define HAS_REACHED(m) (1)
+#else
+#define HAS_REACHED(m) (size[m] >= size[r_master])
 #endif
 #ifdef NO_SEAL
 #define DO_SEAL(m) skip
@@ -307,7 +318,7 @@ inline make_master(l, m)
     :: d_step { MAY_ORDER(l) && l_state[l] == STABLE && m != r_master && follows[m] != r_master -> \
         lose_links_to(m); role[m] = REPLICA; follows[m] = r_master; attached[m] = 0 } \
     :: d_step { MAY_COMMIT(l) && l_state[l] == STABLE && !known[m] && !syncing[m] && IS_LINKED(m, r_master) && \
-        hist[r_master] == r_epoch -> known[m] = 1 }
+        hist[r_master] == r_epoch && HAS_REACHED(m) -> known[m] = 1 }
 
 #if defined(NO_FENCE) || defined(NO_CLOCK)
 #define DEPOSE(l) skip
@@ -334,6 +345,7 @@ init {
     STEPS_OF_LEADER(0)
     STEPS_OF_LEADER(1)
     STEP_TEND(0, 0) STEP_TEND(0, 1) STEP_TEND(0, 2) STEP_TEND(1, 0) STEP_TEND(1, 1) STEP_TEND(1, 2)
+    STEP_RESTART(0) STEP_RESTART(1) STEP_RESTART(2)
     WITNESS
     :: d_step { term == 0 ->
         /* The other one leads now: it reads the record; what was not committed is unknown to it. */

@@ -71,6 +71,7 @@ struct session_env {
      * taken nothing, and is sent to the next one. */
     bool planned;
     const char *refusal; /* why the master last refused to serve (static text), until the shell has told it */
+    char refused[256];   /* text of the newest session_fail() that quotes a server */
     struct scripts scripts;
     struct session_counts *counts;
     const struct session_clock *clock;         /* NULL: latencies aren't measured */

@@ -7,6 +7,7 @@
 #include "proxy/core/session_internal.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -310,8 +311,11 @@ static void session_prologue_reply(struct session *s, uint32_t now_ms)
     } else if (reply_error_begins(r, "BUSY ") && !remember_is_pushed_to(s->memory)) {
         s->busy = true; /* until it ends its script nothing but KILL is said here */
     } else if (r->type == '-') {
-        session_fail(s, "the new master refused what the client had told the old one (AUTH, SELECT, "
-                        "SUBSCRIBE …)");
+        snprintf(
+            s->env->refused, sizeof(s->env->refused),
+            "the new master refused what the client had told the old one (AUTH, SELECT, SUBSCRIBE …): %s",
+            r->error);
+        session_fail(s, s->env->refused);
     }
     if (w->prologue_left == 0)
         s->link = SESSION_READY;

@@ -55,6 +55,36 @@ static void render_sum_row(const json_t *item, char cells[COLUMNS_MAX][CELL_MAX]
     render_bytes(item, "sent_bytes", cells[8]);
 }
 
+static void render_acks_row(const json_t *item, char cells[COLUMNS_MAX][CELL_MAX])
+{
+    render_word(item, "name", cells[0]);
+    render_number(item, "ack_batches", cells[1]);
+    render_number(item, "unacknowledged", cells[2]);
+    render_span(item, "ack_p50_us", cells[3]);
+    render_span(item, "ack_p99_us", cells[4]);
+}
+
+/* Of the instances that are strict, or were. */
+static void render_acks(FILE *out, const json_t *items)
+{
+    static const char *const columns[] = {"INSTANCE", "BATCHES", "TOO FEW", "P50", "P99", NULL};
+    json_t *strict = json_array();
+    const json_t *item;
+    size_t k;
+
+    json_array_foreach(items, k, item)
+    {
+        bool asks = json_get_int(item, "ack_batches") > 0 || json_get_int(item, "unacknowledged") > 0;
+        if (asks)
+            (void)json_array_append_new(strict, json_deep_copy(item));
+    }
+    if (json_array_size(strict) > 0) {
+        (void)fputs("\nReplies held until replicas had acknowledged (strict):\n", out);
+        render_table(out, strict, columns, render_acks_row);
+    }
+    json_decref(strict);
+}
+
 void render_proxy(FILE *out, const json_t *root)
 {
     static const char *const flow[] = {"INSTANCE", "EPOCH", "CLIENTS", "REQ/S", "P50",
@@ -76,4 +106,5 @@ void render_proxy(FILE *out, const json_t *root)
     render_table(out, items, flow, render_flow_row);
     (void)fputs("\nSince it began:\n", out);
     render_table(out, items, sums, render_sum_row);
+    render_acks(out, items);
 }

@@ -2,6 +2,7 @@
 
 #include "common/log.h"
 #include "common/loop.h"
+#include "proxy/acks.h"
 #include "proxy/backend.h"
 #include "proxy/core/pipeline.h"
 #include "proxy/instance.h"
@@ -365,6 +366,7 @@ static void client_on_reply(struct client *c)
         c->broken = c->broken || (wrote < 0 && wrote != ERR_BUSY);
         session_lent_wrote(&c->session, wrote > 0 ? (size_t)wrote : 0);
     }
+    acks_touch(c->instance);
     if (!(c->session.actions & (SESSION_DOUBT | SESSION_CLOSE)) && c->session.link == SESSION_READY &&
         !c->at_replica)
         instance_trust(c->instance);
@@ -543,7 +545,7 @@ static void client_wait(struct client *c)
 
     net_watch(ev, &c->io, (client_reads(c) ? EV_READ : 0) | (reply_left ? EV_WRITE : 0));
     if (c->backend)
-        backend_want(c->backend, !session_is_slow(&c->session), c->blocked);
+        backend_want(c->backend, session_backend_room(&c->session) > 0, c->blocked);
     bool connecting = c->backend && !backend_is_connected(c->backend);
     bool timed =
         connecting || session_deadline(&c->session, &at_ms) || (session_is_parked(&c->session) && !c->stays);

@@ -338,6 +338,7 @@ static int control_start_workers(struct control *c)
                                    .share_ports = c->config.threads > 1,
                                    .limits = c->limits,
                                    .hold_ms = c->config.hold_ms,
+                                   .ack_ms = c->config.ack_ms,
                                    .on_broken = control_on_broken,
                                    .on_switched = control_on_switched,
                                    .on_listen_failed = control_on_listen_failed,
@@ -518,6 +519,8 @@ void control_read_stats(struct control *c, const char *instance, struct worker_s
         out->masters += one.masters;
         out->replicas += one.replicas;
         out->replica_reads += one.replica_reads;
+        out->batches += one.batches;
+        out->shorts += one.shorts;
         out->memory_bytes += one.memory_bytes;
         out->held_bytes += one.held_bytes;
     }
@@ -528,6 +531,13 @@ void control_read_latency(struct control *c, const char *instance, struct histog
     memset(out, 0, sizeof(*out));
     for (int i = 0; i < c->n_workers; i++)
         worker_read_latency(c->workers[i], instance, out);
+}
+
+void control_read_held_time(struct control *c, const char *instance, struct histogram_sum *out)
+{
+    memset(out, 0, sizeof(*out));
+    for (int i = 0; i < c->n_workers; i++)
+        worker_read_held_time(c->workers[i], instance, out);
 }
 
 bool control_is_registered(const struct control *c)

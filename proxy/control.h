@@ -21,7 +21,7 @@ struct control_config {
     const char *zone;           /* likewise; NULL or "": it has none */
     const char *cache_path;     /* NULL: none */
     struct nn_link_key key;
-    int threads, hold_ms;
+    int threads, hold_ms, ack_ms;
     struct limits_config limits;
     int unreachable_ms; /* > 0 */
     /* ZooKeeper could not be reached within unreachable_ms of the start, and no route is known. */
@@ -46,6 +46,8 @@ const struct route_book *control_book(const struct control *c);
 const struct control_config *control_configured(const struct control *c);
 void control_read_stats(struct control *c, const char *instance, struct worker_stats *out);
 void control_read_latency(struct control *c, const char *instance, struct histogram_sum *out);
+/* The same: how long replies were held until replicas had acknowledged. */
+void control_read_held_time(struct control *c, const char *instance, struct histogram_sum *out);
 bool control_is_registered(const struct control *c); /* /proxies/<id> is ours */
 size_t control_controllers(const struct control *c); /* subscribed to */
 uint64_t control_garbled(const struct control *c);   /* messages ignored: signature, size, content */

@@ -2,6 +2,7 @@
 
 #include "common/log.h"
 #include "common/loop.h"
+#include "proxy/acks.h"
 #include "proxy/backend.h"
 #include "proxy/client.h"
 #include "proxy/core/histogram.h"
@@ -42,6 +43,7 @@ void shard_settle(struct shard *shard)
             instance_pump(i);
         }
         mux_settle(shard);
+        acks_settle(shard);
     } while (!list_empty(&shard->dirty));
 }
 
@@ -59,7 +61,7 @@ bool instance_may_connect(const struct instance *i)
 
 static void instance_arm(struct instance *i)
 {
-    bool muxes = mux_needs_time(i);
+    bool muxes = mux_needs_time(i) || acks_need_time(i);
     bool needed = !list_empty(&i->timed) || !list_empty(&i->queue) || muxes;
     int64_t now_us = loop_now_us(i->shard->loop), wait_us = INSTANCE_TICK_US;
 
@@ -79,6 +81,7 @@ void instance_pump(struct instance *i)
 {
     struct list *node;
 
+    acks_pump(i);
     mux_pump(i);
     while (instance_may_connect(i) && (node = list_first(&i->queue)) != NULL) {
         struct client *c = list_entry(node, struct client, queue);
@@ -103,6 +106,7 @@ static void instance_on_timer(struct ev_loop *ev, ev_timer *timer, int revents)
     (void)revents;
     list_for_each(node, &i->timed) client_tick(list_entry(node, struct client, timed), now_us);
     mux_tick(i, now_us);
+    acks_tick(i, now_us);
     instance_pump(i);
 }
 
@@ -204,12 +208,15 @@ static void instance_set_route(struct instance *i, const struct route *route)
     i->env.hold_ms = route->hold_ms ? route->hold_ms : (uint32_t)i->shard->hold_ms;
     i->doubt = false;
     instance_hold(i);
+    acks_set_policy(i);
 }
 
 static void instance_switched(struct instance *i, int64_t posted_us)
 {
-    uint32_t acks = route_acks(&i->route);
+    uint32_t acks = acks_asked(i);
 
+    if (acks != route_acks(&i->route))
+        return; /* out of memory: it must not be believed that they are held */
     if (i->route.state != ROUTE_SERVING || (i->switched >= i->route.epoch && i->switched_acks == acks))
         return;
     i->switched = i->route.epoch;
@@ -294,6 +301,7 @@ static void instance_switch(struct instance *i)
     i->retry_us = 0;
     i->env.planned = i->planned && i->route.state == ROUTE_SERVING;
     scripts_doubt(&i->env.scripts);
+    acks_follow(i);
     if (i->route.state == ROUTE_SERVING)
         mux_switch(i, i->env.planned);
     list_for_each(node, &i->clients)
@@ -309,6 +317,7 @@ static void instance_switch(struct instance *i)
         if (elsewhere || c->session.work)
             client_touch(c);
     }
+    acks_followed(i);
     if (i->route.state == ROUTE_SERVING)
         i->planned = i->env.planned = false;
 }
@@ -355,6 +364,7 @@ void instance_drain(struct instance *i)
 
 void instance_drop(struct instance *i)
 {
+    acks_close(i);
     mux_close_all(i);
     list_for_each(node, &i->clients)
     {
@@ -380,6 +390,7 @@ void instance_free(struct instance *i)
     (void)switchover_end(i);
     instance_hang_up(i);
     mux_free_all(i);
+    acks_free(i);
     standby_stop(i);
     ev_timer_stop(i->shard->ev, &i->timer);
     silence_stop(i);
@@ -388,5 +399,6 @@ void instance_free(struct instance *i)
     if (i->share)
         limits_give_share(i->share);
     free(atomic_load_explicit(&i->counts.session.latency, memory_order_relaxed));
+    free(atomic_load_explicit(&i->counts.session.held_time, memory_order_relaxed));
     free(i);
 }

@@ -18,6 +18,7 @@
 
 #include <ev.h>
 
+struct acks;
 struct limits;
 struct limits_share;
 struct loop;
@@ -47,7 +48,7 @@ struct shard {
     struct bulk bulk;
     const char *bind; /* IP literal */
     const char *zone; /* of this proxy; "": it has none */
-    int hold_ms;
+    int hold_ms, ack_ms;
     bool share_ports; /* other threads listen on the same ports */
     struct limits *limits;
     struct session_clock clock; /* tally.h */
@@ -56,6 +57,7 @@ struct shard {
     bool draining;
     struct list dirty; /* clients to settle at the end of the turn */
     struct list flush; /* shared connections to write to, after that */
+    struct list acks;  /* instances whose held replies are to be looked after, after that */
     void (*on_broken)(struct shard *shard, const struct route *route);
     void (*on_switched)(struct shard *shard, const struct route *route, int64_t took_us);
     void (*on_listen_failed)(struct shard *shard, const struct route *route, int err);
@@ -70,6 +72,7 @@ struct instance {
     struct session_env env;
     struct instance_counts counts;
     struct listener *listener;
+    struct acks *acks;          /* NULL: it has never been strict */
     struct limits_share *share; /* NULL: out of memory; then it has no limits */
     struct list clients, queue, timed, muxes;
     uint32_t n_muxes, n_replica_muxes;

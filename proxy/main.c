@@ -21,7 +21,7 @@ enum { DRAIN_LIMIT_MS = 5000, UNREACHABLE_MS = 10000, EXIT_USAGE = 2, EXIT_UNREA
 
 static struct {
     const char *zk, *id, *bind, *zone, *http, *cache_file, *key_file, *log_level, *max_clients;
-    int threads, hold_ms, max_request_bytes, max_held_bytes, max_reply_bytes, max_unread_bytes,
+    int threads, hold_ms, ack_ms, max_request_bytes, max_held_bytes, max_reply_bytes, max_unread_bytes,
         max_connects_per_s;
     bool exit_if_unreachable;
 } options = {
@@ -30,6 +30,7 @@ static struct {
     .log_level = "info",
     .threads = 1,
     .hold_ms = 10000,
+    .ack_ms = 1000,
     .max_clients = "0",
     .max_request_bytes = LIMITS_REQUEST_BYTES,
     .max_held_bytes = LIMITS_HELD_BYTES,
@@ -52,6 +53,8 @@ static const struct option_row rows[] = {
      "the last routes, for a start without ZooKeeper"},
     {"hold-ms", 0, OPTION_INT, &options.hold_ms, "MS", 0, 3600000,
      "longest wait of a request for a master, milliseconds"},
+    {"ack-ms", 0, OPTION_INT, &options.ack_ms, "MS", 1, 3600000,
+     "longest wait for replicas to acknowledge a write of a strict instance, milliseconds"},
     {"max-clients", 0, OPTION_TEXT, &options.max_clients, "TOTAL[:INSTANCE]", 0, 0,
      "clients at once, in total and of one instance; 0: 10000 a thread, and no limit for an instance"},
     {"max-connects-per-s", 0, OPTION_INT, &options.max_connects_per_s, "N", 0, 1000000,
@@ -214,6 +217,7 @@ static int main_start(struct proxy *p)
     p->config.cache_path = options.cache_file;
     p->config.threads = options.threads;
     p->config.hold_ms = options.hold_ms;
+    p->config.ack_ms = options.ack_ms;
     p->config.unreachable_ms = UNREACHABLE_MS;
     p->config.limits.connects_per_s = (uint32_t)options.max_connects_per_s;
     p->config.limits.data.request_bytes = (uint64_t)options.max_request_bytes;

@@ -12,12 +12,17 @@
 #define METER_TICK_US ((int64_t)1000000)
 enum { METER_SECONDS = 10 };
 
+/* What came since `older` was read, 10 to 20 s ago. */
+struct meter_window {
+    struct histogram_sum older, newer;
+};
+
 struct meter_entry {
     char name[TOPOLOGY_NAME_MAX + 1];
     uint64_t requests[METER_SECONDS + 1]; /* a ring */
     int64_t at_us[METER_SECONDS + 1];     /* when each was read */
     uint32_t n;                           /* readings ever */
-    struct histogram_sum older, newer;
+    struct meter_window latency, held_time;
 };
 
 struct meter {
@@ -51,8 +56,8 @@ static void meter_begin(struct meter *m, struct meter_entry *e)
     e->requests[0] = 0;
     e->at_us[0] = loop_now_us(m->loop) - METER_TICK_US;
     e->n = 1;
-    memset(&e->older, 0, sizeof(e->older));
-    memset(&e->newer, 0, sizeof(e->newer));
+    memset(&e->latency, 0, sizeof(e->latency));
+    memset(&e->held_time, 0, sizeof(e->held_time));
 }
 
 static void meter_look(struct meter *m, struct meter_entry *e)
@@ -68,8 +73,10 @@ static void meter_look(struct meter *m, struct meter_entry *e)
     e->at_us[at] = loop_now_us(m->loop);
     if (e->n++ % METER_SECONDS != 0)
         return;
-    e->older = e->newer;
-    control_read_latency(m->control, e->name, &e->newer);
+    e->latency.older = e->latency.newer;
+    control_read_latency(m->control, e->name, &e->latency.newer);
+    e->held_time.older = e->held_time.newer;
+    control_read_held_time(m->control, e->name, &e->held_time.newer);
 }
 
 /* The entries follow the route table: new ones are made, those of deleted instances go. */
@@ -150,10 +157,16 @@ void meter_read(const struct meter *m, const char *instance, struct meter_readin
         out->requests_per_s = (double)(e->requests[newest] - e->requests[oldest]) * 1e6 /
                               (double)(e->at_us[newest] - e->at_us[oldest]);
     control_read_latency(m->control, e->name, &now);
-    if (!histogram_is_later(&now, &e->older))
+    if (!histogram_is_later(&now, &e->latency.older))
         return; /* deleted and made again since */
-    histogram_subtract(&now, &e->older);
+    histogram_subtract(&now, &e->latency.older);
     out->p50_us = histogram_quantile_us(&now, 500);
     out->p99_us = histogram_quantile_us(&now, 990);
     out->p999_us = histogram_quantile_us(&now, 999);
+    control_read_held_time(m->control, e->name, &now);
+    if (!histogram_is_later(&now, &e->held_time.older))
+        return;
+    histogram_subtract(&now, &e->held_time.older);
+    out->held_p50_us = histogram_quantile_us(&now, 500);
+    out->held_p99_us = histogram_quantile_us(&now, 990);
 }

@@ -13,7 +13,8 @@ struct meter;
 
 struct meter_reading {
     double requests_per_s;
-    uint64_t p50_us, p99_us, p999_us; /* 0: nothing was answered */
+    uint64_t p50_us, p99_us, p999_us;  /* 0: nothing was answered */
+    uint64_t held_p50_us, held_p99_us; /* until replicas had acknowledged; 0: nothing was held */
 };
 
 int meter_open(struct meter **out, struct loop *loop, struct control *control) MR_MUST_CHECK;

@@ -2,6 +2,7 @@
 
 #include "common/log.h"
 #include "common/loop.h"
+#include "proxy/acks.h"
 #include "proxy/backend.h"
 #include "proxy/client.h"
 #include "proxy/core/remember.h"
@@ -95,9 +96,9 @@ void mux_touch_waiting(struct mux *m)
 
 bool mux_is_open(const struct mux *m)
 {
-    const struct instance *i = m->instance;
+    struct instance *i = m->instance;
 
-    return m->current && m->current->ready && i->env.pause == SESSION_FLOWS &&
+    return acks_let(i, &m->key) && m->current && m->current->ready && i->env.pause == SESSION_FLOWS &&
            i->route.state == ROUTE_SERVING;
 }
 
@@ -353,6 +354,7 @@ static void mux_on_reply(struct mux_conn *conn)
         instance_trust(i);
     else if (ends && shared_count(&conn->shared) == 0)
         mux_close(conn, false);
+    acks_touch(i);
     switchover_check(i);
 }
 

@@ -1,6 +1,7 @@
 #include "proxy/silence.h"
 
 #include "common/loop.h"
+#include "proxy/acks.h"
 #include "proxy/client.h"
 #include "proxy/instance.h"
 #include "proxy/mux.h"
@@ -10,14 +11,16 @@ static void silence_on_timer(struct ev_loop *ev, ev_timer *timer, int revents)
     struct instance *i = timer->data;
     struct silence *s = &i->silence;
     int64_t now_us = loop_now_us(i->shard->loop);
-    int64_t since_us = mux_silent_since_us(i);
-    bool silent = since_us > 0 && now_us - since_us >= SILENCE_AFTER_US;
+    int64_t since_us = mux_silent_since_us(i), acks_us = acks_silent_since_us(i);
 
     (void)revents;
+    if (acks_us > 0 && (since_us == 0 || acks_us < since_us))
+        since_us = acks_us;
     if (list_empty(&s->awaiting) && since_us == 0) {
         ev_timer_stop(ev, timer);
         return;
     }
+    bool silent = since_us > 0 && now_us - since_us >= SILENCE_AFTER_US;
     list_for_each(node, &s->awaiting)
     {
         const struct client *c = list_entry(node, const struct client, awaiting);

@@ -26,6 +26,9 @@ static const struct metrics_family metrics_families[] = {
     {"unknown_total", "counter", "Requests answered with MRUNKNOWN.", METRICS_OF(unknown)},
     {"rejected_total", "counter", "Requests and clients answered with MRHOLD, MRNOROUTE or MRLIMIT.",
      METRICS_OF(rejected)},
+    {"ack_batches_total", "counter", "WAITs for replicas' acknowledgements that were answered.",
+     METRICS_OF(batches)},
+    {"unacknowledged_total", "counter", "Requests answered with MRDURABILITY.", METRICS_OF(shorts)},
     {"received_bytes_total", "counter", "Bytes that came from clients.", METRICS_OF(received_bytes)},
     {"sent_bytes_total", "counter", "Bytes that were written to clients.", METRICS_OF(sent_bytes)},
     {"master_connections", "gauge", "Connections to the master now.", METRICS_OF(masters)},
@@ -65,9 +68,9 @@ static void metrics_counters(FILE *out, struct control *c)
     free(stats);
 }
 
-static void metrics_latency(FILE *out, const char *instance, const struct histogram_sum *h)
+static void metrics_histogram(FILE *out, const char *name, const char *instance,
+                              const struct histogram_sum *h)
 {
-    static const char name[] = "mr_proxy_request_duration_seconds";
     uint64_t total = histogram_total(h);
 
     for (unsigned k = METRICS_OCTAVE_MIN; k <= METRICS_OCTAVE_MAX; k++)
@@ -107,7 +110,14 @@ char *status_metrics(struct control *c, size_t *len)
     for (size_t i = 0; i < t->n; i++) {
         struct histogram_sum h;
         control_read_latency(c, t->entries[i]->route.name, &h);
-        metrics_latency(out, t->entries[i]->route.name, &h);
+        metrics_histogram(out, "mr_proxy_request_duration_seconds", t->entries[i]->route.name, &h);
+    }
+    metrics_head(out, "ack_duration_seconds", "histogram",
+                 "How long replies of a strict instance were held until replicas had acknowledged.");
+    for (size_t i = 0; i < t->n; i++) {
+        struct histogram_sum h;
+        control_read_held_time(c, t->entries[i]->route.name, &h);
+        metrics_histogram(out, "mr_proxy_ack_duration_seconds", t->entries[i]->route.name, &h);
     }
     if (fclose(out) != 0) {
         free(text);

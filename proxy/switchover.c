@@ -2,6 +2,7 @@
 
 #include "common/log.h"
 #include "common/loop.h"
+#include "proxy/acks.h"
 #include "proxy/client.h"
 #include "proxy/instance.h"
 #include "proxy/mux.h"
@@ -22,7 +23,7 @@ static void switchover_tell(struct instance *i)
 {
     struct switchover *s = &i->switchover;
 
-    if (s->number == 0 || s->told || s->in_flight > 0 || mux_in_flight(i) > 0)
+    if (s->number == 0 || s->told || s->in_flight > 0 || mux_in_flight(i) > 0 || acks_held(i) > 0)
         return;
     s->told = true;
     i->shard->on_held(i->shard, &i->route, s->number);

@@ -35,6 +35,12 @@ static void tally_unread(const struct instance *i, struct tally *t, size_t unrea
     t->unread_bytes = unread_bytes;
 }
 
+void tally_replies(struct instance *i, struct tally *t, size_t memory_bytes)
+{
+    tally_memory(i, t, memory_bytes);
+    tally_unread(i, t, memory_bytes);
+}
+
 void tally_client(struct client *c)
 {
     if (!c->session.work && c->tally.memory_bytes == 0)

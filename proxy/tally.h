@@ -19,6 +19,8 @@ void tally_client(struct client *c);
 void tally_forget_client(struct client *c);
 /* Something of the instance takes that much memory now. */
 void tally_memory(struct instance *i, struct tally *t, size_t memory_bytes);
+/* The same of replies that are held: as unread ones they use up what all of those may take. */
+void tally_replies(struct instance *i, struct tally *t, size_t memory_bytes);
 /* Requests come in, replies go out: what their latency is reckoned from. The clock is read once a turn. */
 void tally_arrival(struct shard *shard);
 void tally_reply(struct shard *shard);

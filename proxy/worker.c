@@ -337,12 +337,14 @@ static int worker_prepare(struct worker *w)
     bulk_open(&w->shard.bulk);
     w->config.bind = w->shard.bind = w->bind;
     w->shard.hold_ms = w->config.hold_ms;
+    w->shard.ack_ms = w->config.ack_ms;
     w->shard.zone = w->config.zone ? w->config.zone : "";
     w->shard.limits = w->config.limits;
     w->shard.share_ports = w->config.share_ports;
     w->shard.ev = loop_ev(w->shard.loop);
     list_init(&w->shard.dirty);
     list_init(&w->shard.flush);
+    list_init(&w->shard.acks);
     w->shard.on_broken = worker_on_broken;
     w->shard.on_switched = worker_on_switched;
     w->shard.on_listen_failed = worker_on_listen_failed;
@@ -453,6 +455,8 @@ static void worker_add_stats(const struct instance_counts *c, struct worker_stat
     out->held += atomic_load_explicit(&c->session.held, memory_order_relaxed);
     out->replayed += atomic_load_explicit(&c->session.replayed, memory_order_relaxed);
     out->unknown += atomic_load_explicit(&c->session.unknown, memory_order_relaxed);
+    out->batches += atomic_load_explicit(&c->session.batches, memory_order_relaxed);
+    out->shorts += atomic_load_explicit(&c->session.shorts, memory_order_relaxed);
     out->rejected += atomic_load_explicit(&c->session.rejected, memory_order_relaxed);
     out->received_bytes += atomic_load_explicit(&c->received_bytes, memory_order_relaxed);
     out->sent_bytes += atomic_load_explicit(&c->sent_bytes, memory_order_relaxed);
@@ -524,4 +528,13 @@ void worker_read_latency(struct worker *w, const char *instance, struct histogra
 
     if (e)
         histogram_read(atomic_load_explicit(&e->instance->counts.session.latency, memory_order_acquire), out);
+}
+
+void worker_read_held_time(struct worker *w, const char *instance, struct histogram_sum *out)
+{
+    const struct worker_entry *e = worker_entry(w, instance);
+
+    if (e)
+        histogram_read(atomic_load_explicit(&e->instance->counts.session.held_time, memory_order_acquire),
+                       out);
 }

@@ -23,6 +23,8 @@ struct worker_stats {
     uint64_t held;                       /* requests that waited for a route */
     uint64_t replayed;                   /* read-only requests sent again */
     uint64_t unknown;                    /* -MRUNKNOWN given */
+    uint64_t batches;                    /* acknowledgements asked for, and answered (durability strict) */
+    uint64_t shorts;                     /* -MRDURABILITY given */
     uint64_t rejected;                   /* -MRHOLD, -MRNOROUTE, -MRLIMIT given */
     uint64_t received_bytes, sent_bytes; /* from and to clients, since the start */
     uint64_t masters;                    /* connections to a master now */
@@ -38,6 +40,7 @@ struct worker_config {
     bool share_ports;      /* other workers listen on the same ports */
     struct limits *limits; /* the same for all workers of the process; outlives them */
     int hold_ms;           /* longest wait for a route, unless the route says otherwise */
+    int ack_ms;            /* longest wait for replicas' acknowledgements (durability strict) */
     /* A connection to the route's master broke or could not be made, or it answered -READONLY. The worker
      * makes no new connection for that instance until the next worker_apply() of it, at the same epoch or a
      * later one. Called once per doubt, not per client. */
@@ -75,5 +78,7 @@ void worker_stop(struct worker *w);
 void worker_read_stats(struct worker *w, const char *instance, struct worker_stats *out);
 /* Adds to *out how long requests of that instance took: from their arrival to their reply. */
 void worker_read_latency(struct worker *w, const char *instance, struct histogram_sum *out);
+/* The same: how long replies were held until replicas had acknowledged. */
+void worker_read_held_time(struct worker *w, const char *instance, struct histogram_sum *out);
 
 #endif

@@ -10,15 +10,16 @@
 #include <stdint.h>
 
 enum command_flag {
-    COMMAND_WRITE = 1,     /* as the server has it */
-    COMMAND_READONLY = 2,  /* as the server has it */
-    COMMAND_BLOCKING = 4,  /* as the server has it: may block (XREAD only with BLOCK) */
-    COMMAND_PUBSUB = 8,    /* as the server has it; PUBLISH too */
-    COMMAND_ADMIN = 16,    /* as the server has it */
-    COMMAND_OWN = 32,      /* needs a connection of its client's own: stateful, blocking, replies ≠ 1 */
-    COMMAND_SESSION = 64,  /* changes the connection (AUTH, SELECT…): made again on the next backend */
-    COMMAND_REPLAY = 128,  /* may be sent again when its reply was lost: reads, never blocks */
-    COMMAND_REPLICA = 256, /* a replica can be asked just as well, as far as its data is fresh enough */
+    COMMAND_WRITE = 1,       /* as the server has it */
+    COMMAND_READONLY = 2,    /* as the server has it */
+    COMMAND_BLOCKING = 4,    /* as the server has it: may block (XREAD only with BLOCK) */
+    COMMAND_PUBSUB = 8,      /* as the server has it; PUBLISH too */
+    COMMAND_ADMIN = 16,      /* as the server has it */
+    COMMAND_OWN = 32,        /* needs a connection of its client's own: stateful, blocking, replies ≠ 1 */
+    COMMAND_SESSION = 64,    /* changes the connection (AUTH, SELECT…): made again on the next backend */
+    COMMAND_REPLAY = 128,    /* may be sent again when its reply was lost: reads, never blocks */
+    COMMAND_REPLICA = 256,   /* a replica can be asked just as well, as far as its data is fresh enough */
+    COMMAND_MAY_WRITE = 512, /* isn't a write, but may do some: scripts, functions */
 };
 
 struct command {
@@ -26,6 +27,9 @@ struct command {
     uint8_t len;
     int8_t arity;   /* arguments with the name (and a sub-command's two): exactly n, or at least -n */
     uint16_t flags; /* enum command_flag */
+    /* Which arguments are keys: from the first to the last (negative: counted from the end), each step-th.
+     * 0: none, or only the arguments tell. */
+    int8_t first_key, last_key, key_step;
     uint16_t first_sub, n_subs; /* private; n_subs > 0: a container */
 };
 

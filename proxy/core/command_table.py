@@ -32,6 +32,9 @@ ALSO_REPLAY = {"ping", "echo", "time", "info", "lastsave", "role", "command", "c
 MASTER_ONLY = {"scan", "hscan", "sscan", "zscan", "dbsize", "keys", "randomkey", "lolwut", "touch",
                "object|encoding", "object|freq", "object|idletime", "object|refcount", "memory|usage"}
 
+# What they do depends on a script or a function.
+MAY_WRITE = {"eval", "evalsha", "fcall"}
+
 
 def flags_of(name, server_flags, has_subs):
     flags = [f for f in SERVER_FLAGS if f in server_flags]
@@ -44,12 +47,20 @@ def flags_of(name, server_flags, has_subs):
         flags.append("replay")
     if "readonly" in flags and not own and not has_subs and name not in MASTER_ONLY:
         flags.append("replica")
+    if name in MAY_WRITE:
+        flags.append("may_write")
     return " | ".join("COMMAND_" + f.upper() for f in flags) or "0"
 
 
-def row(name, arity, flags, first_sub, n_subs):
+def keys_of(server_flags, first, last, step):
+    # Keys that only the arguments tell are as good as unknown.
+    return (0, 0, 0) if "movablekeys" in server_flags else (first, last, step)
+
+
+def row(name, arity, flags, keys, first_sub, n_subs):
     word = name.split("|")[-1].upper()
-    return '    {"%s", %d, %d, %s, %d, %d},' % (word, len(word), arity, flags, first_sub, n_subs)
+    return '    {"%s", %d, %d, %s, %d, %d, %d, %d, %d},' % (word, len(word), arity, flags, *keys, first_sub,
+                                                            n_subs)
 
 
 def main():
@@ -60,8 +71,9 @@ def main():
     for name, arity, flags, *rest in commands:
         children = sorted(rest[6], key=lambda c: c[0].upper())
         first.setdefault(name[0].upper(), len(rows))
-        rows.append(row(name, arity, flags_of(name, flags, bool(children)), len(subs), len(children)))
-        subs += [row(c[0], c[1], flags_of(c[0], c[2], False), 0, 0) for c in children]
+        rows.append(row(name, arity, flags_of(name, flags, bool(children)), keys_of(flags, *rest[:3]),
+                        len(subs), len(children)))
+        subs += [row(c[0], c[1], flags_of(c[0], c[2], False), keys_of(c[2], *c[3:6]), 0, 0) for c in children]
     index, at = [], len(rows)
     for letter in reversed("ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
         at = first.get(letter, at)

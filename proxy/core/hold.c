@@ -7,6 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool hold_has_answer(const struct pipeline_entry *e)
+{
+    return e->state == PIPELINE_LOCAL || e->state == PIPELINE_ANSWERED;
+}
+
 enum hold_tx hold_playing(const struct session *s)
 {
     const struct pipeline *p = s->work ? &s->work->pipe : NULL;
@@ -14,7 +19,7 @@ enum hold_tx hold_playing(const struct session *s)
     if (!p || p->judged == p->head)
         return (enum hold_tx)s->tx;
     const struct pipeline_entry *before = pipeline_at(p, p->judged - 1);
-    return before->state == PIPELINE_LOCAL ? (enum hold_tx)before->tx : HOLD_TX_NONE;
+    return hold_has_answer(before) ? (enum hold_tx)before->tx : HOLD_TX_NONE;
 }
 
 void hold_pop(struct session *s)
@@ -22,7 +27,7 @@ void hold_pop(struct session *s)
     struct pipeline *p = &s->work->pipe;
     const struct pipeline_entry *e = pipeline_at(p, p->head);
 
-    s->tx = e->state == PIPELINE_LOCAL ? e->tx : HOLD_TX_NONE;
+    s->tx = hold_has_answer(e) ? e->tx : HOLD_TX_NONE;
     pipeline_pop(p);
 }
 
@@ -101,7 +106,7 @@ enum hold_answer hold_judge_busy(struct pipeline_entry *e)
 
 static void hold_answer_with(struct session *s, struct pipeline_entry *e, enum hold_answer answer)
 {
-    if (answer == HOLD_UNKNOWN || answer == HOLD_CUT)
+    if (answer == HOLD_UNKNOWN || answer == HOLD_CUT || answer == HOLD_UNACKED)
         session_count(&s->env->counts->unknown, 1);
     else if (answer == HOLD_LATE || answer == HOLD_NO_ROUTE)
         session_count(&s->env->counts->rejected, 1);
@@ -295,16 +300,29 @@ void hold_reissue(struct session *s, uint32_t now_ms)
     pipeline_at(p, blocked)->since_ms = now_ms;
 }
 
+/* The MULTI that was answered last, if its reply is held, or was; the tail when there is none. */
+static uint64_t hold_answered_multi(const struct pipeline *p)
+{
+    for (uint64_t seq = p->unsent; seq > p->head; seq--) {
+        const struct pipeline_entry *e = pipeline_at(p, seq - 1);
+        if (e->kind == REQUEST_MULTI && hold_has_answer(e) && e->answer == HOLD_OK)
+            return seq - 1;
+    }
+    return p->tail;
+}
+
 void hold_resolve(struct session *s, uint32_t now_ms)
 {
     struct pipeline *p = &s->work->pipe;
-    bool open = s->multi, watched = s->watched;
+    uint64_t multi = hold_answered_multi(p);
+    bool open = s->multi && multi == p->tail, watched = s->watched;
 
     if (s->env->planned && hold_may_reissue(s))
         hold_reissue(s, now_ms);
     for (uint64_t seq = p->head; seq < p->unsent; seq++) {
         struct pipeline_entry *e = pipeline_at(p, seq);
         bool sent = e->state == PIPELINE_SENT;
+        open = open || (s->multi && seq == multi);
         if (sent && open)
             hold_answer_with(s, e, hold_in_tx(e, &open, &watched));
         else if (sent && e->kind == REQUEST_MULTI)
@@ -317,12 +335,27 @@ void hold_resolve(struct session *s, uint32_t now_ms)
             e->tx = HOLD_TX_NONE;
     }
     hold_resolve_begun(s, open);
-    if (s->multi)
+    if (s->multi && multi == p->tail)
         s->tx = HOLD_TX_LOST;
     if (watched)
         s->watch_lost = true;
     pipeline_rewind(p, now_ms);
     hold_resolve_skipped(p);
+}
+
+void hold_unanswer(struct session *s, struct pipeline_entry *e, uint32_t now_ms)
+{
+    enum hold_answer answer = e->answer;
+
+    assert(e->state == PIPELINE_ANSWERED);
+    if (answer != HOLD_SEND || !hold_may_repeat(s, e)) {
+        hold_answer_with(s, e, answer == HOLD_SEND ? HOLD_UNKNOWN : answer);
+        return;
+    }
+    session_count(&s->env->counts->replayed, 1);
+    e->answered = 0;
+    e->repeated = true;
+    pipeline_wait_again(e, now_ms);
 }
 
 void hold_forget_drained(struct session *s)
@@ -404,6 +437,34 @@ static int hold_format_limit(const struct session *s, enum hold_answer answer, c
     }
 }
 
+static int hold_format_acks(const struct session *s, enum hold_answer answer, char text[HOLD_TEXT_MAX])
+{
+    const struct durable *d = s->env->durable;
+    const struct route *r = s->env->route;
+
+    switch (answer) {
+    case HOLD_UNACKED:
+        return snprintf(
+            text, HOLD_TEXT_MAX,
+            "-MRUNKNOWN executed on the master of instance %s, which was lost before %u replicas had "
+            "acknowledged it (epoch %llu): it may be lost, too; check before you send it again\r\n",
+            r->name, d->acks, (unsigned long long)s->lost_epoch);
+    case HOLD_SHORT_WRITE:
+        return snprintf(text, HOLD_TEXT_MAX,
+                        "-MRDURABILITY applied on the master of instance %s, but only %u of %u replicas "
+                        "acknowledged it within %u ms (epoch %llu): others may see it, and it is lost if the "
+                        "master is; check before you send it again\r\n",
+                        r->name, d->got, d->wanted, s->env->ack_ms, (unsigned long long)r->epoch);
+    default:
+        assert(answer == HOLD_SHORT_READ);
+        return snprintf(
+            text, HOLD_TEXT_MAX,
+            "-MRDURABILITY what this read would tell is applied on the master of instance %s, but only "
+            "%u of %u replicas acknowledged it within %u ms (epoch %llu); ask again later\r\n",
+            r->name, d->got, d->wanted, s->env->ack_ms, (unsigned long long)r->epoch);
+    }
+}
+
 static int hold_format_route(const struct session *s, enum hold_answer answer, char text[HOLD_TEXT_MAX])
 {
     const struct route *r = s->env->route;
@@ -476,6 +537,8 @@ int hold_format(const struct session *s, enum hold_answer answer, char text[HOLD
         return snprintf(text, HOLD_TEXT_MAX, "-ERR %s\r\n", s->work->request.problem);
     if (answer >= HOLD_TOO_LARGE && answer <= HOLD_UNREAD_ALL)
         return hold_format_limit(s, answer, text);
+    if (answer >= HOLD_UNACKED && answer <= HOLD_SHORT_READ)
+        return hold_format_acks(s, answer, text);
     return hold_format_route(s, answer, text);
 }
 

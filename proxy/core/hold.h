@@ -10,7 +10,8 @@
  *   MULTI … without its EXEC     nothing was executed: sent again if MULTI itself is unanswered; otherwise
  *                                the rest is answered +QUEUED here and its EXEC -EXECABORT
  *   MULTI … EXEC all written     EXEC answers -MRUNKNOWN
- *   keys were WATCHed            the next transaction is played here; its EXEC answers null */
+ *   keys were WATCHed            the next transaction is played here; its EXEC answers null
+ *   answered, its reply held     durability strict: a write -MRUNKNOWN, a read is sent again */
 #ifndef MR_PROXY_CORE_HOLD_H
 #define MR_PROXY_CORE_HOLD_H
 
@@ -54,7 +55,10 @@ enum hold_answer {
     HOLD_UNREAD_ALL,
     HOLD_QUIT, /* +OK, then the client is closed */
     HOLD_REPLICATION,
-    HOLD_NO_ACK, /* WAIT: nobody is known to have it */
+    HOLD_UNACKED,     /* executed, but its master was lost before replicas acknowledged it */
+    HOLD_SHORT_WRITE, /* executed, but too few replicas acknowledge it */
+    HOLD_SHORT_READ,  /* it would tell of such a write */
+    HOLD_NO_ACK,      /* WAIT: nobody is known to have it */
     HOLD_NO_ACK_AOF,
     HOLD_HANG_UP, /* no answer, the client is closed */
     HOLD_SEND,    /* none of them: it goes to the master */
@@ -80,6 +84,9 @@ bool hold_may_reissue(struct session *s);
 /* That command has taken nothing, so nothing behind it was executed either: all wait for the next master. The
  * connection must be given up next. */
 void hold_reissue(struct session *s, uint32_t now_ms);
+/* The reply to e, which is ANSWERED, is lost with its master: it is answered, or sent again after
+ * pipeline_rewind(). */
+void hold_unanswer(struct session *s, struct pipeline_entry *e, uint32_t now_ms);
 /* Replies that came behind a refused request were swallowed: their requests have had none. */
 void hold_forget_drained(struct session *s);
 /* Settles the unsent requests that have waited for hold_ms. */

@@ -99,6 +99,8 @@ int pipeline_put(struct pipeline *p, const struct pipeline_entry *like, const ch
     e->kind = like->kind;
     e->arrived_us = like->arrived_us;
     e->flags = like->flags;
+    e->touch = like->touch;
+    e->slot = like->slot;
     e->state = like->state;
     e->answer = like->answer;
     e->again = like->again;
@@ -259,8 +261,7 @@ struct pipeline_entry *pipeline_next_reply(struct pipeline *p)
     return NULL;
 }
 
-/* Back among the unsent. */
-static void pipeline_wait_again(struct pipeline_entry *e, uint32_t now_ms)
+void pipeline_wait_again(struct pipeline_entry *e, uint32_t now_ms)
 {
     e->state = PIPELINE_HELD;
     if (!e->again)
@@ -287,6 +288,13 @@ void pipeline_answer_locally(struct pipeline *p, struct pipeline_entry *e, uint8
     if (e->state == PIPELINE_SENT)
         pipeline_unsend(p, e);
     e->state = PIPELINE_LOCAL;
+    e->answer = answer;
+}
+
+void pipeline_answered(struct pipeline *p, struct pipeline_entry *e, uint8_t answer)
+{
+    pipeline_unsend(p, e);
+    e->state = PIPELINE_ANSWERED;
     e->answer = answer;
 }
 

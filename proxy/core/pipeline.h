@@ -27,10 +27,11 @@ enum {
 };
 
 enum pipeline_state {
-    PIPELINE_HELD,  /* unsent, not yet looked at */
-    PIPELINE_READY, /* unsent, may be written */
-    PIPELINE_SENT,  /* its last byte was written; replies are due (unless SILENT) */
-    PIPELINE_LOCAL, /* the proxy itself answers, when its turn comes */
+    PIPELINE_HELD,     /* unsent, not yet looked at */
+    PIPELINE_READY,    /* unsent, may be written */
+    PIPELINE_SENT,     /* its last byte was written; replies are due (unless SILENT) */
+    PIPELINE_LOCAL,    /* the proxy itself answers, when its turn comes */
+    PIPELINE_ANSWERED, /* its reply came, and is held (durable.h) */
 };
 
 enum pipeline_flag {
@@ -59,8 +60,10 @@ struct pipeline_entry {
     bool repeated;       /* because its connection was lost while it may have been executed */
     uint8_t kind;        /* enum request_kind */
     uint8_t state;       /* enum pipeline_state */
-    uint8_t answer;      /* LOCAL: enum hold_answer */
-    uint8_t tx;          /* LOCAL: enum hold_tx that is open behind it */
+    uint8_t answer;      /* LOCAL: enum hold_answer; ANSWERED: the same, if the reply is lost */
+    uint8_t tx;          /* LOCAL, ANSWERED: enum hold_tx that is open behind it */
+    uint8_t touch;       /* enum durable_touch, as far as the instance was strict when it came */
+    uint16_t slot;       /* touch.h */
     uint16_t flags;
 };
 
@@ -123,6 +126,11 @@ struct pipeline_entry *pipeline_next_reply(struct pipeline *p);
 /* A SENT entry changes: it is HELD again (to be sent again after pipeline_rewind()), or LOCAL. */
 void pipeline_hold_again(struct pipeline *p, struct pipeline_entry *e, uint32_t now_ms);
 void pipeline_answer_locally(struct pipeline *p, struct pipeline_entry *e, uint8_t answer);
+/* A SENT entry had its reply, which isn't passed on yet. If that is lost, the entry is answered so;
+ * HOLD_SEND: it is sent again after pipeline_rewind(). */
+void pipeline_answered(struct pipeline *p, struct pipeline_entry *e, uint8_t answer);
+/* It is HELD from then on, among the unsent after pipeline_rewind(). */
+void pipeline_wait_again(struct pipeline_entry *e, uint32_t now_ms);
 /* Other bytes for entry seq, which is HELD and complete, whose bytes are kept, and which is sent again after
  * pipeline_rewind(). ERR_NOMEM: its bytes, and those behind, are lost. */
 int pipeline_replace(struct pipeline *p, uint64_t seq, const char *data, size_t len) MR_MUST_CHECK;

@@ -26,6 +26,9 @@ void session_free_work(struct session *s)
 
 void session_free(struct session *s)
 {
+    session_end_mark(s, true);
+    if (s->env->durable)
+        durable_leave(s->env->durable, &s->held);
     session_free_work(s);
     if (s->memory)
         remember_free(s->memory);
@@ -149,6 +152,7 @@ static void session_classify(struct session *s, struct pipeline_entry *e, const 
                         request_is_wait(e->kind) || request_is_reads(e->kind)))
         e->kind = REQUEST_PLAIN;
     session_note_reads(s, e);
+    session_note_touch(s, e);
     session_note_request(s, e);
     e->arrived_us = session_arrival_us(s->env);
     if (!session_refuse_held(s, e) && s->env->held && s->link != SESSION_READY)
@@ -349,6 +353,7 @@ static void session_release(struct session *s, struct pipeline_entry *e, uint32_
         s->tx_sent = false;
     if (e->flags & PIPELINE_BLOCKING)
         e->since_ms = now_ms; /* its time runs from here */
+    session_note_sent(s, e);
     pipeline_release(&s->work->pipe);
 }
 
@@ -368,8 +373,8 @@ static void session_judge(struct session *s, uint32_t now_ms)
             pipeline_settle(p, (uint8_t)answer);
             continue;
         }
-        if (session_waits(s) || session_is_for_master(s, e) || session_awaits_scripts(s, e) ||
-            session_awaits_marker(s, e))
+        if (session_waits(s) || session_is_for_master(s, e) || session_awaits_acks(s, e) ||
+            session_awaits_scripts(s, e) || session_awaits_marker(s, e))
             return;
         session_release(s, e, now_ms);
     }
@@ -379,6 +384,8 @@ bool session_is_idle(const struct session *s)
 {
     const struct session_work *w = s->work;
 
+    if (s->held.held > 0)
+        return false;
     return !w || (pipeline_count(&w->pipe) == 0 && pipeline_count(&w->returned) == 0 && !w->request_open &&
                   !w->reply_open && buf_len(&w->out) == 0 && w->lent.len == 0 && buf_len(&w->prologue) == 0 &&
                   w->prologue_left == 0);
@@ -386,6 +393,7 @@ bool session_is_idle(const struct session *s)
 
 void session_advance(struct session *s, uint32_t now_ms)
 {
+    session_end_mark(s, false);
     if (!s->work || s->behind)
         return;
     do
@@ -459,7 +467,7 @@ void session_detached(struct session *s, uint32_t now_ms)
         buf_free(&w->stash);
         buf_free(&w->prologue);
         w->prologue_left = 0;
-        w->reply_open = false;
+        w->reply_open = w->gated = false;
         hold_resolve(s, now_ms);
     } else if (s->watched || s->multi) {
         s->watch_lost = s->watched;
@@ -561,8 +569,8 @@ bool session_reads_client(const struct session *s)
     uint64_t held = session_held_bytes(s);
     return pipeline_unsent_bytes(&w->pipe) <
                (s->link == SESSION_READY || !s->env->held ? SESSION_UNSENT_MAX : SESSION_HELD_MAX) &&
-           held < SESSION_HELD_MAX && pipeline_count(&w->pipe) < PIPELINE_DEPTH_MAX &&
-           buf_len(&w->out) < session_reply_max(s);
+           held < SESSION_HELD_MAX && s->held.held_bytes < SESSION_OUT_LIMIT &&
+           pipeline_count(&w->pipe) < PIPELINE_DEPTH_MAX && buf_len(&w->out) < session_reply_max(s);
 }
 
 bool session_is_over(const struct session *s)

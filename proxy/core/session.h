@@ -10,6 +10,7 @@
 #define MR_PROXY_CORE_SESSION_H
 
 #include "common/core/buf.h"
+#include "proxy/core/durable.h"
 #include "proxy/core/route.h"
 #include "proxy/core/scripts.h"
 
@@ -34,8 +35,11 @@ struct histogram;
 /* Counters of an instance in one thread: written by that thread only, read by any. */
 struct session_counts {
     atomic_uint_least64_t requests, held, replayed, unknown, rejected;
-    atomic_uint_least64_t replica_reads; /* of the requests: a replica answered */
-    _Atomic(struct histogram *) latency; /* NULL: nothing was answered yet; freed by who owns the counts */
+    atomic_uint_least64_t replica_reads;   /* of the requests: a replica answered */
+    atomic_uint_least64_t batches;         /* WAITs that were answered (durable.h) */
+    atomic_uint_least64_t shorts;          /* -MRDURABILITY given */
+    _Atomic(struct histogram *) latency;   /* NULL: nothing was answered yet; freed by who owns the counts */
+    _Atomic(struct histogram *) held_time; /* likewise: how long replies were held */
 };
 
 /* Microseconds of a clock that only goes on, wrapping; set by the shell, once a turn or less often. */
@@ -70,6 +74,8 @@ struct session_env {
     /* The master that is being left did nothing after it had been paused: a command that is blocked there has
      * taken nothing, and is sent to the next one. */
     bool planned;
+    struct durable *durable; /* NULL: the instance has never been strict */
+    uint32_t ack_ms;         /* how long replicas are waited for, then */
     const char *refusal; /* why the master last refused to serve (static text), until the shell has told it */
     char refused[256];   /* text of the newest session_fail() that quotes a server */
     struct scripts scripts;
@@ -114,6 +120,10 @@ struct session {
     uint64_t lost_epoch;       /* of the last one that was lost */
     uint32_t since_ms;         /* detached or draining since */
     uint32_t n_queued;         /* commands of the open transaction */
+    struct durable_user held;  /* its replies that wait for acknowledgements */
+    uint16_t mark;             /* slot of the writes that are under way on its own connection, if `marked` */
+    uint16_t tx_slot;          /* where it does that */
+    uint8_t tx_touch;          /* enum durable_touch: what the transaction does that is open */
     uint32_t own_ms;           /* when it last needed a connection of its own, if `own` */
     uint8_t link;              /* enum session_link */
     uint8_t tx;                /* enum hold_tx that is open before the oldest request: hold_playing() */
@@ -134,6 +144,7 @@ struct session {
     bool behind : 1;           /* a shared connection has requests of this client that come before all here */
     bool unmarked : 1;   /* it wrote over another connection than its present one: WAIT would not know */
     bool unmarkable : 1; /* it may not PUBLISH: WAIT can't be made to know */
+    bool marked : 1;
     bool on_replica : 1; /* its own connection leads to a replica */
     bool busy : 1;       /* the server runs a script, and didn't take what its connection is told first */
     bool nested : 1;     /* a SUBSCRIBE inside of MULTI: what isn't a reply must be told by its word */
@@ -144,6 +155,8 @@ void session_count(atomic_uint_least64_t *counter, uint64_t n);
 /* Now, as a request's arrival; and: a request that arrived then is answered now. */
 uint32_t session_arrival_us(const struct session_env *env);
 void session_measure(const struct session_env *env, uint32_t arrived_us);
+/* A reply that was held then is released now. */
+void session_measure_held(const struct session_env *env, uint32_t held_us);
 
 void session_init(struct session *s, struct session_env *env, uint32_t now_ms);
 void session_free(struct session *s);
@@ -174,6 +187,14 @@ void session_expire(struct session *s, uint32_t now_ms);
 void session_drop(struct session *s);
 /* The proxy ends: no new requests; the client is closed when it has its replies. */
 void session_drain(struct session *s);
+
+/* env->durable is on from now on: what hasn't been sent yet is held. */
+void session_becomes_strict(struct session *s);
+/* A step of env->durable is about this session's oldest held reply. Returns what its client is to be given: a
+ * part of the step, or of `text` (HOLD_TEXT_MAX bytes); len 0: nothing. Then follows shared_settle(). epoch:
+ * of the master that the reply came from. */
+struct buf_span session_take_step(struct session *s, uint32_t now_ms, const struct durable_step *step,
+                                  uint64_t epoch, char *text);
 
 /* ---- bytes out ------------------------------------------------------------------------------------------
  */

@@ -13,6 +13,7 @@ enum session_verdict {
     SESSION_UNDECIDED, /* its bytes wait in `stash` until it is known what it is */
     SESSION_FORWARD,
     SESSION_SWALLOW,
+    SESSION_HOLD, /* its bytes wait in `stash` until it is complete: then the acknowledgement is awaited */
 };
 
 /* Exists only while something is pending. */
@@ -29,7 +30,11 @@ struct session_work {
     uint64_t mark;               /* where in `out` the reply under way begins */
     uint32_t prologue_left;      /* replies to the prologue still to come */
     uint32_t scripts_generation; /* of the scripts the prologue loads */
+    uint64_t needs;              /* the batch that the reply under way waits for (durable.h) */
+    uint32_t n_first;            /* of `returned`: had had their replies */
+    uint32_t gates;              /* so many replies have waited in part */
     uint8_t verdict;
+    bool gated;         /* the reply under way waits in part, and isn't read on */
     bool request_open;  /* the newest entry isn't complete */
     bool reply_open;    /* a reply is under way */
     bool is_push;       /* it isn't the answer to any request */
@@ -80,5 +85,28 @@ bool session_answer(struct session *s);
 bool session_undo_reply(struct session *s);
 /* A request was executed (bytes: its reply, NULL when it gives none): what does that change? */
 void session_succeeded(struct session *s, const struct pipeline_entry *e, const char *reply, size_t len);
+
+/* ---- session_durable.c ---- */
+/* The newest entry was classified: what does it touch? */
+void session_note_touch(struct session *s, struct pipeline_entry *e);
+/* e must not be sent yet: who could acknowledge it isn't connected, or it has to stand alone. */
+bool session_awaits_acks(const struct session *s, const struct pipeline_entry *e);
+/* e was let through to the server. And: nothing that was is unanswered (all: whatever there is). */
+void session_note_sent(struct session *s, const struct pipeline_entry *e);
+void session_end_mark(struct session *s, bool all);
+/* The reply under way, to e (NULL: it is a push), has to wait; then, once it is complete, it does, or (false)
+ * has not to any more. */
+bool session_must_hold(struct session *s, const struct pipeline_entry *e);
+bool session_hold_reply(struct session *s, struct pipeline_entry *e, const char *reply, size_t len);
+/* The connection has changed: what was answered before, and is held, would be answered otherwise now. */
+void session_forbid_repeats(struct session *s);
+/* What came of it until now: is it too large to be kept? Then it waits in part; true: it may be passed on
+ * now. */
+bool session_close_gate(struct session *s);
+/* Bytes of replies that are held. */
+size_t session_kept_bytes(const struct session *s);
+/* A request whose reply was held comes back, before all others, in the order of the calls. */
+void session_share_insert(struct session *s, const struct pipeline_entry *like, const char *bytes,
+                          size_t len);
 
 #endif

@@ -14,20 +14,29 @@ uint32_t session_arrival_us(const struct session_env *env)
     return env->clock ? env->clock->arrived_us : 0;
 }
 
-void session_measure(const struct session_env *env, uint32_t arrived_us)
+static void session_measure_as(_Atomic(struct histogram *) *to, uint32_t took_us)
 {
-    struct histogram *h;
+    struct histogram *h = atomic_load_explicit(to, memory_order_relaxed);
 
-    if (!env->clock)
-        return;
-    h = atomic_load_explicit(&env->counts->latency, memory_order_relaxed);
     if (!h) {
         h = calloc(1, sizeof(*h));
         if (!h)
             return;
-        atomic_store_explicit(&env->counts->latency, h, memory_order_release);
+        atomic_store_explicit(to, h, memory_order_release);
     }
-    histogram_add(h, env->clock->written_us - arrived_us);
+    histogram_add(h, took_us);
+}
+
+void session_measure(const struct session_env *env, uint32_t arrived_us)
+{
+    if (env->clock)
+        session_measure_as(&env->counts->latency, env->clock->written_us - arrived_us);
+}
+
+void session_measure_held(const struct session_env *env, uint32_t held_us)
+{
+    if (env->clock)
+        session_measure_as(&env->counts->held_time, env->clock->written_us - held_us);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------------------
@@ -80,23 +89,27 @@ uint64_t session_reply_max(const struct session *s)
     return s->env->limits ? s->env->limits->reply_bytes : SESSION_OUT_LIMIT;
 }
 
+bool session_is_slow(const struct session *s)
+{
+    size_t max = session_is_tight(s) ? SESSION_OUT_TIGHT : SESSION_OUT_MAX;
+
+    return s->work && buf_len(&s->work->out) >= max;
+}
+
 size_t session_backend_room(const struct session *s)
 {
     const struct session_work *w = s->work;
     size_t max = session_is_tight(s) ? SESSION_OUT_TIGHT : SESSION_OUT_MAX;
 
+    if (session_is_slow(s) || (s->held.held > 0 && session_kept_bytes(s) >= max))
+        return 0;
     if (!w)
         return max;
-    if (buf_len(&w->out) >= max)
+    if (w->gated)
         return 0;
     /* Who takes all that it is given has the whole of it each time. */
     bool many = session_is_deep(s) && w->reply.bytes < SESSION_SMALL_REPLY;
     return many && max > SESSION_DEEP_READ ? SESSION_DEEP_READ : max;
-}
-
-bool session_is_slow(const struct session *s)
-{
-    return session_backend_room(s) == 0;
 }
 
 bool session_has_too_much(const struct session *s)
@@ -113,6 +126,8 @@ void session_cut(struct session *s)
     session_count(&s->env->counts->rejected, 1);
     int len = hold_format(s, session_is_tight(s) ? HOLD_UNREAD_ALL : HOLD_UNREAD, text);
     session_emit(s, text, (size_t)len);
+    if (s->env->durable)
+        durable_leave(s->env->durable, &s->held); /* of those that are thrown away */
     s->behind = false;
     s->closing = s->input_over = true;
     w->request_open = false;

@@ -61,7 +61,9 @@ void session_expire(struct session *s, uint32_t now_ms)
 
 bool session_deadline(struct session *s, uint32_t *at_ms)
 {
-    if (!s->work || s->behind || !session_waits(s))
+    bool blocked = s->env->durable && durable_blocks(s->env->durable);
+
+    if (!s->work || s->behind || !(session_waits(s) || blocked))
         return false;
     if (s->link == SESSION_DRAINING) {
         *at_ms = s->since_ms + SESSION_DRAIN_MS;

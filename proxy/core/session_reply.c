@@ -281,14 +281,34 @@ static enum session_verdict session_decide(struct session *s, const char *bytes,
 
     w->is_push = session_is_push(s, bytes, len);
     if (w->is_push)
-        return SESSION_FORWARD;
+        return session_must_hold(s, NULL) ? SESSION_HOLD : SESSION_FORWARD;
     if (w->prologue_left > 0)
         return SESSION_SWALLOW;
     const struct pipeline_entry *e = pipeline_next_reply(&w->pipe);
     if (!e || s->link != SESSION_READY || e->answered < e->swallow || session_is_refused(s) ||
         reply_error_begins(&w->reply, "ERR max number of clients reached") || session_is_unblocked(s, e))
         return SESSION_SWALLOW;
-    return SESSION_FORWARD;
+    return session_must_hold(s, e) ? SESSION_HOLD : SESSION_FORWARD;
+}
+
+/* e has had its reply, the client perhaps not: what stands behind a held one waits there, too. */
+static void session_pass_reply(struct session *s, struct pipeline_entry *e, const char *bytes, size_t len)
+{
+    struct session_work *w = s->work;
+    bool swallowed = w->verdict == SESSION_SWALLOW;
+
+    if (swallowed && s->env->durable)
+        (void)session_must_hold(s, NULL);
+    if ((swallowed || w->verdict == SESSION_HOLD) && session_hold_reply(s, e, bytes, swallowed ? 0 : len))
+        return;
+    if (w->verdict == SESSION_HOLD)
+        session_emit(s, bytes, len);
+    if (!e)
+        return;
+    if (!(e->flags & PIPELINE_BLOCKING) && !request_is_wait(e->kind))
+        session_measure(s->env, e->arrived_us);
+    assert(e == pipeline_at(&w->pipe, w->pipe.head));
+    hold_pop(s);
 }
 
 static void session_prologue_reply(struct session *s, uint32_t now_ms)
@@ -368,6 +388,8 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
         session_drained(s, e, now_ms);
         return;
     }
+    if (e->kind == REQUEST_EXEC && s->memory && s->memory->queued_select)
+        session_forbid_repeats(s);
     if (e->kind == REQUEST_EXEC)
         session_end_tx(s, !error && !w->reply.is_null, w->reply.errors);
     else if (!error)
@@ -381,10 +403,7 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
         session_need_own(s, now_ms); /* the next one is likely as large */
     if (s->on_replica)
         session_count(&s->env->counts->replica_reads, 1);
-    if (!(e->flags & PIPELINE_BLOCKING) && !request_is_wait(e->kind))
-        session_measure(s->env, e->arrived_us);
-    assert(e == pipeline_at(&w->pipe, w->pipe.head));
-    hold_pop(s);
+    session_pass_reply(s, e, bytes, len);
 }
 
 /* The server refused the next request. */
@@ -392,8 +411,9 @@ static void session_refused(struct session *s, uint32_t now_ms, struct pipeline_
 {
     s->actions |= SESSION_DOUBT;
     if (s->multi) { /* the server will abort the transaction by itself, at EXEC */
-        session_emit(s, "+QUEUED\r\n", 9);
-        hold_pop(s);
+        (void)session_must_hold(s, NULL);
+        s->work->verdict = SESSION_HOLD;
+        session_pass_reply(s, e, "+QUEUED\r\n", 9);
         return;
     }
     if (s->on_replica)
@@ -412,8 +432,11 @@ static void session_reply_done(struct session *s, uint32_t now_ms, const char *b
     struct pipeline_entry *e = pipeline_next_reply(&w->pipe);
 
     w->reply_open = false;
-    if (w->is_push)
+    if (w->is_push) {
+        if (w->verdict == SESSION_HOLD)
+            session_pass_reply(s, NULL, bytes, len);
         return;
+    }
     if (reply_error_begins(&w->reply, "ERR max number of clients reached")) {
         s->env->refusal = s->on_replica ? s->env->refusal : "it has its maxclients";
         s->actions |= SESSION_DOUBT;
@@ -437,13 +460,30 @@ static void session_reply_done(struct session *s, uint32_t now_ms, const char *b
     }
 }
 
+/* All that came of the reply under way is in `stash`, or complete; true: it may be passed on. */
+static bool session_keeps_on(struct session *s, bool complete)
+{
+    struct session_work *w = s->work;
+
+    if (complete) {
+        w->gated = false; /* it is held as a whole then */
+        return false;
+    }
+    if (!session_close_gate(s))
+        return false;
+    w->verdict = SESSION_FORWARD;
+    w->mark = buf_end(&w->out) + w->lent.len;
+    return true;
+}
+
 /* `len` bytes of the reply under way. */
 static void session_reply_bytes(struct session *s, uint32_t now_ms, const char *data, size_t len,
                                 bool complete)
 {
     struct session_work *w = s->work;
-    bool stashed = w->verdict == SESSION_UNDECIDED && (!complete || buf_len(&w->stash) > 0);
-    const char *bytes = w->verdict == SESSION_UNDECIDED ? data : NULL;
+    bool keeps = w->verdict == SESSION_UNDECIDED || w->verdict == SESSION_HOLD;
+    bool stashed = keeps && (!complete || buf_len(&w->stash) > 0);
+    const char *bytes = keeps ? data : NULL;
     size_t n = len;
 
     if (stashed) {
@@ -460,6 +500,12 @@ static void session_reply_bytes(struct session *s, uint32_t now_ms, const char *
         w->verdict = (uint8_t)session_decide(s, bytes, n);
         data = bytes;
         len = n;
+    }
+    if (w->verdict == SESSION_HOLD && session_keeps_on(s, complete)) {
+        data = bytes;
+        len = n;
+    } else if (w->verdict == SESSION_HOLD && !complete) {
+        return;
     }
     if (w->verdict == SESSION_FORWARD)
         session_emit(s, data, len);

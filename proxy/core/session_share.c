@@ -161,7 +161,6 @@ static bool session_is_listening(const struct session *s)
 
 bool session_awaits_marker(struct session *s, const struct pipeline_entry *e)
 {
-    static const char marker[] = "*3\r\n$7\r\nPUBLISH\r\n$14\r\n__mr-redis_ack\r\n$0\r\n\r\n";
     struct session_work *w = s->work;
 
     if (!request_is_wait(e->kind) || !s->unmarked)
@@ -170,7 +169,7 @@ bool session_awaits_marker(struct session *s, const struct pipeline_entry *e)
         return true; /* between two requests */
     if ((e->flags & PIPELINE_SILENT) || session_is_listening(s))
         return false;
-    if (buf_append(&w->prologue, marker, sizeof(marker) - 1)) {
+    if (buf_append(&w->prologue, DURABLE_MARKER, sizeof(DURABLE_MARKER) - 1)) {
         session_fail(s, "out of memory");
         return true;
     }
@@ -203,6 +202,33 @@ void session_share_return(struct session *s, const struct pipeline_entry *like, 
         session_fail(s, "out of memory");
 }
 
+void session_share_insert(struct session *s, const struct pipeline_entry *like, const char *bytes, size_t len)
+{
+    struct session_work *w = session_work(s);
+    struct pipeline all = {0}, *p = w ? &w->returned : NULL;
+    int err = 0;
+
+    assert(s->behind);
+    if (!w)
+        return;
+    if (w->n_first == pipeline_count(p)) {
+        err = pipeline_put(p, like, bytes, len);
+    } else {
+        for (uint64_t seq = p->head; seq <= p->tail && !err; seq++) {
+            if (seq == p->head + w->n_first)
+                err = pipeline_put(&all, like, bytes, len);
+            const struct pipeline_entry *e = seq < p->tail ? pipeline_at(p, seq) : NULL;
+            if (e && !err)
+                err = pipeline_put(&all, e, pipeline_bytes(p, e), (size_t)e->len);
+        }
+        pipeline_free(p);
+        *p = all;
+    }
+    w->n_first++;
+    if (err)
+        session_fail(s, "out of memory");
+}
+
 static void session_share_merge(struct session *s, uint32_t now_ms)
 {
     struct session_work *w = s->work;
@@ -210,6 +236,7 @@ static void session_share_merge(struct session *s, uint32_t now_ms)
 
     w->pipe = w->returned;
     w->returned = (struct pipeline){0};
+    w->n_first = 0;
     if (pipeline_join(&w->pipe, &later)) {
         pipeline_free(&later);
         session_fail(s, "out of memory");

@@ -1,26 +1,14 @@
-#include "proxy/core/shared.h"
-
 #include "proxy/core/hold.h"
 #include "proxy/core/pipeline.h"
 #include "proxy/core/request.h"
 #include "proxy/core/session.h"
+#include "proxy/core/shared_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { SHARED_SIZE_MIN = 64 };
-
-struct shared_entry {
-    struct shared_user *user; /* NULL: its reply is swallowed */
-    uint32_t len;
-    uint32_t since_ms; /* as pipeline.h has it, if `again` */
-    uint32_t arrived_us;
-    uint16_t flags; /* of enum pipeline_flag */
-    uint8_t kind;   /* enum request_kind */
-    bool again : 1, repeated : 1;
-    bool prologue : 1; /* an error as its reply breaks the connection */
-};
 
 void shared_free(struct shared *sh)
 {
@@ -33,12 +21,6 @@ void shared_free(struct shared *sh)
                           .written = buf_end(&sh->log),
                           .n_answered = sh->n_answered,
                           .replica = sh->replica};
-}
-
-static struct shared_entry *shared_at(const struct shared *sh, uint64_t seq)
-{
-    assert(seq >= sh->head && seq < sh->tail);
-    return &sh->ring[seq & (sh->size - 1)];
 }
 
 size_t shared_memory_bytes(const struct shared *sh)
@@ -84,12 +66,16 @@ static bool shared_push(struct shared *sh, const struct shared_entry *e)
     if (!e->user)
         return true;
     assert(!e->user->on || e->user->on == sh);
+    sh->durable = e->user->session->env->durable;
+    if (e->touch == DURABLE_WRITES)
+        durable_mark(sh->durable, e->slot);
     if (!(e->flags & PIPELINE_REPEAT))
         session_wrote_shared(e->user->session);
     e->user->bytes += e->len;
     if (e->user->pending++ == 0) {
         e->user->on = sh;
-        session_share_begin(e->user->session);
+        if (!e->user->session->behind)
+            session_share_begin(e->user->session);
     }
     return true;
 }
@@ -140,7 +126,7 @@ bool shared_may_take(const char *data, size_t len)
 /* It has as much here as the others should have to wait for. */
 static bool shared_is_full_of(const struct shared_user *u)
 {
-    return u->pending >= SHARED_USER_MAX || u->bytes >= SHARED_USER_BYTES;
+    return u->pending + u->session->held.held >= SHARED_USER_MAX || u->bytes >= SHARED_USER_BYTES;
 }
 
 static bool shared_accepts(const struct shared *sh, const struct shared_user *u)
@@ -174,6 +160,7 @@ size_t shared_take(struct shared *sh, struct shared_user *u, uint32_t now_ms, co
     resp_request_init(&framer);
     while (at < len && shared_accepts(sh, u) && (n = shared_frame(&framer, data + at, len - at, &e)) > 0) {
         bool due = e.kind == REQUEST_EVALSHA && scripts_are_due(&u->session->env->scripts);
+        shared_note_touch(u, &framer, data + at, &e);
         if (due || (e.len > 0 && shared_is_for_master(sh, e.flags)) ||
             (e.len > 0 && !shared_add(sh, &e, data + at)))
             break; /* the session makes the best of it */
@@ -197,6 +184,8 @@ unsigned shared_take_waiting(struct shared *sh, struct shared_user *u)
                                  .arrived_us = waiting->arrived_us,
                                  .flags = waiting->flags,
                                  .kind = waiting->kind,
+                                 .touch = waiting->touch,
+                                 .slot = waiting->slot,
                                  .again = waiting->again,
                                  .repeated = waiting->repeated};
         if (shared_is_for_master(sh, e.flags) || !shared_add(sh, &e, bytes))
@@ -241,9 +230,10 @@ static void shared_forget(const struct shared_entry *e)
 /* The head has been dealt with. */
 static void shared_pop(struct shared *sh)
 {
-    const struct shared_entry *e = shared_at(sh, sh->head);
+    struct shared_entry *e = shared_at(sh, sh->head);
     struct shared_user *u = e->user;
 
+    shared_unmark(sh, e);
     shared_forget(e);
     if (u && u->pending == 0)
         u->on = NULL;
@@ -280,11 +270,11 @@ static size_t shared_bulk(const char *data, size_t len)
     return data[at] == '\r' && data[at + 1] == '\n' && end[0] == '\r' && end[1] == '\n' ? at + body + 4 : 0;
 }
 
-/* The short cut that nearly every reply takes: whole and simple replies to plain requests of one client.
- * False when there is none to pass on. */
+/* The short cut that nearly every reply takes: whole and simple replies to plain requests of one client,
+ * those that must be held apart. False when there is none to pass on. */
 static bool shared_run(struct shared *sh, const char **data, size_t *len, struct shared_step *step)
 {
-    const char *p = *data, *end = p + *len;
+    const char *p = *data, *from = p, *end = p + *len;
     struct shared_user *u = NULL;
     bool any = false;
 
@@ -295,17 +285,21 @@ static bool shared_run(struct shared *sh, const char **data, size_t *len, struct
             break;
         size_t left = (size_t)(end - p);
         size_t n = *p == '$' ? shared_bulk(p, left) : *p == '+' || *p == ':' ? shared_line(p, left) : 0;
-        if (n == 0)
+        if (n == 0 || (any && shared_must_hold(sh)))
             break;
-        u = e->user;
-        any = true;
-        sh->n_answered += u != NULL;
-        if (u)
-            session_measure(u->session->env, e->arrived_us);
+        sh->n_answered += e->user != NULL;
+        if (!any && shared_hold(sh, false, p, n)) {
+            from = p + n;
+        } else {
+            u = e->user;
+            any = true;
+            if (u)
+                session_measure(u->session->env, e->arrived_us);
+        }
         shared_pop(sh);
         p += n;
     }
-    *step = (struct shared_step){.what = SHARED_PASS, .user = u, .data = *data, .len = (size_t)(p - *data)};
+    *step = (struct shared_step){.what = SHARED_PASS, .user = u, .data = from, .len = (size_t)(p - from)};
     *data = p;
     *len = (size_t)(end - p);
     return u != NULL;
@@ -321,6 +315,8 @@ static void shared_return(struct shared *sh, const struct shared_entry *e, uint6
                                   .again = state == PIPELINE_HELD || e->again,
                                   .repeated = e->repeated,
                                   .kind = e->kind,
+                                  .touch = e->touch,
+                                  .slot = e->slot,
                                   .flags = e->flags,
                                   .state = (uint8_t)state,
                                   .answer = HOLD_UNKNOWN};
@@ -373,6 +369,15 @@ static bool shared_part(struct shared *sh, uint32_t now_ms, const char *data, si
         u->diverted = sh->swallowing = true;
         buf_free(&sh->stash);
         return false;
+    }
+    if (shared_must_hold(sh)) { /* it has to wait as a whole */
+        shared_stash(sh, u, data, len);
+        if (buf_len(&sh->stash) <= SESSION_OUT_LIMIT)
+            return false;
+        session_fail(u->session, "its reply is too large to be held until replicas acknowledge it");
+        buf_free(&sh->stash);
+        step->len = 0;
+        return sh->swallowing = true;
     }
     sh->streaming = true;
     if (buf_len(&sh->stash) == 0)
@@ -434,11 +439,14 @@ static bool shared_complete(struct shared *sh, uint32_t now_ms, struct shared_st
         step->len = 0;
     } else if (e->user) {
         sh->n_answered++;
-        session_measure(e->user->session->env, e->arrived_us);
         if (step->len > SHARED_REPLY_MAX)
             session_need_own(e->user->session, now_ms);
         if (sh->reply.type != '-')
             session_share_learn(e->user->session, e->kind, buf_at(&sh->log, sh->at), e->len);
+        if (!sh->streaming && shared_hold(sh, sh->reply.type == '-', step->data, step->len))
+            step->len = 0;
+        else
+            session_measure(e->user->session->env, e->arrived_us);
     }
     shared_pop(sh);
     return step->user || refused;
@@ -492,10 +500,21 @@ void shared_take_reply(struct shared *sh, uint32_t now_ms, const char **data, si
 
 void shared_settle(struct shared_user *u, uint32_t now_ms)
 {
-    if (u->pending > 0 || !u->session->behind)
+    uint64_t epoch = u->lost_epoch;
+
+    if (u->pending > 0 || u->session->held.held > 0 || !u->session->behind)
         return;
     u->diverted = false;
-    session_share_end(u->session, now_ms, 0);
+    u->lost_epoch = 0;
+    session_share_end(u->session, now_ms, epoch);
+}
+
+void shared_lost(struct shared_user *u, uint64_t epoch)
+{
+    if (!u->session->behind)
+        return;
+    u->lost_epoch = epoch;
+    u->diverted = true;
 }
 
 void shared_overflow(struct shared_user *u, uint32_t now_ms)
@@ -532,15 +551,16 @@ void shared_break(struct shared *sh, uint32_t now_ms, bool unsent)
 struct shared_user *shared_take_back(struct shared *sh, uint32_t now_ms, uint64_t epoch)
 {
     while (sh->head < sh->tail) {
-        const struct shared_entry *e = shared_at(sh, sh->head);
+        struct shared_entry *e = shared_at(sh, sh->head);
         struct shared_user *u = e->user;
+        shared_unmark(sh, e);
         shared_forget(e);
         sh->head++;
         if (!u || u->pending > 0)
             continue;
         u->on = NULL;
-        u->diverted = false;
-        session_share_end(u->session, now_ms, epoch);
+        shared_lost(u, epoch);
+        shared_settle(u, now_ms);
         return u;
     }
     shared_free(sh);

@@ -44,6 +44,7 @@ struct shared_user {
     uint32_t pending;  /* how many */
     uint32_t bytes;    /* of them */
     bool diverted;
+    uint64_t lost_epoch; /* of the connection that was lost; 0: none was */
 };
 
 /* All zeroes is an empty one. */
@@ -55,12 +56,13 @@ struct shared {
     uint64_t written; /* up to which offset the server has been sent the log */
     struct buf log;
     struct resp_reply reply;
-    struct buf stash;    /* of the reply under way */
-    bool stash_is_done;  /* it was given out as a whole */
-    bool streaming;      /* the reply under way is given out as it comes */
-    bool swallowing;     /* the reply under way is dropped: it is asked for again elsewhere */
-    uint64_t n_answered; /* ever */
-    bool replica;        /* it leads to one: takes only what replicas may answer; shared_free() keeps it */
+    struct buf stash;        /* of the reply under way */
+    bool stash_is_done;      /* it was given out as a whole */
+    bool streaming;          /* the reply under way is given out as it comes */
+    bool swallowing;         /* the reply under way is dropped: it is asked for again elsewhere */
+    uint64_t n_answered;     /* ever */
+    struct durable *durable; /* of who uses it; NULL: none */
+    bool replica; /* it leads to one: takes only what replicas may answer; shared_free() keeps it */
 };
 
 enum shared_what {
@@ -110,7 +112,10 @@ void shared_wrote(struct shared *sh, size_t n);
 /* The server sent *len bytes at *data: moves both on, and says what to do next. */
 void shared_take_reply(struct shared *sh, uint32_t now_ms, const char **data, size_t *len,
                        struct shared_step *step);
-/* The user has been given everything that it was to get so far. */
+/* The master is lost, and replies of this user's that were held with it (session_take_step()): what it has on
+ * a connection goes the same way. */
+void shared_lost(struct shared_user *u, uint64_t epoch);
+/* The user has been given everything that it was to get so far, what was held included. */
 void shared_settle(struct shared_user *u, uint32_t now_ms);
 
 /* The user doesn't take its replies, and was just given a whole one: what can be is asked for again on a

@@ -6,11 +6,13 @@
  * bytes; client ◄─ check ◄─ session ◄─ from_server ◄─┘                    connections break between any two
  * bytes
  *
+ * In every second run the instance is strict: no write is acknowledged before the replica has it.
+ *
  * The server remembers which writes it executed; the client knows what it asked for, in order. */
 #ifndef MR_TESTS_FUZZ_SESSION_MODEL_H
 #define MR_TESTS_FUZZ_SESSION_MODEL_H
 
-#include "tests/fuzz/session_model_server.h"
+#include "tests/fuzz/session_model_acks.h"
 
 /* ---- the client -------------------------------------------------------------------------------------------
  */
@@ -109,7 +111,7 @@ static void model_check_write(struct model *m, uint32_t id, int executed)
 {
     MODEL_CHECK(m->executed[id] <= 1);
     if (executed == 1)
-        MODEL_CHECK(m->executed[id] == 1);
+        MODEL_CHECK(m->executed[id] == 1 && (!m->strict || m->number[id] <= m->acked_writes));
     if (executed == 0) {
         MODEL_CHECK(m->executed[id] == 0);
         m->forbidden[id] = 1;
@@ -121,6 +123,8 @@ static void model_check_get(struct model *m, const struct model_request *r, cons
     char text[64];
 
     if (model_begins(data, len, "-MRHOLD "))
+        return;
+    if (m->strict && model_begins(data, len, "-MRDURABILITY "))
         return;
     if (model_begins(data, len, "-MRUNKNOWN ")) { /* sent again once: two connections were lost over it */
         MODEL_CHECK(m->route.epoch > r->epoch);
@@ -134,7 +138,8 @@ static void model_check_get(struct model *m, const struct model_request *r, cons
 
 static void model_check_exec(struct model *m, const struct model_request *r, const char *data, size_t len)
 {
-    int executed = model_begins(data, len, "*") ? 1 : model_begins(data, len, "-MRUNKNOWN ") ? -1 : 0;
+    bool few = m->strict && model_begins(data, len, "-MRDURABILITY ");
+    int executed = model_begins(data, len, "*") ? 1 : few || model_begins(data, len, "-MRUNKNOWN ") ? -1 : 0;
 
     if (executed == 0)
         MODEL_CHECK(model_begins(data, len, "-EXECABORT ") || model_begins(data, len, "-MRHOLD "));
@@ -157,7 +162,8 @@ static void model_check_reply(struct model *m, const char *data, size_t len)
         break;
     case MODEL_SET:
         MODEL_CHECK(model_begins(data, len, "+OK") || model_begins(data, len, "-MRUNKNOWN ") ||
-                    model_begins(data, len, "-MRHOLD "));
+                    model_begins(data, len, "-MRHOLD ") ||
+                    (m->strict && model_begins(data, len, "-MRDURABILITY ") && m->executed[r->id] == 1));
         model_check_write(m, r->id, *data == '+' ? 1 : model_begins(data, len, "-MRHOLD ") ? 0 : -1);
         break;
     case MODEL_SELECT:
@@ -300,6 +306,16 @@ static void model_change_readers(struct model *m)
         model_break(m);
 }
 
+static void model_lose_master(struct model *m)
+{
+    model_lose_acks(m);
+    model_break(m);
+    if (model_dice(m, 2) == 0) { /* the next one has everything */
+        durable_renew(&m->durable);
+        m->acked_writes = m->writes;
+    }
+}
+
 static void model_publish(struct model *m)
 {
     /* Only in between two whole replies, as the server does; and only to a subscriber. */
@@ -324,7 +340,8 @@ static void model_look_if_held(struct model *m)
     const struct pipeline *p = m->session.work ? &m->session.work->pipe : NULL;
     bool streams = p && p->unsent < p->judged && (pipeline_at(p, p->unsent)->flags & PIPELINE_STREAMED);
 
-    if (m->env.pause != SESSION_FLOWS && !streams && !session_is_in_flight(&m->session))
+    if (m->env.pause != SESSION_FLOWS && !streams && !session_is_in_flight(&m->session) &&
+        durable_count(&m->durable) == 0)
         m->held = true;
 }
 
@@ -396,6 +413,13 @@ static void model_event(struct model *m)
             model_client_asks(m);
         break;
     }
+    if (m->strict && model_dice(m, 4) == 0)
+        model_answer_acks(m, model_dice(m, DURABLE_CONNS), model_dice(m, 8) > 0);
+    if (m->strict && model_dice(m, 48) == 0)
+        model_lose_master(m);
+    else if (m->strict && model_dice(m, 8) == 0)
+        model_open_acks(m);
+    model_ask_acks(m);
     model_actions(m);
     model_look_if_held(m);
 }
@@ -422,6 +446,10 @@ static void model_finish(struct model *m)
         model_take_reply(m, SIZE_MAX);
         model_read(m, SIZE_MAX);
         model_actions(m);
+        model_open_acks(m);
+        model_ask_acks(m);
+        for (uint32_t conn = 0; conn < DURABLE_CONNS; conn++)
+            model_answer_acks(m, conn, true);
     }
     MODEL_CHECK(m->over || m->n_answered == m->n_asked);
 }
@@ -440,6 +468,10 @@ static void model_run(const uint8_t *dice, size_t n_dice)
     m->env = (struct session_env){.route = &m->route, .hold_ms = 1000, .counts = &m->counts};
     resp_request_init(&m->server.framer);
     session_init(&m->session, &m->env, m->now_ms);
+    m->strict = model_dice(m, 2) == 0;
+    m->env.durable = m->strict ? &m->durable : NULL;
+    durable_set(&m->durable, m->strict, 1);
+    model_open_acks(m);
     while (m->at < m->n_dice && !m->over)
         model_event(m);
     if (!m->over)
@@ -448,6 +480,11 @@ static void model_run(const uint8_t *dice, size_t n_dice)
     buf_free(&m->sent);
     buf_free(&m->read);
     session_free(&m->session);
+    MODEL_CHECK(m->durable.marks_all == 0 && m->durable.marks_any == 0);
+    durable_lost(&m->durable);
+    for (struct durable_step step = {.fate = DURABLE_GONE}; step.fate != DURABLE_WAITS;)
+        durable_step(&m->durable, &step);
+    durable_free(&m->durable);
     scripts_clear(&m->env.scripts);
     free(m);
 }

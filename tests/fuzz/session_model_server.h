@@ -3,6 +3,7 @@
 #define MR_TESTS_FUZZ_SESSION_MODEL_SERVER_H
 
 #include "common/core/resp.h"
+#include "proxy/core/hold.h"
 #include "proxy/core/pipeline.h"
 #include "proxy/core/session_internal.h"
 
@@ -52,7 +53,11 @@ struct model {
     const uint8_t *dice;
     size_t n_dice, at;
     uint32_t now_ms;
-    bool next_readonly, over;
+    bool next_readonly, over, strict;
+    struct durable durable;
+    bool asked_acks[DURABLE_CONNS];
+    uint64_t acked_writes, writes; /* that the replica is known to have; executed */
+    uint64_t sent_at[DURABLE_CONNS];
     bool held; /* a switchover was told that nothing is in flight: no write may be executed */
 
     struct route route;
@@ -69,6 +74,7 @@ struct model {
     bool in_multi;
     uint32_t tx_id, tx_n;
     uint8_t executed[MODEL_IDS];  /* by a server, how often */
+    uint64_t number[MODEL_IDS];   /* as the how-manieth of all */
     uint8_t forbidden[MODEL_IDS]; /* the client was told that it was not executed */
 };
 
@@ -125,6 +131,7 @@ static void model_execute(struct model *m, uint32_t id)
     MODEL_CHECK(!m->forbidden[id]);
     MODEL_CHECK(!m->held);
     m->executed[id]++;
+    m->number[id] = ++m->writes;
 }
 
 static void model_serve_exec(struct model *m)

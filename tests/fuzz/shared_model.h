@@ -7,12 +7,14 @@
  *                              └─► replica ────┘       come, go and refuse, between any two bytes
  *   client ◄─ check ◄─ session ◄───────────────┘
  *
+ * In every second run the instance is strict: no write is acknowledged before the replica has it.
+ *
  * A read answers with the newest write of its client that was executed: it must know of all that were
  * acknowledged before, and of none that was sent after it. */
 #ifndef MR_TESTS_FUZZ_SHARED_MODEL_H
 #define MR_TESTS_FUZZ_SHARED_MODEL_H
 
-#include "tests/fuzz/shared_model_db.h"
+#include "tests/fuzz/shared_model_acks.h"
 
 /* ---- the clients ----------------------------------------------------------------------------------------
  */
@@ -66,16 +68,18 @@ static struct model_request *model_write_of(struct model_client *c, uint32_t id)
     return NULL;
 }
 
-static void model_check_write(struct model_client *c, uint32_t id, const char *data, size_t len)
+static void model_check_write(const struct model *m, struct model_client *c, uint32_t id, const char *data,
+                              size_t len)
 {
     struct model_request *r = model_write_of(c, id);
-    bool done = *data == '+' || *data == '*' || *data == '$',
-         unknown = model_begins(data, len, "-MRUNKNOWN ");
+    bool done = *data == '+' || *data == '*' || *data == '$', few = model_begins(data, len, "-MRDURABILITY "),
+         unknown = few || model_begins(data, len, "-MRUNKNOWN ");
 
     if (!r)
         return; /* an empty transaction */
+    MODEL_CHECK(!few || (m->strict && r->executed));
     if (done)
-        MODEL_CHECK(r->executed && !r->early);
+        MODEL_CHECK(r->executed && !r->early && (!m->strict || r->number <= m->replicated));
     else
         MODEL_CHECK(unknown || model_begins(data, len, "-MRHOLD ") || model_begins(data, len, "-EXECABORT "));
     if (done)
@@ -94,6 +98,8 @@ static void model_check_get(struct model *m, struct model_client *c, uint32_t id
 
     if (model_begins(data, len, "-MRHOLD ") || model_begins(data, len, "-MRUNKNOWN "))
         return; /* the latter: it was lost twice */
+    if (m->strict && model_begins(data, len, "-MRDURABILITY "))
+        return;
     const char *nl = memchr(data, '\n', len);
     MODEL_CHECK(nl && *data == '$');
     snprintf(text, sizeof(text), "r%u:%u:", by, id);
@@ -123,7 +129,7 @@ static void model_check_reply(struct model *m, struct model_client *c, const cha
     case MODEL_SET:
         if (*data == '$')
             model_check_get(m, c, r->id, data, len);
-        model_check_write(c, r->id, data, len);
+        model_check_write(m, c, r->id, data, len);
         break;
     case MODEL_MULTI:
         MODEL_CHECK(model_begins(data, len, "+OK"));
@@ -132,7 +138,7 @@ static void model_check_reply(struct model *m, struct model_client *c, const cha
         MODEL_CHECK(model_begins(data, len, "+QUEUED"));
         break;
     case MODEL_EXEC:
-        model_check_write(c, r->id, data, len);
+        model_check_write(m, c, r->id, data, len);
         break;
     }
 }
@@ -159,7 +165,7 @@ static void model_hears(struct model *m, struct model_client *c, const char *dat
 static bool model_is_open(const struct model *m, int hub, const struct model_client *c)
 {
     return m->hubs[hub].door.connected && !m->hubs[hub].draining && m->env.pause == SESSION_FLOWS &&
-           (hub == MODEL_MASTER || session_reads_replica(&c->session));
+           !durable_blocks(&m->durable) && (hub == MODEL_MASTER || session_reads_replica(&c->session));
 }
 
 static void model_end_client(struct model *m, struct model_client *c)
@@ -269,7 +275,7 @@ static void model_break_shared(struct model *m, struct model_hub *hub, bool unse
 
     shared_break(&hub->shared, m->now_ms, unsent);
     while ((u = shared_take_back(&hub->shared, m->now_ms, m->route.epoch)) != NULL)
-        MODEL_CHECK(!u->on && !u->session->behind);
+        MODEL_CHECK(!u->on && (!u->session->behind || u->session->held.held > 0));
     model_shut(&hub->door);
 }
 
@@ -377,6 +383,21 @@ static void model_break_own(struct model *m, struct model_client *c)
     session_detached(&c->session, m->now_ms);
 }
 
+static void model_lose_master(struct model *m)
+{
+    if (!m->strict)
+        return;
+    model_lose_acks(m);
+    for (int k = 0; k < MODEL_HUBS; k++)
+        model_break_shared(m, &m->hubs[k], false);
+    for (uint32_t i = 0; i < MODEL_CLIENTS; i++)
+        model_break_own(m, &m->clients[i]);
+    if (model_dice(m, 2) == 0) { /* the next one has everything */
+        durable_renew(&m->durable);
+        m->replicated = m->writes;
+    }
+}
+
 static void model_pause(struct model *m, enum session_pause pause)
 {
     m->env.pause = (uint8_t)pause;
@@ -389,7 +410,8 @@ static void model_pause(struct model *m, enum session_pause pause)
 /* As switchover.c has it: nothing may be executed any more. Large requests may be on their way. */
 static void model_look_if_still(struct model *m)
 {
-    bool busy = m->env.pause == SESSION_FLOWS || shared_count(&m->hubs[MODEL_MASTER].shared) > 0;
+    bool busy = m->env.pause == SESSION_FLOWS || shared_count(&m->hubs[MODEL_MASTER].shared) > 0 ||
+                durable_count(&m->durable) > 0;
 
     for (uint32_t i = 0; i < MODEL_CLIENTS; i++) {
         struct session *s = &m->clients[i].session;
@@ -469,6 +491,13 @@ static void model_event(struct model *m)
     else
         for (uint32_t n = model_dice(m, 6); n > 0; n--)
             model_ask(m, (uint32_t)(c - m->clients));
+    if (m->strict && model_dice(m, 4) == 0)
+        model_wait_turn(m, &m->waits[model_dice(m, DURABLE_CONNS)], model_dice(m, 8) > 0);
+    if (m->strict && model_dice(m, 64) == 0)
+        model_lose_master(m);
+    else if (model_dice(m, 16) == 0)
+        model_open_acks(m);
+    model_ask_acks(m);
     for (uint32_t i = 0; i < MODEL_CLIENTS; i++)
         model_actions(m, &m->clients[i]);
     model_look_if_still(m);
@@ -509,6 +538,10 @@ static void model_finish(struct model *m)
             model_server_turn(m, &m->hubs[k].door, SIZE_MAX);
             model_reply_shared(m, &m->hubs[k], SIZE_MAX);
         }
+        model_open_acks(m);
+        model_ask_acks(m);
+        for (int k = 0; k < 2 * DURABLE_CONNS; k++)
+            model_wait_turn(m, &m->waits[k % DURABLE_CONNS], true);
     }
     MODEL_CHECK(done);
 }
@@ -531,6 +564,10 @@ static void model_run(const uint8_t *dice, size_t n_dice)
         session_init(&m->clients[i].session, &m->env, m->now_ms);
         m->clients[i].user.session = &m->clients[i].session;
     }
+    m->strict = model_dice(m, 2) == 0;
+    m->env.durable = m->strict ? &m->durable : NULL;
+    durable_set(&m->durable, m->strict, 1);
+    model_open_acks(m);
     while (m->at < m->n_dice)
         model_event(m);
     model_finish(m);
@@ -542,6 +579,9 @@ static void model_run(const uint8_t *dice, size_t n_dice)
     }
     for (int k = 0; k < MODEL_HUBS; k++)
         model_break_shared(m, &m->hubs[k], false);
+    model_lose_acks(m);
+    MODEL_CHECK(m->durable.marks_all == 0 && m->durable.marks_any == 0);
+    durable_free(&m->durable);
     scripts_clear(&m->env.scripts);
     free(m);
 }

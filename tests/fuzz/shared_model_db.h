@@ -2,6 +2,7 @@
 #ifndef MR_TESTS_FUZZ_SHARED_MODEL_DB_H
 #define MR_TESTS_FUZZ_SHARED_MODEL_DB_H
 
+#include "common/core/list.h"
 #include "common/core/resp.h"
 #include "proxy/core/pipeline.h"
 #include "proxy/core/session_internal.h"
@@ -35,6 +36,7 @@ struct model_request {
     bool executed;   /* a SET, by a server */
     bool impossible; /* the client was told that it was not executed */
     bool early;      /* a read that was sent before it knew of it */
+    uint64_t number; /* executed as the how-manieth write of all */
 };
 
 /* A connection to the database. */
@@ -73,12 +75,21 @@ struct model_client {
     bool cut; /* it left too much unread: that was the last that it hears */
 };
 
+/* A WAIT that was sent. */
+struct model_wait {
+    bool under_way, executed;
+    uint64_t at; /* writes that had been executed before its marker */
+};
+
 struct model {
     const uint8_t *dice;
     size_t n_dice, at;
     uint32_t now_ms;
-    bool next_readonly, still;
+    bool next_readonly, still, strict;
     const char *next_refusal;
+    struct durable durable;
+    struct model_wait waits[DURABLE_CONNS];
+    uint64_t writes, replicated; /* executed; of them, the replica has acknowledged */
     struct route route;
     struct session_env env;
     struct session_limits limits;
@@ -131,6 +142,7 @@ static void model_execute(struct model *m, uint32_t by, uint32_t id)
             continue;
         MODEL_CHECK(!r->executed && !r->impossible);
         r->executed = true;
+        r->number = ++m->writes;
     }
     c->newest = id;
 }

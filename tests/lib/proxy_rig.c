@@ -117,6 +117,30 @@ void proxy_rig_let_read(struct proxy_rig *r, enum topology_reads reads)
     proxy_rig_apply(r, ROUTE_SERVING, r->master);
 }
 
+static bool proxy_rig_is_counted(void *ctx)
+{
+    const struct proxy_rig *r = ctx;
+    redisContext *c = redisConnect(r->master->address.host, r->master->address.port);
+
+    assert_non_null(c);
+    freeReplyObject(redisCommand(c, "PUBLISH rig x"));
+    redisReply *reply = redisCommand(c, "WAIT 1 10");
+    bool counted = reply && reply->integer == 1;
+    freeReplyObject(reply);
+    redisFree(c);
+    return counted;
+}
+
+void proxy_rig_be_strict(struct proxy_rig *r, uint32_t acks)
+{
+    if (acks > 0)
+        assert_true(wait_until(r->loop, proxy_rig_is_counted, r, WAIT_MS));
+    r->route.durability = acks > 0 ? TOPOLOGY_STRICT : TOPOLOGY_ASYNC;
+    r->route.acks = acks;
+    r->route.revision++;
+    proxy_rig_tell(r);
+}
+
 void proxy_rig_confirm(struct proxy_rig *r)
 {
     proxy_rig_tell(r);
@@ -247,6 +271,7 @@ void proxy_rig_start_limited(struct proxy_rig *r, int hold_ms, int threads,
                                    .share_ports = threads > 1,
                                    .limits = r->limits,
                                    .hold_ms = hold_ms,
+                                   .ack_ms = PROXY_RIG_ACK_MS,
                                    .on_broken = proxy_rig_on_broken,
                                    .on_switched = proxy_rig_on_switched,
                                    .on_listen_failed = proxy_rig_on_listen_failed,

@@ -9,6 +9,8 @@
 
 struct redisContext;
 
+enum { PROXY_RIG_ACK_MS = 400 };
+
 struct proxy_rig {
     struct loop *loop; /* the control thread's: runs only inside of the waiting functions below */
     struct worker *worker, *second; /* second: NULL, but for proxy_rig_start_two() */
@@ -38,6 +40,9 @@ void proxy_rig_apply(struct proxy_rig *r, enum route_state state, const struct r
 /* Another epoch of the same master, with that policy, and the replica as one that may be read from. The
  * workers' zone and the replica's are "here". */
 void proxy_rig_let_read(struct proxy_rig *r, enum topology_reads reads);
+/* Another epoch of the same master with durability strict (acks 0: async), once the replica is counted by
+ * WAIT. Acknowledgements are waited for PROXY_RIG_ACK_MS. */
+void proxy_rig_be_strict(struct proxy_rig *r, uint32_t acks);
 /* The same route once more. */
 void proxy_rig_confirm(struct proxy_rig *r);
 /* The replica becomes master, and the route leads to it. */

@@ -85,6 +85,10 @@ static void test_flags(void **state)
     check_flags("CLIENT", "REPLY", COMMAND_OWN, COMMAND_REPLAY);
     check_flags("CLIENT", "SETNAME", COMMAND_SESSION, COMMAND_REPLAY | COMMAND_OWN);
     check_flags("SELECT", "", COMMAND_SESSION, COMMAND_REPLAY | COMMAND_OWN);
+    check_flags("EVAL", "", COMMAND_MAY_WRITE, 0);
+    check_flags("FCALL", "", COMMAND_MAY_WRITE, 0);
+    check_flags("PUBLISH", "", 0, COMMAND_MAY_WRITE);
+    check_flags("EVAL_RO", "", COMMAND_READONLY, COMMAND_MAY_WRITE);
     check_flags("OBJECT", "ENCODING", COMMAND_REPLAY, COMMAND_OWN);
     /* Nothing that writes or blocks is ever sent twice. */
     size_t n = 0;
@@ -92,6 +96,27 @@ static void test_flags(void **state)
     for (size_t i = 0; i < n; i++)
         if (all[i].flags & COMMAND_REPLAY)
             assert_int_equal(all[i].flags & (COMMAND_WRITE | COMMAND_BLOCKING | COMMAND_OWN), 0);
+}
+
+static void check_keys(const char *word, const char *sub, int first, int last, int step)
+{
+    const struct command *c = command_lookup(word, strlen(word), sub, strlen(sub), *sub ? 2 : 1);
+
+    assert_non_null(c);
+    assert_int_equal(c->first_key, first);
+    assert_int_equal(c->last_key, last);
+    assert_int_equal(c->key_step, step);
+}
+
+static void test_keys(void **state)
+{
+    (void)state;
+    check_keys("SET", "", 1, 1, 1);
+    check_keys("MSET", "", 1, -1, 2);
+    check_keys("BLPOP", "", 1, -2, 1);
+    check_keys("XGROUP", "CREATE", 2, 2, 1);
+    check_keys("PING", "", 0, 0, 0);
+    check_keys("SORT", "", 0, 0, 0); /* STORE's stands somewhere */
 }
 
 static void test_arity(void **state)
@@ -188,6 +213,13 @@ static const struct command *compare_entry(const redisReply *entry, const struct
         fail_msg("%s isn't in the table: generate it again", entry->element[0]->str);
     if (c->arity != entry->element[1]->integer || (c->flags & FROM_SERVER) != server_flags(entry->element[2]))
         fail_msg("%s: the server says something else: generate the table again", entry->element[0]->str);
+    bool movable = false;
+    for (size_t i = 0; i < entry->element[2]->elements; i++)
+        movable = movable || !strcmp(entry->element[2]->element[i]->str, "movablekeys");
+    const int8_t keys[] = {c->first_key, c->last_key, c->key_step};
+    for (size_t i = 0; i < 3; i++)
+        if (keys[i] != (movable ? 0 : entry->element[3 + i]->integer))
+            fail_msg("%s has other keys: generate the table again", entry->element[0]->str);
     return c;
 }
 
@@ -218,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_lookup_takes_the_sub_command),
         cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_keys),
         cmocka_unit_test(test_arity),
         cmocka_unit_test_setup_teardown(test_agrees_with_the_server, server_start, server_stop),
     };

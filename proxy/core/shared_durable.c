@@ -1,0 +1,81 @@
+/* Durability strict, on connections that clients share: which replies are held (durable.h), and their
+ * requests with them, in case that they have to be asked again. */
+#include "proxy/core/hold.h"
+#include "proxy/core/pipeline.h"
+#include "proxy/core/session.h"
+#include "proxy/core/shared_internal.h"
+#include "proxy/core/touch.h"
+
+void shared_note_touch(const struct shared_user *u, const struct resp_request *framer, const char *bytes,
+                       struct shared_entry *e)
+{
+    const struct durable *d = u->session->env->durable;
+
+    e->touch = DURABLE_NOTHING;
+    if (d && d->on && e->len > 0)
+        e->touch = (uint8_t)touch_of(framer, bytes, e->len, &e->slot);
+}
+
+void shared_unmark(const struct shared *sh, struct shared_entry *e)
+{
+    if (e->touch == DURABLE_WRITES)
+        durable_unmark(sh->durable, e->slot, true);
+    e->touch = DURABLE_NOTHING;
+}
+
+static uint64_t shared_needs(const struct shared *sh, const struct shared_entry *e)
+{
+    switch ((enum durable_touch)e->touch) {
+    case DURABLE_NOTHING:
+        return 0;
+    case DURABLE_WRITES:
+        return durable_write_needs(sh->durable);
+    case DURABLE_READS:
+        break;
+    }
+    return touch_read_needs(sh->durable, e->slot, buf_at(&sh->log, sh->at), e->len);
+}
+
+bool shared_must_hold(const struct shared *sh)
+{
+    const struct shared_entry *e = shared_at(sh, sh->head);
+
+    if (!sh->durable || !e->user)
+        return false;
+    return e->user->session->held.held > 0 || shared_needs(sh, e) > 0;
+}
+
+bool shared_hold(struct shared *sh, bool failed, const char *reply, size_t len)
+{
+    struct shared_entry *e = shared_at(sh, sh->head);
+    struct durable *d = sh->durable;
+    uint8_t touch = e->touch;
+
+    if (!d || !e->user)
+        return false;
+    /* One with a key does nothing when it fails: but it tells of the key. Scripts may have done something. */
+    failed = failed && e->slot != DURABLE_ANY && touch == DURABLE_WRITES;
+    if (failed) {
+        durable_unmark(d, e->slot, false);
+        e->touch = DURABLE_READS;
+    }
+    uint64_t needs = shared_needs(sh, e);
+    struct session *s = e->user->session;
+    if (needs == 0 && s->held.held == 0)
+        return false;
+    bool again = e->flags & PIPELINE_REPEAT;
+    struct durable_note note = {.arrived_us = e->arrived_us,
+                                .held_us = s->env->clock ? s->env->clock->written_us : 0,
+                                .flags = e->flags,
+                                .kind = e->kind,
+                                .touch = e->touch,
+                                .slot = e->slot,
+                                .repeated = e->repeated,
+                                .answer = again                                ? HOLD_SEND
+                                          : touch == DURABLE_WRITES && !failed ? HOLD_UNACKED
+                                                                               : HOLD_UNKNOWN};
+    struct buf_span request = {again ? buf_at(&sh->log, sh->at) : NULL, again ? e->len : 0};
+    if (durable_hold(d, &s->held, needs, &note, request, (struct buf_span){reply, len}))
+        session_fail(s, "out of memory");
+    return true;
+}

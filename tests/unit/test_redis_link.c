@@ -13,7 +13,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -291,42 +290,6 @@ static void test_silent_listener_passes_the_login_deadline(void **state)
     close(fd);
 }
 
-/* While the network is cut, or the server stopped, a command waits in our send queue. */
-static void test_what_was_given_up_is_not_delivered(void **state)
-{
-    enum { BIG = 8 * 1024 * 1024 };
-    struct probe p = {0};
-    struct topology_address address;
-    int fd = test_peer_listen(16, &address);
-    struct redis_link_config config = config_for(&p, &address);
-    char *big = malloc(BIG + 1);
-    char got[65536];
-    ssize_t n, total = 0;
-
-    (void)state;
-    assert_non_null(big);
-    memset(big, 'x', BIG);
-    big[BIG] = '\0';
-    config.reply_timeout_ms = 50;
-    config.reconnect_min_ms = config.reconnect_max_ms = 60000;
-    probe_open(&p, &config);
-    int peer = test_peer_accept(p.loop, fd);
-    assert_true(write(peer, "+OK\r\n", 5) == 5); /* to the login; nothing is read */
-    wait_counts(&p, 1, 0, 0);
-    probe_command(&p, "ECHO", big);
-    wait_counts(&p, 1, 1, 1);
-    assert_int_equal(p.reply_err, ERR_TIMEOUT);
-    while ((n = read(peer, got, sizeof(got))) > 0 || (n < 0 && errno == EINTR))
-        total += n > 0 ? n : 0;
-    assert_int_equal(n, -1);
-    assert_int_equal(errno, ECONNRESET);
-    assert_true(total < BIG);
-    probe_end(&p);
-    free(big);
-    close(peer);
-    close(fd);
-}
-
 static void test_connect_into_a_full_backlog_times_out(void **state)
 {
     struct probe p = {0};
@@ -601,7 +564,6 @@ int main(void)
         cmocka_unit_test(test_acl_user_logs_in),
         cmocka_unit_test(test_max_clients_is_a_refusal_not_a_death),
         cmocka_unit_test(test_silent_listener_passes_the_login_deadline),
-        cmocka_unit_test(test_what_was_given_up_is_not_delivered),
         cmocka_unit_test(test_connect_into_a_full_backlog_times_out),
         cmocka_unit_test(test_stopped_server_passes_the_reply_deadline),
         cmocka_unit_test(test_own_stall_is_not_the_servers_silence),

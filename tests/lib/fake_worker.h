@@ -92,6 +92,11 @@ void worker_read_latency(struct worker *w, const char *instance, struct histogra
     (void)out;
 }
 
+void worker_read_held_time(struct worker *w, const char *instance, struct histogram_sum *out)
+{
+    worker_read_latency(w, instance, out);
+}
+
 void worker_read_stats(struct worker *w, const char *instance, struct worker_stats *out)
 {
     (void)w;

@@ -68,8 +68,10 @@ static void session_executed(struct session *s, const struct pipeline_entry *e)
     struct remember *m;
 
     if (request_is_session(e->kind)) {
-        if ((m = session_memory(s)) != NULL)
+        if ((m = session_memory(s)) != NULL) {
             remember_command(m, e->kind, pipeline_bytes(&s->work->pipe, e), e->len, &s->resp);
+            m->incomplete |= (e->flags & PIPELINE_SILENT) != 0; /* whether it was taken nobody has said */
+        }
         return;
     }
     switch ((enum request_kind)e->kind) {

@@ -226,6 +226,28 @@ static void test_a_refused_multi_ends_no_later_transaction(void **state)
     bench_free(&b);
 }
 
+/* CLIENT REPLY OFF: nobody says whether AUTH was taken. Told again, a wrong one would close the client in the
+ * midst of calm, so no other connection is made for it; a new master ends it, and says why. */
+static void test_state_that_was_set_in_silence_stays_on_its_connection(void **state)
+{
+    struct session_bench b;
+
+    (void)state;
+    bench_init(&b);
+    client_says(&b, "CLIENT REPLY OFF\r\nAUTH wrong password\r\nCLIENT REPLY ON\r\n");
+    (void)to_server(&b);
+    server_says(&b, "+OK\r\n");
+    assert_string_equal(to_client(&b), "+OK\r\n");
+    assert_false(session_may_share(&b.session, b.now_ms + 100000));
+    assert_false(session_leave_own(&b.session));
+    client_says(&b, "GET a\r\n");
+    assert_string_equal(to_server(&b), "GET a\r\n");
+    break_and_attach(&b);
+    assert_true(session_take_actions(&b.session) & SESSION_CLOSE);
+    assert_non_null(strstr(b.session.reason, "can't be made again"));
+    bench_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +257,7 @@ int main(void)
         cmocka_unit_test(test_a_select_counts_if_exec_says_so),
         cmocka_unit_test(test_a_script_that_runs_is_no_reason_to_close),
         cmocka_unit_test(test_a_refused_multi_ends_no_later_transaction),
+        cmocka_unit_test(test_state_that_was_set_in_silence_stays_on_its_connection),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,6 +38,18 @@ static int64_t evidence_quiet_us(const struct sim *s, int controller, int redis,
     return to_us > from_us ? to_us - from_us : 0;
 }
 
+/* The same, as it was when the controller crashed: its vote may have been given just before. */
+static int64_t evidence_quiet_at_crash_us(const struct sim *s, int controller, int redis, int64_t age_us)
+{
+    const struct sim_path *path = &s->paths[controller][redis];
+    const struct sim_controller *c = &s->controllers[controller];
+    int64_t from_us = path->quiet_us ? path->quiet_us : path->from_us;
+    if (from_us == 0 || c->crashed_us == 0 || s->world.now_us - c->crashed_us > age_us)
+        return 0;
+    from_us = c->crashed_from_us > from_us ? c->crashed_from_us : from_us;
+    return c->crashed_us > from_us ? c->crashed_us - from_us : 0;
+}
+
 /* For how long it has been stopped, or was until lately: a knock tells what was so when it was tried. */
 static int64_t evidence_stop_us(const struct sim *s, const struct sim_redis *r)
 {
@@ -76,7 +88,9 @@ static uint32_t evidence_agreeing(const struct sim *s, int leader, int redis, in
         int64_t age_us = c == leader ? EVIDENCE_TRANSIT_US : EVIDENCE_VOTE_AGE_US;
         if (sure && evidence_has_doubts(s, c))
             continue;
-        n += c == leader || gone || evidence_quiet_us(s, c, redis, age_us) >= needed_us - slack_us;
+        int64_t quiet_us = evidence_quiet_us(s, c, redis, age_us);
+        int64_t before_us = evidence_quiet_at_crash_us(s, c, redis, age_us);
+        n += c == leader || gone || (quiet_us > before_us ? quiet_us : before_us) >= needed_us - slack_us;
     }
     return n;
 }

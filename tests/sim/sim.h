@@ -231,6 +231,7 @@ struct sim_controller {
     bool doomed;       /* crashes now: does nothing more */
     int rate_permille; /* of its monotonic clock */
     int64_t paused_us, resumed_us;
+    int64_t crashed_us, crashed_from_us; /* the last crash, and resumed_us then */
     struct outlook outlook;
     bool unfit; /* it resigned because of its outlook */
     uint32_t outlook_ticks;

@@ -308,6 +308,8 @@ void sim_controller_crash(struct sim *s, int controller)
     if (c->election.term)
         controller_tell_gone(s, controller);
     c->alive = c->paused = false;
+    c->crashed_us = s->world.now_us;
+    c->crashed_from_us = c->resumed_us;
     c->life++;
     c->leading = 0;
     world_inbox_clear(&s->world, &c->inbox);

@@ -118,6 +118,7 @@ static void hold_answer_with(struct session *s, struct pipeline_entry *e, enum h
 /* Sent again on the next connection; replies that the client has had already are swallowed then. */
 static void hold_repeat(struct session *s, struct pipeline_entry *e, uint32_t now_ms)
 {
+    e->flags &= (uint16_t)~PIPELINE_BARE;
     if (e->replies == 0)
         e->answered = 0; /* UNSUBSCRIBE of all that is left: none of its replies is a repetition */
     e->swallow = e->answered > e->swallow ? e->answered : e->swallow;

@@ -45,6 +45,7 @@ enum pipeline_flag {
     PIPELINE_LOST = 128,    /* MULTI: its transaction can't be sent again as a whole */
     PIPELINE_SHARE = 256,   /* may go over a connection that several clients share */
     PIPELINE_REPLICA = 512, /* a replica may answer it */
+    PIPELINE_BARE = 1024, /* WAIT: goes without its marker, which the server refused as it will refuse this */
 };
 
 struct pipeline_entry {

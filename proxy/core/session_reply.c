@@ -313,6 +313,15 @@ static void session_pass_reply(struct session *s, struct pipeline_entry *e, cons
     hold_pop(s);
 }
 
+/* It listens (RESP2) since a transaction that nobody followed. */
+static void session_pass_bare(struct session *s)
+{
+    struct pipeline_entry *e = pipeline_next_judged(&s->work->pipe);
+
+    if (e)
+        e->flags |= PIPELINE_BARE;
+}
+
 static void session_prologue_reply(struct session *s, uint32_t now_ms)
 {
     struct session_work *w = s->work;
@@ -322,6 +331,8 @@ static void session_prologue_reply(struct session *s, uint32_t now_ms)
     if (w->loads_scripts) {
         if (w->prologue_left == 0 && w->scripts_generation == s->env->scripts.generation)
             s->env->scripts.loaded = true;
+    } else if (w->marks && reply_error_begins(r, "ERR Can't execute ")) {
+        session_pass_bare(s);
     } else if (w->marks) {
         s->unmarked = false;
         s->unmarkable = r->type == '-';

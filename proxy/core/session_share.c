@@ -163,7 +163,7 @@ bool session_awaits_marker(struct session *s, const struct pipeline_entry *e)
 {
     struct session_work *w = s->work;
 
-    if (!request_is_wait(e->kind) || !s->unmarked)
+    if (!request_is_wait(e->kind) || !s->unmarked || (e->flags & PIPELINE_BARE))
         return false;
     if (w->pipe.in_flight > 0 || w->pipe.unsent < w->pipe.judged)
         return true; /* between two requests */

@@ -248,6 +248,32 @@ static void test_state_that_was_set_in_silence_stays_on_its_connection(void **st
     bench_free(&b);
 }
 
+/* SUBSCRIBE inside of a transaction isn't followed: that the client listens shows by the marker's refusal. */
+static void test_wait_of_a_client_that_listens_unseen_is_the_servers_to_refuse(void **state)
+{
+    static const char refusal[] =
+        "-ERR Can't execute 'publish': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / "
+        "QUIT / RESET are allowed in this context\r\n";
+    struct session_bench b;
+
+    (void)state;
+    bench_init(&b);
+    session_wrote_shared(&b.session);
+    client_says(&b, "MULTI\r\nSUBSCRIBE a\r\nEXEC\r\n");
+    (void)to_server(&b);
+    server_says(&b, "+OK\r\n+QUEUED\r\n*1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+    (void)to_client(&b);
+    for (int i = 0; i < 2; i++) { /* the second one, too */
+        client_says(&b, "WAIT 0 10\r\n");
+        assert_memory_equal(to_server(&b), "*3\r\n$7\r\nPUBLISH\r\n", 17);
+        server_says(&b, refusal);
+        assert_string_equal(to_server(&b), "WAIT 0 10\r\n");
+        server_says(&b, "-ERR Can't execute 'wait'\r\n");
+        assert_string_equal(to_client(&b), "-ERR Can't execute 'wait'\r\n");
+    }
+    bench_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +284,7 @@ int main(void)
         cmocka_unit_test(test_a_script_that_runs_is_no_reason_to_close),
         cmocka_unit_test(test_a_refused_multi_ends_no_later_transaction),
         cmocka_unit_test(test_state_that_was_set_in_silence_stays_on_its_connection),
+        cmocka_unit_test(test_wait_of_a_client_that_listens_unseen_is_the_servers_to_refuse),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -203,12 +203,12 @@ static void test_a_demoted_master_is_not_believed(void **state)
     assert_string_equal(ask(tx, "MULTI"), "OK");
     redis_server_do(r.replica, "REPLICAOF NO ONE");
     redis_server_do(r.master, "REPLICAOF %s %d", r.replica->address.host, r.replica->address.port);
-    send_(c, "INCR a");
-    send_(c, "GET a");
-    proxy_rig_wait_broken(&r, 1);
     assert_string_equal(ask(tx, "INCR a"), "QUEUED");
     begins(ask(tx, "EXEC"), "EXECABORT ");
-    proxy_rig_confirm(&r); /* wrong, but harmless: doubted again */
+    proxy_rig_wait_broken(&r, 1);
+    send_(c, "INCR a");
+    send_(c, "GET a");
+    proxy_rig_confirm(&r); /* wrong, but harmless: doubted again, by whom that master refuses now */
     proxy_rig_wait_broken(&r, 2);
     proxy_rig_apply(&r, ROUTE_SERVING, r.replica);
     assert_string_equal(reply(c), "2");

@@ -302,9 +302,9 @@ static void attempt_start(struct redis_link *link)
         return;
     }
     tcp_tune(link->fd);
-    /* Closed by a reset, also when this process dies: a command that waits in the send queue while the
-     * network is cut would otherwise be delivered when it heals, minutes after its sender has given it up. */
-    (void)setsockopt(link->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+    /* A command that waits in the send queue while the network is cut would otherwise be delivered when it
+     * heals, minutes after its sender has given it up, or died. */
+    tcp_close_resets(link->fd);
     ev_io_set(&link->readable, link->fd, EV_READ);
     ev_io_set(&link->writable, link->fd, EV_WRITE);
     if (connect(link->fd, (struct sockaddr *)&address, len) == 0) {

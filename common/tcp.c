@@ -66,6 +66,13 @@ void tcp_tune(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof user_timeout);
 }
 
+void tcp_close_resets(int fd)
+{
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+}
+
 bool tcp_met_itself(int fd)
 {
     struct sockaddr_storage here, there;

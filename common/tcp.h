@@ -10,6 +10,9 @@
 int tcp_address(const struct topology_address *a, struct sockaddr_storage *out, socklen_t *len) MR_MUST_CHECK;
 /* TCP_NODELAY, keepalive (dead after 11 s of silence) and TCP_USER_TIMEOUT (10 s). */
 void tcp_tune(int fd);
+/* close() resets the connection, and so does the death of this process: what the peer's kernel doesn't have
+ * yet is never sent, and neither side is left in TIME_WAIT. */
+void tcp_close_resets(int fd);
 /* A connect to an unused local port of the ephemeral range can meet itself (TCP's simultaneous open). It
  * looks like a peer that echoes, and keeps the port from the server that wants it back. */
 bool tcp_met_itself(int fd);

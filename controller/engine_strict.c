@@ -19,7 +19,7 @@ static bool engine_strict_is_due(const struct engine_instance *i)
 {
     const struct topology_instance *record = &i->failover.record;
     return i->engine->term != 0 && i->corrupt[0] == '\0' && i->failover.has_record &&
-           record->policy.durability == TOPOLOGY_STRICT;
+           topology_is_strict(record);
 }
 
 static void engine_strict_begin(struct engine_instance *i)

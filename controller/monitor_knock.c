@@ -101,9 +101,7 @@ static void monitor_knock_end_errno(struct monitor_member *m, int e)
 static void monitor_knock_end_connected(struct monitor_member *m)
 {
     bool itself = tcp_met_itself(m->knock.fd);
-    /* Reset: thousands of these must not stay in TIME_WAIT, here or there. */
-    (void)setsockopt(m->knock.fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
-                     sizeof(struct linger));
+    tcp_close_resets(m->knock.fd); /* thousands of these must not stay in TIME_WAIT, here or there */
     monitor_knock_end(m, itself ? HEALTH_KNOCK_REFUSED : HEALTH_KNOCK_ACCEPTED, PAUSE_MS);
 }
 

@@ -62,8 +62,7 @@ static void acks_refuse(struct acks *a, const char *error)
 static bool acks_on_error(struct acks *a, const struct ack_conn *conn)
 {
     const struct resp_reply *r = &conn->reply;
-    const char *full = "ERR max number of clients reached";
-    bool full_now = strncmp(r->error, full, strlen(full)) == 0;
+    bool full_now = session_is_full(r);
     char error[RESP_ERROR_MAX + 1];
 
     memcpy(error, r->error, sizeof(error));

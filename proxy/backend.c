@@ -1,5 +1,6 @@
 #include "proxy/backend.h"
 
+#include "common/tcp.h"
 #include "proxy/net.h"
 
 #include <assert.h>
@@ -98,14 +99,12 @@ fail:
 
 void backend_close(struct backend *b)
 {
-    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
-
     if (!b)
         return;
     ev_io_stop(b->ev, &b->io);
     /* RST instead of FIN: what the server's kernel doesn't have yet is never sent, and nothing lingers here.
      * What its kernel has, a stopped master still executes when it resumes: it counts as sent, -MRUNKNOWN. */
-    (void)setsockopt(b->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    tcp_close_resets(b->io.fd);
     close(b->io.fd);
     free(b);
 }

@@ -267,8 +267,7 @@ static void mux_pass(struct mux_conn *conn, const struct shared_step *step)
 static void mux_broken(struct mux_conn *conn, bool unsent)
 {
     struct mux *m = conn->mux;
-    const char *full = "ERR max number of clients reached"; /* it may be our turn later */
-    bool is_full = unsent && strncmp(conn->shared.reply.error, full, strlen(full)) == 0;
+    bool is_full = unsent && session_is_full(&conn->shared.reply);
 
     if (is_full && !mux_is_replica(m))
         m->instance->env.refusal = "it has its maxclients";

@@ -220,6 +220,10 @@ int topology_member_find(const struct topology_instance *i, const struct topolog
 /* The address clients are routed to: the master, or the candidate while PROMOTING (it answers -READONLY
  * until it is promoted, which a proxy holds); NULL while SEALING. */
 const struct topology_address *topology_route(const struct topology_instance *i);
+static inline bool topology_is_strict(const struct topology_instance *i)
+{
+    return i->policy.durability == TOPOLOGY_STRICT;
+}
 /* The members that clients may read from; none while nobody is master. Returns how many. */
 uint32_t topology_readers(const struct topology_instance *i,
                           struct topology_reader out[TOPOLOGY_MEMBERS_MAX]);

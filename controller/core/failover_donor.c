@@ -142,8 +142,8 @@ FAILOVER_EFFECT(failover_do_abandon_donation)
         f, out, FAILOVER_ERROR,
         "event=failover.donor_lost instance=%s epoch=%llu donor=%s next=\"choosing without it%s\"",
         f->record.name, (unsigned long long)f->record.epoch, topology_address_format(&f->donor, donor),
-        f->record.policy.durability == TOPOLOGY_STRICT ? ", if enough others count; or asking it again"
-                                                       : ": what only it has is lost");
+        topology_is_strict(&f->record) ? ", if enough others count; or asking it again"
+                                       : ": what only it has is lost");
     f->donation.failed = true;
     failover_seal_all(f, event, out);
     if (member >= 0 && f->health[member].link == HEALTH_LINK_UP)

@@ -73,7 +73,7 @@ static void plan_say_quorum(const struct topology_instance *record, const struct
 {
     plan->n_needed = choice->needed;
     plan->n_have = choice->have;
-    if (record->policy.durability != TOPOLOGY_STRICT)
+    if (!topology_is_strict(record))
         return;
     bool enough = choice->have >= choice->needed;
     plan_line(plan, "durability strict: needs %u of %u registered members (%u - acks %u), has %u%s",

@@ -189,8 +189,7 @@ static void failover_tell_change(struct failover *f, struct failover_update *out
         failover_report(f, out, FAILOVER_WARN, "event=durability.note instance=%s note=\"%s\"",
                         f->record.name, note);
     snprintf(f->order.what, sizeof(f->order.what), "%s%s%s", what, note[0] != '\0' ? "; note: " : "", note);
-    f->untold =
-        f->record.policy.durability == TOPOLOGY_STRICT && f->proposed.policy.durability == TOPOLOGY_ASYNC;
+    f->untold = topology_is_strict(&f->record) && f->proposed.policy.durability == TOPOLOGY_ASYNC;
     if (f->untold)
         failover_publish(f, out, &f->proposed);
 }

@@ -26,13 +26,11 @@ static bool failover_same_process(const struct failover *f, int member)
            strcmp(h->info.run_id, f->record.members[member].run_id) == 0;
 }
 
-static void failover_fill_select(const struct failover *f, struct select_member *members)
+struct select_member failover_as_candidate(const struct failover *f, int member)
 {
-    for (uint32_t k = 0; k < f->record.n_members; k++) {
-        members[k].sealed = f->members[k].sealed;
-        members[k].may_return = !health_is_reachable(&f->health[k]);
-        members[k].info = f->health[k].info;
-    }
+    return (struct select_member){.sealed = f->members[member].sealed,
+                                  .may_return = !health_is_reachable(&f->health[member]),
+                                  .info = f->health[member].info};
 }
 
 /* A switchover's target was in step, and the old master's pause outlives the order's limit
@@ -45,9 +43,10 @@ void failover_choose(const struct failover *f, int64_t now_us, struct select_res
     donation.in_step =
         o->id != 0 && o->type == FAILOVER_COMMAND_SWITCHOVER && o->paused && now_us < o->limit_us;
     /* What a strict instance promised can't be passed over: the donor is asked again. */
-    if (f->record.policy.durability == TOPOLOGY_STRICT && now_us - f->donor_at_us >= donor_retry_us)
+    if (topology_is_strict(&f->record) && now_us - f->donor_at_us >= donor_retry_us)
         donation.failed = false;
-    failover_fill_select(f, members);
+    for (int k = 0; k < (int)f->record.n_members; k++)
+        members[k] = failover_as_candidate(f, k);
     select_choose(&f->record, members, &donation, choice);
 }
 
@@ -128,7 +127,7 @@ FAILOVER_GUARD(failover_is_candidate_lost)
 /* ---- seal and choose ------------------------------------------------------------------------------------
  */
 
-static void failover_seal_member(struct failover *f, int64_t now_us, struct failover_update *out, int member)
+void failover_seal_member(struct failover *f, int64_t now_us, struct failover_update *out, int member)
 {
     struct failover_member *m = &f->members[member];
     m->seal_pending = true;
@@ -184,7 +183,7 @@ static void failover_explain_wait(struct failover *f, int64_t now_us, struct fai
 {
     struct select_result choice;
     char text[FAILOVER_TEXT_MAX + 1];
-    bool strict = f->record.policy.durability == TOPOLOGY_STRICT;
+    bool strict = topology_is_strict(&f->record);
     failover_choose(f, now_us, &choice);
     if (choice.chosen >= 0)
         return;

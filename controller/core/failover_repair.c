@@ -74,8 +74,7 @@ static bool failover_find_renamed_history(const struct failover *f, int master,
  * synchronization is "up" before it has brought all of that. */
 static bool failover_is_complete(const struct failover *f, int member)
 {
-    return f->record.policy.durability != TOPOLOGY_STRICT ||
-           f->members[member].reached_us >= f->health[member].link_at_us;
+    return !topology_is_strict(&f->record) || f->members[member].reached_us >= f->health[member].link_at_us;
 }
 
 static bool failover_find_incarnations(const struct failover *f, struct topology_instance *proposed,
@@ -108,7 +107,7 @@ static bool failover_find_unregistered(const struct failover *f, int master,
         struct topology_address a =
             placement_seen_from_outside(&f->record.master, &info->replicas[k].address);
         /* Redis' WAIT counts whoever is attached: of a strict instance it is registered before it can be. */
-        if ((!info->replicas[k].online && f->record.policy.durability != TOPOLOGY_STRICT) ||
+        if ((!info->replicas[k].online && !topology_is_strict(&f->record)) ||
             topology_member_find(&f->record, &a) >= 0 ||
             topology_member_find(&f->record, &info->replicas[k].address) >= 0)
             continue;
@@ -197,10 +196,7 @@ int64_t failover_tend_members(struct failover *f, const struct failover_event *e
         }
         m->retry_at_us = event->now_us + retry_us;
         if (failover_is_stray(f, k)) {
-            m->seal_pending = true;
-            m->seal_failed = false;
-            m->seal_epoch = f->record.epoch;
-            failover_add(out, FAILOVER_DO_SEAL, k, f->record.epoch);
+            failover_seal_member(f, event->now_us, out, k);
         } else {
             m->replicate_pending = true;
             failover_add(out, FAILOVER_DO_REPLICATE, k, f->record.epoch)->target = f->record.master;

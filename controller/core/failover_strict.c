@@ -11,11 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool failover_is_strict(const struct topology_instance *i)
-{
-    return i->policy.durability == TOPOLOGY_STRICT;
-}
-
 /* ---- who has what ---------------------------------------------------------------------------------------
  */
 
@@ -82,7 +77,7 @@ int failover_check_durability(const struct topology_instance *from, const struct
 {
     assert(from && to && why);
     uint32_t acks = to->policy.acks, replicas = to->n_members - 1;
-    if (!failover_is_strict(to))
+    if (!topology_is_strict(to))
         return 0;
     if (replicas < acks) {
         snprintf(why, why_size, "durability strict with acks %u needs %u registered replica%s, %s has %u",
@@ -90,7 +85,7 @@ int failover_check_durability(const struct topology_instance *from, const struct
         return ERR_REJECTED;
     }
     /* A failover would count on acknowledgements that earlier writes never had. */
-    if (failover_is_strict(from) && acks > from->policy.acks) {
+    if (topology_is_strict(from) && acks > from->policy.acks) {
         snprintf(
             why, why_size,
             "acks can't be raised from %u to %u while strict: a failover would then count on more copies "
@@ -107,10 +102,10 @@ const char *failover_durability_note(const struct topology_instance *from, const
                                      char *text, size_t size)
 {
     text[0] = '\0';
-    bool news = failover_is_strict(to) != failover_is_strict(from) || to->policy.acks != from->policy.acks ||
+    bool news = topology_is_strict(to) != topology_is_strict(from) || to->policy.acks != from->policy.acks ||
                 to->n_members != from->n_members;
     /* Of the N - 1 that are left without the master, N - acks are needed: acks - 1 may be away. */
-    if (news && failover_is_strict(to) && to->policy.acks == 1)
+    if (news && topology_is_strict(to) && to->policy.acks == 1)
         snprintf(text, size,
                  "with acks 1 a failover needs all %u replicas: while one is away none is possible (acks 2 "
                  "spares one)",
@@ -151,7 +146,7 @@ int failover_propose_forget(const struct failover *f, const struct topology_addr
     }
     /* What it has acknowledged must be on as many of the others. */
     uint32_t n = failover_survivors(f, member, f->members[member].apart_us), acks = p->policy.acks;
-    if (failover_is_strict(p) && (p->n_members < acks + 2 || n < acks)) {
+    if (topology_is_strict(p) && (p->n_members < acks + 2 || n < acks)) {
         snprintf(
             why, why_size,
             "%s can't be forgotten: acks %u needs %u other replica%s that have reached the master's offset "
@@ -192,9 +187,7 @@ void failover_note_loss(const struct failover *f, const struct select_result *ch
                            choice->have);
     for (int k = 0; k < (int)p->n_members; k++) {
         char text[TOPOLOGY_ADDRESS_MAX + 1];
-        const struct select_member m = {.sealed = f->members[k].sealed,
-                                        .may_return = !health_is_reachable(&f->health[k]),
-                                        .info = f->health[k].info};
+        const struct select_member m = failover_as_candidate(f, k);
         int64_t lost_bytes = k == choice->chosen ? 0 : failover_passed_over_bytes(f, k, choice->chosen);
         if (lost_bytes > p->failover.lost_bytes)
             p->failover.lost_bytes = lost_bytes;

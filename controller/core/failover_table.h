@@ -149,6 +149,9 @@ const struct health_trust *failover_trust(const struct failover_event *event);
 void failover_choose(const struct failover *f, int64_t now_us, struct select_result *choice);
 /* Holds the proxies and seals everybody who can be reached: the old master too, if it is back. */
 void failover_seal_all(struct failover *f, const struct failover_event *event, struct failover_update *out);
+void failover_seal_member(struct failover *f, int64_t now_us, struct failover_update *out, int member);
+/* The member as it may be chosen now. */
+struct select_member failover_as_candidate(const struct failover *f, int member);
 /* f->proposed becomes the committed intent of a failover with that verdict. */
 void failover_propose_intent(struct failover *f, const struct failover_event *event,
                              enum topology_verdict verdict, const char *evidence);

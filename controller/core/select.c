@@ -192,7 +192,7 @@ static void select_explain_refusal(const struct topology_instance *i, const stru
 {
     size_t at = 0;
     const size_t size = sizeof(out->reason);
-    if (i->policy.durability == TOPOLOGY_STRICT)
+    if (topology_is_strict(i))
         at = (size_t)snprintf(out->reason, size,
                               "needs %u of %u registered members (acks %u), has %u: ", out->needed,
                               i->n_members, i->policy.acks, out->have);
@@ -201,9 +201,9 @@ static void select_explain_refusal(const struct topology_instance *i, const stru
         const char *why = select_refusal(i, (int)k, &members[k]);
         int n = snprintf(out->reason + at, size - at, "%s%s: %s", k == 0 ? "" : "; ",
                          topology_address_format(&i->members[k].address, text),
-                         why                                       ? why
-                         : i->policy.durability == TOPOLOGY_STRICT ? "its data counts"
-                                                                   : "may be promoted");
+                         why                     ? why
+                         : topology_is_strict(i) ? "its data counts"
+                                                 : "may be promoted");
         if (n < 0)
             break;
         at += (size_t)n;
@@ -273,7 +273,7 @@ static void select_last_resort(const struct topology_instance *i, const struct s
                                struct select_result *out)
 {
     bool allowed = i->failover.data_loss_allowed;
-    if (!allowed && (i->policy.durability == TOPOLOGY_STRICT || !select_is_last_resort(i, members)))
+    if (!allowed && (topology_is_strict(i) || !select_is_last_resort(i, members)))
         return;
     for (int k = 0; k < (int)i->n_members; k++) {
         if (!members[k].sealed || members[k].info.loading || members[k].info.syncing)
@@ -369,7 +369,7 @@ static void select_count(const struct topology_instance *i, const struct select_
 {
     out->needed = select_needed(i);
     out->have = select_covered(i, members, donation, in_step, out);
-    if (i->policy.durability != TOPOLOGY_STRICT || i->failover.data_loss_allowed || out->have >= out->needed)
+    if (!topology_is_strict(i) || i->failover.data_loss_allowed || out->have >= out->needed)
         return;
     out->chosen = out->donor = -1;
 }

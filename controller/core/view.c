@@ -256,7 +256,7 @@ static void view_put_head(struct json_write *w, json_t *object, const struct vie
     json_write_u64(w, object, "epoch", i->epoch);
     json_write_text(w, object, "state", topology_state_name(i->state));
     json_write_text(w, object, "durability", topology_durability_name(i->policy.durability));
-    if (i->policy.durability == TOPOLOGY_STRICT)
+    if (topology_is_strict(i))
         view_put_strict(w, object, v);
     json_write_text(w, object, "reads", topology_reads_name(i->policy.reads));
     json_write_set(w, object, "master",

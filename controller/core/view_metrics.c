@@ -66,12 +66,12 @@ static int64_t metrics_members_up(const struct view_instance *v)
 
 static int64_t metrics_acks(const struct view_instance *v)
 {
-    return v->record->policy.durability == TOPOLOGY_STRICT ? v->record->policy.acks : 0;
+    return topology_is_strict(v->record) ? v->record->policy.acks : 0;
 }
 
 static int64_t metrics_holding(const struct view_instance *v)
 {
-    return v->record->policy.durability == TOPOLOGY_STRICT ? v->holding : -1;
+    return topology_is_strict(v->record) ? v->holding : -1;
 }
 
 static int64_t metrics_ready(const struct view_instance *v)

@@ -83,6 +83,11 @@ static inline uint64_t pipeline_count(const struct pipeline *p)
 {
     return p->tail - p->head;
 }
+/* Nothing that was let through is under way, or still to be written. */
+static inline bool pipeline_is_quiet(const struct pipeline *p)
+{
+    return p->in_flight == 0 && p->unsent == p->judged;
+}
 /* The entry with that number, head ≤ seq < tail; valid until the next push. */
 struct pipeline_entry *pipeline_at(const struct pipeline *p, uint64_t seq);
 

@@ -328,7 +328,7 @@ static bool session_awaits_scripts(struct session *s, const struct pipeline_entr
 
     if ((e->kind != REQUEST_EVALSHA && e->kind != REQUEST_MULTI) || !scripts_are_due(scripts))
         return false;
-    if (w->pipe.in_flight > 0 || w->pipe.unsent < w->pipe.judged)
+    if (!pipeline_is_quiet(&w->pipe))
         return true; /* they are loaded between two requests, not inside of a transaction */
     if (s->multi || e->flags & PIPELINE_SILENT)
         return false;

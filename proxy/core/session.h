@@ -283,10 +283,12 @@ bool session_has_too_much(const struct session *s);
 void session_cut(struct session *s);
 /* None is left there. epoch: of that connection, if it was lost, else 0. */
 void session_share_end(struct session *s, uint32_t now_ms, uint64_t epoch);
-/* The client can't be served any longer: reason is static text for the log. */
+/* The client can't be served any longer. reason, for the log: static text, or env->refused. */
 void session_fail(struct session *s, const char *reason);
 /* The server says that it did nothing, because it is no master now. */
 bool session_is_refusal(const struct resp_reply *r);
+/* It takes no further connections: it may be our turn later. */
+bool session_is_full(const struct resp_reply *r);
 /* Bytes for the client, behind all that it was given before. */
 void session_emit(struct session *s, const char *data, size_t len);
 /* Its request of that kind was answered with success. */

@@ -81,8 +81,7 @@ bool session_awaits_acks(const struct session *s, const struct pipeline_entry *e
         return false;
     if (e->touch != DURABLE_NOTHING && durable_blocks(d))
         return true;
-    return session_stands_alone(e) && !s->tx_sent &&
-           (s->held.held > 0 || s->work->pipe.in_flight > 0 || s->work->pipe.unsent < s->work->pipe.judged);
+    return session_stands_alone(e) && !s->tx_sent && (s->held.held > 0 || !pipeline_is_quiet(&s->work->pipe));
 }
 
 void session_note_sent(struct session *s, const struct pipeline_entry *e)
@@ -107,8 +106,7 @@ void session_end_mark(struct session *s, bool all)
 {
     const struct pipeline *p = s->work ? &s->work->pipe : NULL;
 
-    if (!s->marked ||
-        (!all && p && s->link != SESSION_DETACHED && (p->in_flight > 0 || p->unsent < p->judged)))
+    if (!s->marked || (!all && p && s->link != SESSION_DETACHED && !pipeline_is_quiet(p)))
         return;
     s->marked = false;
     durable_unmark(s->env->durable, s->mark, true);

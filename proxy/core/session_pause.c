@@ -82,5 +82,5 @@ bool session_is_done(const struct session *s)
 
     if (s->link == SESSION_DRAINING)
         return !pipeline_next_reply(p);
-    return s->link == SESSION_READY && s->busy && p->in_flight == 0 && p->unsent == p->judged;
+    return s->link == SESSION_READY && s->busy && pipeline_is_quiet(p);
 }

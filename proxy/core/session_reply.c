@@ -210,6 +210,11 @@ bool session_is_replica_refusal(const struct resp_reply *r)
            reply_error_begins(r, "BUSY ") || reply_error_begins(r, "MISCONF ");
 }
 
+bool session_is_full(const struct resp_reply *r)
+{
+    return reply_error_begins(r, "ERR max number of clients reached");
+}
+
 /* What is under way is a refusal of its request. */
 static bool session_is_refused(const struct session *s)
 {
@@ -288,7 +293,7 @@ static enum session_verdict session_decide(struct session *s, const char *bytes,
         return SESSION_SWALLOW;
     const struct pipeline_entry *e = pipeline_next_reply(&w->pipe);
     if (!e || s->link != SESSION_READY || e->answered < e->swallow || session_is_refused(s) ||
-        reply_error_begins(&w->reply, "ERR max number of clients reached") || session_is_unblocked(s, e))
+        session_is_full(&w->reply) || session_is_unblocked(s, e))
         return SESSION_SWALLOW;
     return session_must_hold(s, e) ? SESSION_HOLD : SESSION_FORWARD;
 }
@@ -336,8 +341,7 @@ static void session_prologue_reply(struct session *s, uint32_t now_ms)
     } else if (w->marks) {
         s->unmarked = false;
         s->unmarkable = r->type == '-';
-    } else if (r->type == '-' && (s->on_replica || session_is_refusal(r) ||
-                                  reply_error_begins(r, "ERR max number of clients reached"))) {
+    } else if (r->type == '-' && (s->on_replica || session_is_refusal(r) || session_is_full(r))) {
         s->actions |= SESSION_DOUBT;
         session_give_up(s, now_ms);
         return;
@@ -450,7 +454,7 @@ static void session_reply_done(struct session *s, uint32_t now_ms, const char *b
             session_pass_reply(s, NULL, bytes, len);
         return;
     }
-    if (reply_error_begins(&w->reply, "ERR max number of clients reached")) {
+    if (session_is_full(&w->reply)) {
         s->env->refusal = s->on_replica ? s->env->refusal : "it has its maxclients";
         s->actions |= SESSION_DOUBT;
         session_refused_all(s, now_ms);

@@ -131,8 +131,7 @@ bool session_has_done_reading(struct session *s)
 {
     struct session_work *w = s->work;
 
-    if (!s->on_replica || s->link != SESSION_READY || w->reply_open || w->pipe.in_flight > 0 ||
-        w->pipe.unsent < w->pipe.judged)
+    if (!s->on_replica || s->link != SESSION_READY || w->reply_open || !pipeline_is_quiet(&w->pipe))
         return false;
     const struct pipeline_entry *e = pipeline_next_judged(&w->pipe);
     return e && (e->flags & (PIPELINE_COMPLETE | PIPELINE_STREAMED)) && session_is_for_master(s, e);
@@ -165,7 +164,7 @@ bool session_awaits_marker(struct session *s, const struct pipeline_entry *e)
 
     if (!request_is_wait(e->kind) || !s->unmarked || (e->flags & PIPELINE_BARE))
         return false;
-    if (w->pipe.in_flight > 0 || w->pipe.unsent < w->pipe.judged)
+    if (!pipeline_is_quiet(&w->pipe))
         return true; /* between two requests */
     if ((e->flags & PIPELINE_SILENT) || session_is_listening(s))
         return false;

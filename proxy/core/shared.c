@@ -423,8 +423,7 @@ static bool shared_complete(struct shared *sh, uint32_t now_ms, struct shared_st
 
     if (sh->reply.type == '>')
         return false;
-    step->unsent = shared_error_is(sh, "ERR max number of clients reached") ||
-                   (e && e->prologue && sh->reply.type == '-');
+    step->unsent = session_is_full(&sh->reply) || (e && e->prologue && sh->reply.type == '-');
     if (!e || !shared_is_sent(sh, e) || step->unsent) {
         step->what = SHARED_BROKEN;
         return true;

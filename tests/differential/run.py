@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -39,6 +40,7 @@ def main():
     parser.add_argument("--seed", type=int, default=None, help="default: a random one")
     parser.add_argument("--each-s", type=int, default=60, help="new processes so often")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it has started, too
     seed = random.randrange(1 << 40) if options.seed is None else options.seed
     until, passed, failed = time.monotonic() + options.seconds, 0, 0
     while failed == 0 and (passed == 0 or time.monotonic() < until):

@@ -1,19 +1,11 @@
 /* The session without sockets: seeded runs of the model, and the cases that need an exact moment. */
 #include "tests/fuzz/session_model.h"
-#include "tests/lib/session_bench.h"
+#include "tests/lib/session_words.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
-
-#define bench_init(...)       session_bench_init(__VA_ARGS__)
-#define bench_free(...)       session_bench_free(__VA_ARGS__)
-#define client_says(...)      session_bench_client_says(__VA_ARGS__)
-#define server_says(...)      session_bench_server_says(__VA_ARGS__)
-#define to_server(...)        session_bench_to_server(__VA_ARGS__)
-#define to_client(...)        session_bench_to_client(__VA_ARGS__)
-#define break_and_attach(...) session_bench_break(__VA_ARGS__)
 
 enum { SEEDS = 1500, DICE_MAX = 4200 };
 

@@ -1,5 +1,5 @@
 /* The session in moments that Redis' own suite and the differential test found. */
-#include "tests/lib/session_bench.h"
+#include "tests/lib/session_words.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,14 +8,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#define bench_init(...)       session_bench_init(__VA_ARGS__)
-#define bench_free(...)       session_bench_free(__VA_ARGS__)
-#define client_says(...)      session_bench_client_says(__VA_ARGS__)
-#define server_says(...)      session_bench_server_says(__VA_ARGS__)
-#define to_server(...)        session_bench_to_server(__VA_ARGS__)
-#define to_client(...)        session_bench_to_client(__VA_ARGS__)
-#define break_and_attach(...) session_bench_break(__VA_ARGS__)
 
 /* MULTI may be refused: then what comes behind it has as many replies as it has outside of a transaction. */
 static void test_replies_are_counted_as_the_server_has_it(void **state)

@@ -1,7 +1,7 @@
 /* A session while a planned switchover is prepared, and what moves to the new master without being noticed.
  */
 #include "proxy/core/blocked.h"
-#include "tests/lib/session_bench.h"
+#include "tests/lib/session_words.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,14 +9,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#define bench_init(...)       session_bench_init(__VA_ARGS__)
-#define bench_free(...)       session_bench_free(__VA_ARGS__)
-#define client_says(...)      session_bench_client_says(__VA_ARGS__)
-#define server_says(...)      session_bench_server_says(__VA_ARGS__)
-#define to_server(...)        session_bench_to_server(__VA_ARGS__)
-#define to_client(...)        session_bench_to_client(__VA_ARGS__)
-#define break_and_attach(...) session_bench_break(__VA_ARGS__)
 
 static void pause_(struct session_bench *b, enum session_pause pause)
 {

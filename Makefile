@@ -28,7 +28,7 @@ CPPFLAGS  += -D_GNU_SOURCE -DMR_VERSION='"$(VERSION)"' -DTHREADED -I.
 CFLAGS    += -std=gnu11 $(OPTIMIZE) $(WARNINGS) $(HARDENING) $(if $(SANITIZER),-fsanitize=$(SANITIZER)) \
              $(if $(findstring undefined,$(SANITIZER)),-fno-sanitize-recover=undefined) $(if $(COVERAGE),--coverage)
 LDFLAGS   += -pie -Wl,-z,relro,-z,now,--as-needed $(if $(SANITIZER),-fsanitize=$(SANITIZER)) $(if $(COVERAGE),--coverage)
-LDLIBS    := -lzookeeper_mt -lhiredis -lev -lnanomsg -ljansson -lmicrohttpd -lcurl -lcrypto -lpthread -lm
+LDLIBS    := -lzookeeper_mt -lhiredis -lev -lnanomsg -ljansson -lmicrohttpd -lcurl -lnettle -lpthread -lm
 
 # ---- what is built from what: one archive a folder; a program links the archives it stands on --------------
 FOLDERS   := common/core common controller/core controller proxy/core proxy mrctl tests/lib
@@ -89,7 +89,7 @@ $(BUILD)/tests/sim/sim: $(call objects,$(wildcard tests/sim/*.c)) $(call archive
 $(DIFFERENTIAL): $(call objects,$(wildcard tests/differential/*.c)) $(call archives,common/core)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) -lcrypto
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) -lnettle
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags | deps-build
 	@mkdir -p $(@D)

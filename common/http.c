@@ -13,8 +13,8 @@
 #include <errno.h>
 #include <jansson.h>
 #include <netinet/in.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
+#include <nettle/memops.h>
+#include <nettle/sha2.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -199,24 +199,27 @@ static bool request_take(struct http_request *r, const char *data, size_t len)
     return true;
 }
 
-static bool digest(const char *text, unsigned char out[32])
+static void digest(const char *text, unsigned char out[SHA256_DIGEST_SIZE])
 {
-    unsigned n = 0;
+    struct sha256_ctx sha;
 
-    return EVP_Digest(text, strlen(text), out, &n, EVP_sha256(), NULL) == 1 && n == 32;
+    sha256_init(&sha);
+    sha256_update(&sha, strlen(text), (const uint8_t *)text);
+    sha256_digest(&sha, SHA256_DIGEST_SIZE, out);
 }
 
 static bool is_allowed(const struct http_request *r)
 {
     const struct http_server *server = r->server;
     const char *header = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, "Authorization");
-    unsigned char given[32];
+    unsigned char given[SHA256_DIGEST_SIZE];
 
     if (!server->has_token || strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0)
         return true;
-    if (!header || strncasecmp(header, "Bearer ", 7) != 0 || !digest(header + 7, given))
+    if (!header || strncasecmp(header, "Bearer ", 7) != 0)
         return false;
-    return CRYPTO_memcmp(given, server->token, sizeof given) == 0;
+    digest(header + 7, given);
+    return memeql_sec(given, server->token, sizeof given);
 }
 
 /* The whole request is here. */
@@ -410,10 +413,9 @@ int http_server_open(struct http_server **out, struct loop *loop, const struct h
     list_init(&server->waiting);
     list_init(&server->streams);
     server->has_token = config->token != NULL;
-    if (server->has_token && !digest(config->token, server->token))
-        err = ERR_IO;
-    else
-        err = listen_on(config->host, config->port, &listener, &server->port);
+    if (server->has_token)
+        digest(config->token, server->token);
+    err = listen_on(config->host, config->port, &listener, &server->port);
     if (err == 0)
         err = daemon_start(server, listener);
     if (err) {

@@ -15,9 +15,8 @@
 #include <nanomsg/pubsub.h>
 #include <nanomsg/survey.h>
 #include <nanomsg/tcp.h>
-#include <openssl/core_names.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
+#include <nettle/hmac.h>
+#include <nettle/memops.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +42,7 @@ struct nn_link {
     nn_message_fn on_message;
     void *ctx;
     ev_io readable;
-    EVP_MAC_CTX *mac; /* NULL: unsigned */
+    struct hmac_sha256_ctx *mac; /* NULL: unsigned */
     uint64_t dropped, dropped_logged;
     int64_t logged_at_us;
     char in[NN_LINK_MESSAGE_MAX + SIGNATURE_BYTES + 1];
@@ -77,29 +76,26 @@ int nn_link_key_read(const char *path, struct nn_link_key *out)
     return out->len ? 0 : ERR_INVALID;
 }
 
-static EVP_MAC_CTX *mac_create(const struct nn_link_key *key)
+static struct hmac_sha256_ctx *mac_create(const struct nn_link_key *key)
 {
-    char digest[] = "SHA256";
-    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-                           OSSL_PARAM_construct_end()};
-    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    EVP_MAC_CTX *mac = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
+    struct hmac_sha256_ctx *mac = malloc(sizeof(*mac));
 
-    EVP_MAC_free(hmac); /* the context holds a reference of its own */
-    if (mac && EVP_MAC_init(mac, key->bytes, key->len, params) != 1) {
-        EVP_MAC_CTX_free(mac);
-        mac = NULL;
-    }
+    if (mac)
+        hmac_sha256_set_key(mac, key->len, (const uint8_t *)key->bytes);
     return mac;
 }
 
-static bool sign(struct nn_link *link, const char *data, size_t len, unsigned char signature[SIGNATURE_BYTES])
+static void mac_free(struct hmac_sha256_ctx *mac)
 {
-    size_t n = 0;
+    if (mac)
+        explicit_bzero(mac, sizeof(*mac)); /* the key is in it */
+    free(mac);
+}
 
-    return EVP_MAC_init(link->mac, NULL, 0, NULL) == 1 && /* again with the same key */
-           EVP_MAC_update(link->mac, (const unsigned char *)data, len) == 1 &&
-           EVP_MAC_final(link->mac, signature, &n, SIGNATURE_BYTES) == 1 && n == SIGNATURE_BYTES;
+static void sign(struct nn_link *link, const char *data, size_t len, unsigned char signature[SIGNATURE_BYTES])
+{
+    hmac_sha256_update(link->mac, len, (const uint8_t *)data);
+    hmac_sha256_digest(link->mac, SIGNATURE_BYTES, signature); /* ready for the next, with the same key */
 }
 
 /* ---- receiving ----------------------------------------------------------------------------------------- */
@@ -132,8 +128,9 @@ static void take(struct nn_link *link, size_t len)
         return;
     }
     len -= signature_len;
-    if (link->mac && (!sign(link, link->in, len, expected) ||
-                      CRYPTO_memcmp(expected, link->in + len, SIGNATURE_BYTES) != 0)) {
+    if (link->mac)
+        sign(link, link->in, len, expected);
+    if (link->mac && !memeql_sec(expected, link->in + len, SIGNATURE_BYTES)) {
         drop(link, "bad-signature", len);
         return;
     }
@@ -223,7 +220,7 @@ static void nn_link_on_free(void *p)
 {
     struct nn_link *link = p;
 
-    EVP_MAC_CTX_free(link->mac);
+    mac_free(link->mac);
     free(link);
 }
 
@@ -361,8 +358,8 @@ int nn_link_send(struct nn_link *link, const char *data, size_t len)
         return ERR_TOO_LARGE;
     if (link->mac || link->raw) {
         memcpy(link->out + head, data, len);
-        if (link->mac && !sign(link, data, len, (unsigned char *)link->out + head + len))
-            return ERR_IO;
+        if (link->mac)
+            sign(link, data, len, (unsigned char *)link->out + head + len);
         if (link->raw)
             put_survey_id(link);
         bytes = link->out;

@@ -2,7 +2,7 @@
 
 #include <assert.h>
 #include <ctype.h>
-#include <openssl/sha.h>
+#include <nettle/sha1.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -251,15 +251,18 @@ static size_t phrase_big(struct dice *dice, char *to)
 
 static size_t phrase_script(struct dice *dice, unsigned id, char *to, bool hash)
 {
-    unsigned char digest[SHA_DIGEST_LENGTH];
+    unsigned char digest[SHA1_DIGEST_SIZE];
+    struct sha1_ctx sha;
     size_t len = (size_t)sprintf(to, "%s -- %u", scripts[dice_below(dice, PHRASE_SCRIPTS)], id);
 
     if (!hash)
         return len;
-    SHA1((const unsigned char *)to, len, digest);
-    for (int i = 0; i < SHA_DIGEST_LENGTH; i++)
+    sha1_init(&sha);
+    sha1_update(&sha, len, (const uint8_t *)to);
+    sha1_digest(&sha, sizeof(digest), digest);
+    for (int i = 0; i < SHA1_DIGEST_SIZE; i++)
         (void)sprintf(to + 2 * (size_t)i, "%02x", digest[i]);
-    return 2 * SHA_DIGEST_LENGTH;
+    return 2 * SHA1_DIGEST_SIZE;
 }
 
 /* The placeholder `%c`; returns the length of what it stands for. */

@@ -148,12 +148,12 @@ static enum resp_result request_body_end(struct resp_request *r, char c)
 }
 
 /* The short cut that nearly every request takes: whole arguments, "$<at most four digits>\r\n<body>\r\n", are
- * taken in one stride. Returns where it stopped: at the first argument that is incomplete, long or odd in
- * any way, which the states then deal with; fewer than n_args are taken, so that they also see the end. */
+ * taken in one stride. Returns where it stopped: at the end of the request, or at the first argument that is
+ * incomplete, long or odd in any way, which the states then deal with. */
 static const char *request_whole_args(struct resp_request *r, const char *p, const char *end)
 {
     assert(r->state == REQ_DOLLAR && r->arg < r->n_args);
-    while (r->arg + 1 < r->n_args && end - p > 8 && p[0] == '$' && p[1] != '0') {
+    while (r->arg < r->n_args && end - p >= 7 && p[0] == '$' && p[1] != '0') {
         const char *digit = p + 1;
         unsigned len = 0, d = 0;
         for (; digit < p + 5 && (d = (unsigned)(unsigned char)*digit - '0') <= 9; digit++)
@@ -168,6 +168,17 @@ static const char *request_whole_args(struct resp_request *r, const char *p, con
         p = body + len + 2;
     }
     return p;
+}
+
+/* At a '$', or where one should be. */
+static enum resp_result request_args(struct resp_request *r, const char **p, const char *end)
+{
+    *p = request_whole_args(r, *p, end);
+    if (r->arg == r->n_args) {
+        r->state = REQ_FIRST;
+        return RESP_END;
+    }
+    return *p < end ? request_dollar(r, *(*p)++) : RESP_MORE;
 }
 
 static enum resp_result request_inline_byte(struct resp_request *r, unsigned char c)
@@ -194,9 +205,17 @@ static enum resp_result request_inline_byte(struct resp_request *r, unsigned cha
     return RESP_MORE;
 }
 
-static enum resp_result request_first(struct resp_request *r, const char **p)
+static enum resp_result request_first(struct resp_request *r, const char **p, const char *end)
 {
+    const char *at = *p;
+
     request_begin(r);
+    if (end - at >= 4 && at[0] == '*' && at[1] >= '1' && at[1] <= '9' && at[2] == '\r' && at[3] == '\n') {
+        r->n_args = (uint32_t)(at[1] - '0');
+        r->state = REQ_DOLLAR;
+        *p += 4;
+        return RESP_MORE;
+    }
     resp_line_begin(&r->line);
     r->is_inline = **p != '*';
     r->state = r->is_inline ? REQ_INLINE : REQ_COUNT;
@@ -211,13 +230,12 @@ static enum resp_result request_step(struct resp_request *r, const char **p, con
 {
     switch ((enum request_state)r->state) {
     case REQ_FIRST:
-        return request_first(r, p);
+        return request_first(r, p, end);
     case REQ_COUNT:
     case REQ_LENGTH:
         return request_line(r, p, end);
     case REQ_DOLLAR:
-        *p = request_whole_args(r, *p, end);
-        return *p < end ? request_dollar(r, *(*p)++) : RESP_MORE;
+        return request_args(r, p, end);
     case REQ_BODY:
         request_body(r, p, end);
         return RESP_MORE;

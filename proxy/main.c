@@ -251,7 +251,7 @@ static int main_start(struct proxy *p)
  * have it zeroed again, costs a fifth of their time. So some of it is kept. */
 static void main_tune_memory(void)
 {
-    enum { BLOCK_MAX = 1024 * 1024, KEPT_MAX = 4 * 1024 * 1024 };
+    enum { BLOCK_MAX = 4 * 1024 * 1024, KEPT_MAX = 4 * 1024 * 1024 };
 
     (void)mallopt(M_MMAP_THRESHOLD, BLOCK_MAX);
     (void)mallopt(M_TRIM_THRESHOLD, KEPT_MAX);

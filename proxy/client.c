@@ -47,13 +47,16 @@ static void client_close_backend(struct client *c)
     session_count(client_connections(c), (uint64_t)-1);
     c->backend = NULL;
     c->blocked = c->at_replica = false;
+    if (c->strides)
+        list_remove(&c->queue);
+    c->strides = false;
 }
 
 /* One that doesn't take its replies has the next requests wait in its socket, unless they go over a
  * connection of its own, which is left unread: some send all that they have before they read. */
 static bool client_reads(const struct client *c)
 {
-    return session_reads_client(&c->session) &&
+    return session_reads_client(&c->session) && !c->strides &&
            (c->backend || !session_is_slow(&c->session) || !session_may_share(&c->session, client_now_ms(c)));
 }
 
@@ -168,10 +171,10 @@ static bool client_stream_request(struct client *c)
         return false; /* reading tells of it */
     session_count(&c->instance->counts.received_bytes, (uint64_t)n);
     session_request_passed(&c->session, (uint64_t)n - rest);
-    if (rest > 0) {
+    if (rest > 0)
         session_take_request(&c->session, client_now_ms(c), shard->buffer, rest);
+    if (rest > 0 || (session_ends_stride(&c->session) && mux_echo(c->instance, c)))
         client_touch(c);
-    }
     return true;
 }
 
@@ -519,6 +522,8 @@ static void client_queue(struct client *c)
 {
     struct list *to = NULL;
 
+    if (c->strides)
+        return;
     if (!c->backend && session_wants_backend(&c->session)) {
         to = &c->instance->queue;
         if (session_wants_shared(&c->session, client_now_ms(c))) {

@@ -31,6 +31,7 @@ struct client {
     uint32_t id;
     bool blocked;    /* the backend's socket is full */
     bool broken;     /* its own socket is */
+    bool strides;    /* a part of its large body went to its own backend: the next waits in mux_echo() */
     bool stays;      /* with a connection of its own: no shared one can serve it */
     bool in_flight;  /* switchover.h */
     bool at_replica; /* its own backend leads to a replica */

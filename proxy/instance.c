@@ -33,6 +33,8 @@ void shard_settle(struct shard *shard)
 {
     struct list *node;
 
+    /* What many share goes out before what one has for itself, which may be very much. */
+    mux_settle(shard);
     /* Writing may let more requests through, which are other clients'. */
     do {
         while ((node = list_first(&shard->dirty)) != NULL) {

@@ -116,8 +116,7 @@ static void mux_dirty(struct mux_conn *conn)
         list_push_back(&conn->mux->instance->shard->flush, &conn->dirty);
 }
 
-/* Requests were taken: before that, `n` were in flight. */
-static void mux_taken(struct mux_conn *conn, uint64_t n)
+void mux_taken(struct mux_conn *conn, uint64_t n)
 {
     if (shared_count(&conn->shared) == n)
         return;
@@ -126,7 +125,10 @@ static void mux_taken(struct mux_conn *conn, uint64_t n)
         if (!mux_is_replica(conn->mux))
             silence_begin(conn->mux->instance);
     }
-    mux_dirty(conn);
+    if (shared_is_due(&conn->shared))
+        mux_write(conn);
+    else
+        mux_dirty(conn);
 }
 
 size_t mux_take(struct mux *m, struct client *c, const char *data, size_t len)
@@ -156,6 +158,7 @@ void mux_retire(struct mux_conn *conn)
 {
     if (conn->retired_us == 0)
         conn->retired_us = mux_now_us(conn->mux);
+    mux_echo_end(conn); /* it may not be read for a while */
     if (conn->mux->current == conn) {
         conn->mux->current = NULL;
         conn->mux->wanted = true;
@@ -342,6 +345,8 @@ static void mux_on_reply(struct mux_conn *conn)
     if (!mux_feed(conn, i->shard->buffer, (size_t)n))
         return;
     tally_memory(i, &conn->tally, shared_memory_bytes(&conn->shared));
+    if (conn->echo > 0 && shared_has_answered(&conn->shared, conn->echo))
+        mux_echo_end(conn);
     if (!conn->ready && shared_count(&conn->shared) == 0)
         mux_ready(conn);
     else if (full)
@@ -414,6 +419,7 @@ static bool mux_connect(struct mux *m)
     conn->heard_us = mux_now_us(m);
     list_init(&conn->node);
     list_init(&conn->dirty);
+    list_init(&conn->echoes);
     conn->backend = is_replica ? NULL : standby_take(i, mux_on_backend, conn);
     bool connected = conn->backend != NULL;
     if (!connected)

@@ -43,6 +43,10 @@ bool mux_want(struct mux *m);
 size_t mux_take(struct mux *m, struct client *c, const char *data, size_t len);
 /* Takes what it can of the requests that wait in the client's session; false: none. */
 bool mux_share(struct mux *m, struct client *c);
+/* A part of the client's large body went to the master over a connection of its own: the client waits, by
+ * `queue` and `strides`, until the master has answered somebody who asked after that. So the master reads no
+ * more at once than that part, and those who share a connection have their turn. False: nobody shares one. */
+bool mux_echo(struct instance *i, struct client *c);
 /* Where clients wait for mux_is_open(). */
 struct list *mux_waiting(struct mux *m);
 /* The client is closed; or it has taken replies. */

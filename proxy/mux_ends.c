@@ -134,7 +134,7 @@ int64_t mux_silent_since_us(const struct instance *i)
 /* ---- the end of a turn ------------------------------------------------------------------------------------
  */
 
-static void mux_write(struct mux_conn *conn)
+void mux_write(struct mux_conn *conn)
 {
     bool full = !shared_has_room(&conn->shared);
     struct buf_span span;

@@ -1,7 +1,7 @@
 /* What the files of the shared connections (mux*.c) know of each other; nobody else includes this.
  *
  *   mux.c: keys, requests, replies, connecting      mux_ends.c: time, routes, ends, the turn's end
- *   mux_replica.c: those that lead to replicas */
+ *   mux_replica.c: those that lead to replicas      mux_echo.c: large bodies beside them */
 #ifndef MR_PROXY_MUX_PRIVATE_H
 #define MR_PROXY_MUX_PRIVATE_H
 
@@ -39,6 +39,8 @@ struct mux_conn {
     struct backend *backend;
     struct shared shared;
     struct tally tally;
+    struct list echoes;  /* clients that wait for `echo`, by `queue` */
+    uint64_t echo;       /* of shared_echo(); 0: none was asked for */
     struct client *slow; /* doesn't read its large reply: the connection isn't read either */
     uint64_t epoch;
     int64_t heard_us;   /* or since when a reply is due */
@@ -64,6 +66,12 @@ void mux_close(struct mux_conn *conn, bool unsent);
 void mux_lose(struct mux_conn *conn, const char *what, bool unsent);
 /* It has no connection, and nobody waits for one. */
 void mux_free(struct mux *m);
+/* Requests were taken: before that, `n` were in flight. */
+void mux_taken(struct mux_conn *conn, uint64_t n);
+/* What is unsent, as far as the server takes it. */
+void mux_write(struct mux_conn *conn);
+/* What was asked for by mux_echo() is answered, or never will be: its clients go on. */
+void mux_echo_end(struct mux_conn *conn);
 /* False: the connection is gone. */
 bool mux_feed(struct mux_conn *conn, const char *data, size_t len);
 

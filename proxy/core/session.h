@@ -20,14 +20,16 @@ enum {
     SESSION_OUT_MAX = 64 * 1024,          /* replies the client hasn't taken: then its backend isn't read */
     SESSION_OUT_LIMIT = 16 * 1024 * 1024, /* the proxy's own answers among them: then it isn't read either */
     SESSION_OUT_TIGHT = 16 * 1024,        /* instead of both, while those who don't read hold too much */
-    SESSION_DEEP_READ = 16 * 1024,   /* bytes read in a turn of one that sends very many requests at once */
-    SESSION_SEEN_END = 32 * 1024,    /* of a large body: what comes before may pass unseen */
-    SESSION_SMALL_REPLY = 64,        /* and of its replies, if they have fewer bytes: thousands of them */
-    SESSION_UNSENT_MAX = 256 * 1024, /* bytes the backend hasn't taken: then the client isn't read */
-    SESSION_HELD_MAX = 1024 * 1024,  /* the same while there is no backend */
-    SESSION_HELD_EACH = 64,          /* a request that waits counts as so many bytes more */
-    SESSION_DRAIN_MS = 1000,         /* longest wait for the replies behind a refused request */
-    SESSION_OWN_MS = 1000,           /* so long after it needed one a client keeps a connection of its own */
+    SESSION_DEEP_READ = 4 * 1024,     /* bytes read in a turn of one that sends very many requests at once */
+    SESSION_SEEN_END = 32 * 1024,     /* of a large body: what comes before may pass unseen */
+    SESSION_STRIDE = 128 * 1024,      /* of a very large one at once: session_ends_stride() */
+    SESSION_STRIDE_END = 1024 * 1024, /* its end needs no strides; a body that is all end has none */
+    SESSION_SMALL_REPLY = 64,         /* and of its replies, if they have fewer bytes: thousands of them */
+    SESSION_UNSENT_MAX = 256 * 1024,  /* bytes the backend hasn't taken: then the client isn't read */
+    SESSION_HELD_MAX = 1024 * 1024,   /* the same while there is no backend */
+    SESSION_HELD_EACH = 64,           /* a request that waits counts as so many bytes more */
+    SESSION_DRAIN_MS = 1000,          /* longest wait for the replies behind a refused request */
+    SESSION_OWN_MS = 1000,            /* so long after it needed one a client keeps a connection of its own */
 };
 
 struct histogram;
@@ -209,6 +211,9 @@ uint64_t session_reply_unseen(const struct session *s);
 void session_reply_passed(struct session *s, uint64_t n);
 uint64_t session_request_unseen(const struct session *s);
 void session_request_passed(struct session *s, uint64_t n);
+/* Asked after that: so much of a very large body went that others should have their turn before it goes on.
+ */
+bool session_ends_stride(struct session *s);
 
 /* ---- what it wants --------------------------------------------------------------------------------------
  */

@@ -44,4 +44,15 @@ void session_request_passed(struct session *s, uint64_t n)
     assert(n <= session_request_unseen(s));
     resp_request_skip(&s->work->request, n);
     pipeline_pass(&s->work->pipe, n);
+    s->work->stride += (uint32_t)n;
+}
+
+bool session_ends_stride(struct session *s)
+{
+    struct session_work *w = s->work;
+
+    if (!w || w->stride < SESSION_STRIDE || !w->request_open || w->request.pending <= SESSION_STRIDE_END)
+        return false;
+    w->stride = 0;
+    return true;
 }

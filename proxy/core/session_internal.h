@@ -33,6 +33,7 @@ struct session_work {
     uint64_t needs;              /* the batch that the reply under way waits for (durable.h) */
     uint32_t n_first;            /* of `returned`: had had their replies */
     uint32_t gates;              /* so many replies have waited in part */
+    uint32_t stride;             /* bytes of the body under way since the last stride ended */
     uint8_t verdict;
     bool gated;         /* the reply under way waits in part, and isn't read on */
     bool request_open;  /* the newest entry isn't complete */

@@ -39,8 +39,7 @@ bool shared_is_crowded(const struct shared *sh)
     return sh->swallowing && resp_reply_unseen(&sh->reply) >= SHARED_CROWD_MIN;
 }
 
-/* ---- requests ---------------------------------------------------------------------------------------------
- */
+/* ---- requests ---- */
 
 static bool shared_grow(struct shared *sh)
 {
@@ -62,6 +61,7 @@ static bool shared_push(struct shared *sh, const struct shared_entry *e)
     if (shared_count(sh) == sh->size && !shared_grow(sh))
         return false;
     sh->tail++;
+    sh->n_unsent++;
     *shared_at(sh, sh->tail - 1) = *e;
     if (!e->user)
         return true;
@@ -92,6 +92,24 @@ int shared_begin(struct shared *sh, const char *data, size_t len, uint32_t n)
             return ERR_NOMEM;
     }
     return 0;
+}
+
+static bool shared_add(struct shared *sh, const struct shared_entry *e, const char *bytes)
+{
+    if (buf_append(&sh->log, bytes, e->len))
+        return false;
+    if (shared_push(sh, e))
+        return true;
+    buf_cut(&sh->log, buf_end(&sh->log) - e->len);
+    return false;
+}
+
+uint64_t shared_echo(struct shared *sh)
+{
+    static const char ping[] = "*1\r\n$4\r\nPING\r\n";
+    const struct shared_entry e = {.len = sizeof(ping) - 1};
+
+    return shared_has_room(sh) && shared_add(sh, &e, ping) ? sh->tail : 0;
 }
 
 /* Frames one request at `data`: its length, or 0 when it isn't one that may be shared. Length without
@@ -138,16 +156,6 @@ static bool shared_accepts(const struct shared *sh, const struct shared_user *u)
 static bool shared_is_for_master(const struct shared *sh, uint16_t flags)
 {
     return sh->replica && !(flags & PIPELINE_REPLICA);
-}
-
-static bool shared_add(struct shared *sh, const struct shared_entry *e, const char *bytes)
-{
-    if (buf_append(&sh->log, bytes, e->len))
-        return false;
-    if (shared_push(sh, e))
-        return true;
-    buf_cut(&sh->log, buf_end(&sh->log) - e->len);
-    return false;
 }
 
 size_t shared_take(struct shared *sh, struct shared_user *u, uint32_t now_ms, const char *data, size_t len)
@@ -208,10 +216,20 @@ void shared_wrote(struct shared *sh, size_t n)
 {
     sh->written += n;
     assert(sh->written <= buf_end(&sh->log));
+    if (sh->written == buf_end(&sh->log))
+        sh->n_unsent = 0;
 }
 
-/* ---- replies ----------------------------------------------------------------------------------------------
- */
+bool shared_is_due(const struct shared *sh)
+{
+    size_t bytes = (size_t)(buf_end(&sh->log) - sh->written);
+    bool is_idle = shared_count(sh) <= sh->n_unsent;
+
+    return bytes >= SHARED_BATCH_BYTES ||
+           (is_idle && (sh->n_unsent >= SHARED_START_REQUESTS || bytes >= SHARED_START_BYTES));
+}
+
+/* ---- replies ---- */
 
 static bool shared_is_sent(const struct shared *sh, const struct shared_entry *e)
 {

@@ -169,6 +169,67 @@ static void test_large_values_arrive_as_they_were(void **state)
     proxy_rig_stop(&r);
 }
 
+/* How many PINGs the master has had. */
+static long pings(const struct proxy_rig *r)
+{
+    redisReply *reply = redis_server_command(r->master, "INFO commandstats");
+    const char *at = reply->str ? strstr(reply->str, "cmdstat_ping:calls=") : NULL;
+    long n = at ? strtol(at + strlen("cmdstat_ping:calls="), NULL, 10) : 0;
+
+    freeReplyObject(reply);
+    return n;
+}
+
+/* Closes the connection that clients share. */
+static void kill_shared(const struct proxy_rig *r)
+{
+    redisReply *reply = redis_server_command(r->master, "CLIENT LIST");
+    char *row = reply->str ? strstr(reply->str, " cmd=ping ") : NULL;
+
+    if (!row && reply->str)
+        row = strstr(reply->str, " cmd=get ");
+    assert_non_null(row);
+    while (row > reply->str && row[-1] != '\n')
+        row--;
+    assert_memory_equal(row, "id=", 3);
+    redis_server_do(r->master, "CLIENT KILL ID %ld", strtol(row + 3, NULL, 10));
+    freeReplyObject(reply);
+}
+
+/* So that who shares a connection has its turns: between any two strides the master answers there. */
+static void test_a_very_large_request_lets_others_have_their_turn(void **state)
+{
+    enum { MANY = 64, STRIDES = (MANY * MIB - SESSION_STRIDE_END) / SESSION_STRIDE / 2 };
+    struct proxy_rig r;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    redisContext *c = proxy_rig_connect(&r);
+    assert_string_equal(proxy_rig_ask(c, "SET small 1"), "OK");
+    long before = pings(&r);
+    int fd = proxy_rig_dial(&r);
+    begin_set(fd, "big", (long)MANY * MIB);
+    write_mib(fd, MANY / 2);
+    assert_string_equal(proxy_rig_ask(c, "GET small"), "1");
+    kill_shared(&r); /* and what was to be answered there never will be: the body goes on */
+    write_mib(fd, MANY / 2);
+    say(fd, "\r\nSTRLEN big\r\n");
+    assert_string_equal(line(fd), "+OK\r\n");
+    assert_string_equal(line(fd), ":67108864\r\n");
+    proxy_rig_wait_broken(&r, 1);
+    proxy_rig_confirm(&r);
+    assert_string_equal(proxy_rig_ask(c, "GET small"), "1");
+    begin_set(fd, "big", (long)MANY * MIB);
+    write_mib(fd, MANY);
+    say(fd, "\r\nSTRLEN big\r\n");
+    assert_string_equal(line(fd), "+OK\r\n");
+    assert_string_equal(line(fd), ":67108864\r\n");
+    assert_true(pings(&r) - before >= STRIDES);
+    redisFree(c);
+    close(fd);
+    proxy_rig_stop(&r);
+}
+
 static void test_a_large_request_cut_by_a_kill_says_so_and_the_client_stays(void **state)
 {
     struct proxy_rig r;
@@ -461,6 +522,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_large_values_stream_in_constant_memory),
         cmocka_unit_test(test_large_values_arrive_as_they_were),
+        cmocka_unit_test(test_a_very_large_request_lets_others_have_their_turn),
         cmocka_unit_test(test_a_large_request_cut_by_a_kill_says_so_and_the_client_stays),
         cmocka_unit_test(test_half_of_a_large_reply_cannot_be_repaired),
         cmocka_unit_test(test_a_client_that_is_not_read_does_not_fill_the_memory),

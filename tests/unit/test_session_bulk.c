@@ -71,6 +71,32 @@ static void test_a_body_passes_but_for_its_end(void **state)
     session_bench_free(&b);
 }
 
+static void test_a_very_large_body_goes_in_strides(void **state)
+{
+    struct session_bench b;
+
+    (void)state;
+    session_bench_init(&b);
+    says_(&b, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$4000000\r\n");
+    flows(&b, 50000);
+    assert_false(session_ends_stride(&b.session));
+    session_request_passed(&b.session, SESSION_STRIDE - 1);
+    assert_false(session_ends_stride(&b.session));
+    session_request_passed(&b.session, 1);
+    assert_true(session_ends_stride(&b.session));
+    assert_false(session_ends_stride(&b.session)); /* the next one begins */
+    session_request_passed(&b.session, 4000000 - 50000 - SESSION_STRIDE - SESSION_STRIDE_END);
+    assert_false(session_ends_stride(&b.session)); /* what is left is its end */
+    session_bench_free(&b);
+
+    session_bench_init(&b);
+    says_(&b, set); /* no larger than an end */
+    flows(&b, 50000);
+    session_request_passed(&b.session, SESSION_STRIDE);
+    assert_false(session_ends_stride(&b.session));
+    session_bench_free(&b);
+}
+
 static void test_a_request_that_is_cut_is_discarded_to_its_end(void **state)
 {
     struct session_bench b;
@@ -129,6 +155,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_body_passes_but_for_its_end),
+        cmocka_unit_test(test_a_very_large_body_goes_in_strides),
         cmocka_unit_test(test_a_request_that_is_cut_is_discarded_to_its_end),
         cmocka_unit_test(test_half_of_a_reply_that_passed_ends_the_client),
         cmocka_unit_test(test_what_is_swallowed_does_not_pass),

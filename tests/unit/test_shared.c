@@ -441,6 +441,60 @@ static void test_nobody_fills_the_connection_alone(void **state)
 }
 
 /* It doesn't read, and what it asked can't be asked for again: it ends, the others don't notice. */
+static void test_an_echo_is_answered_in_its_turn_and_told_nobody(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    says(&b, 0, "GET a\r\n");
+    uint64_t echo = shared_echo(&b.shared);
+    assert_true(echo > 0);
+    says(&b, 1, "GET b\r\n");
+    assert_string_equal(written(&b), "GET a\r\n*1\r\n$4\r\nPING\r\nGET b\r\n");
+    assert_false(shared_has_answered(&b.shared, echo));
+    assert_string_equal(answers(&b, "$1\r\n1\r\n"), "0:$1\r\n1\r\n");
+    assert_false(shared_has_answered(&b.shared, echo));
+    assert_string_equal(answers(&b, "+PONG\r\n$1\r\n2\r\n"), "1:$1\r\n2\r\n");
+    assert_true(shared_has_answered(&b.shared, echo));
+    (void)shared_echo(&b.shared);
+    written(&b);
+    assert_string_equal(answers(&b, "-NOAUTH no\r\n"), ""); /* the server had its turn all the same */
+    assert_int_equal(shared_count(&b.shared), 0);
+    bench_free(&b);
+}
+
+static void test_what_is_due_does_not_wait_for_the_turns_end(void **state)
+{
+    static char value[SHARED_REQUEST_MAX];
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    for (int i = 1; i < SHARED_START_REQUESTS; i++) {
+        says(&b, i % 3, "GET a\r\n");
+        assert_false(shared_is_due(&b.shared));
+    }
+    says(&b, 0, "GET a\r\n");
+    assert_true(shared_is_due(&b.shared)); /* the server has nothing to do */
+    written(&b);
+    assert_false(shared_is_due(&b.shared));
+    for (int i = 0; i < SHARED_START_REQUESTS; i++)
+        says(&b, i % 3, "GET a\r\n");
+    assert_false(shared_is_due(&b.shared)); /* it has */
+    written(&b);
+    int head = snprintf(value, sizeof(value), "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$16000\r\n");
+    memset(value + head, 'v', 16000);
+    memcpy(value + head + 16000, "\r\n", 3);
+    for (int i = 0; i < 4; i++) {
+        assert_false(shared_is_due(&b.shared));
+        assert_int_equal(says(&b, i % 2 + 1, value), 0);
+    }
+    says(&b, 0, value);
+    assert_true(shared_is_due(&b.shared)); /* a full batch */
+    bench_free(&b);
+}
+
 static void test_too_many_untaken_replies_of_writes_end_their_client(void **state)
 {
     static char large[SESSION_OUT_MAX];
@@ -487,6 +541,8 @@ int main(void)
         cmocka_unit_test(test_wait_of_who_may_not_publish_knows_of_nobody),
         cmocka_unit_test(test_who_takes_nothing_is_moved),
         cmocka_unit_test(test_random_runs_lose_double_and_reorder_nothing),
+        cmocka_unit_test(test_an_echo_is_answered_in_its_turn_and_told_nobody),
+        cmocka_unit_test(test_what_is_due_does_not_wait_for_the_turns_end),
         cmocka_unit_test(test_too_many_untaken_replies_of_writes_end_their_client),
         cmocka_unit_test(test_nobody_fills_the_connection_alone),
         cmocka_unit_test(test_who_comes_does_not_wait_for_what_is_dropped),

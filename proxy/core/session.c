@@ -565,6 +565,8 @@ bool session_reads_client(const struct session *s)
         return false;
     if (!w)
         return true;
+    if (session_is_deep_enough(s))
+        return false;
     /* Very small ones take more memory than their bytes. */
     uint64_t held = session_held_bytes(s);
     return pipeline_unsent_bytes(&w->pipe) <

@@ -21,6 +21,7 @@ enum {
     SESSION_OUT_LIMIT = 16 * 1024 * 1024, /* the proxy's own answers among them: then it isn't read either */
     SESSION_OUT_TIGHT = 16 * 1024,        /* instead of both, while those who don't read hold too much */
     SESSION_DEEP_READ = 4 * 1024,     /* bytes read in a turn of one that sends very many requests at once */
+    SESSION_DEEP_MAX = 512,           /* requests of one on their way: the others are left in its socket */
     SESSION_SEEN_END = 32 * 1024,     /* of a large body: what comes before may pass unseen */
     SESSION_STRIDE = 128 * 1024,      /* of a very large one at once: session_ends_stride() */
     SESSION_STRIDE_END = 1024 * 1024, /* its end needs no strides; a body that is all end has none */

@@ -72,6 +72,8 @@ bool session_is_for_master(const struct session *s, const struct pipeline_entry 
 bool session_has_done_reading(struct session *s);
 /* READONLY, READWRITE, RESET: where what follows e is read. */
 void session_note_reads(struct session *s, struct pipeline_entry *e);
+/* It takes its replies, and very many are to come: what it sends besides can wait for them. */
+bool session_is_deep_enough(const struct session *s);
 /* Replies that a client may leave untaken. */
 uint64_t session_reply_max(const struct session *s);
 /* Its connection is of no use any more: the server is no master; or has to be told again who speaks. */

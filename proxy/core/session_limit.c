@@ -96,6 +96,16 @@ bool session_is_slow(const struct session *s)
     return s->work && buf_len(&s->work->out) >= max;
 }
 
+/* Not so when nobody knows how long the first one takes; nor of one that sends all before it reads: what it
+ * doesn't take is left with the server, as long as its requests get there. */
+bool session_is_deep_enough(const struct session *s)
+{
+    const struct pipeline *pipe = &s->work->pipe;
+
+    return s->link == SESSION_READY && pipeline_count(pipe) >= SESSION_DEEP_MAX && !session_is_slow(s) &&
+           !s->work->gated && !(pipeline_at(pipe, pipe->head)->flags & PIPELINE_BLOCKING);
+}
+
 size_t session_backend_room(const struct session *s)
 {
     const struct session_work *w = s->work;

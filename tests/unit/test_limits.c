@@ -338,6 +338,58 @@ static void test_a_client_that_does_not_take_its_replies_is_not_read(void **stat
     bench_free(&b);
 }
 
+/* The others on this machine have their turn, while the answers to hundreds are on their way. */
+static void test_a_deep_pipeline_waits_for_its_answers(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    session_attached(&b.session, 0);
+    for (int k = 0; k < SESSION_DEEP_MAX; k++) {
+        assert_true(session_reads_client(&b.session));
+        says(&b, "INCR n\r\n");
+    }
+    assert_false(session_reads_client(&b.session));
+    assert_int_equal(flows(&b), SESSION_DEEP_MAX * 8);
+    assert_false(session_reads_client(&b.session));
+    session_take_reply(&b.session, 0, ":1\r\n", 4);
+    assert_true(session_reads_client(&b.session));
+    bench_free(&b);
+}
+
+static void test_who_sends_all_before_it_reads_is_read(void **state)
+{
+    enum { VALUE = 1024 };
+    static char reply[VALUE + 9];
+    struct bench b;
+
+    (void)state;
+    memset(reply, 'v', sizeof(reply));
+    memcpy(reply, "$1024\r\n", 7);
+    memcpy(reply + sizeof(reply) - 2, "\r\n", 2);
+    bench_init(&b);
+    session_attached(&b.session, 0);
+    for (int k = 0; k < SESSION_DEEP_MAX + 100; k++)
+        says(&b, "GET a\r\n");
+    assert_true(flows(&b) > 0);
+    for (int k = 0; k < SESSION_OUT_MAX / VALUE - 1; k++)
+        session_take_reply(&b.session, 0, reply, sizeof(reply));
+    assert_false(session_reads_client(&b.session));
+    session_take_reply(&b.session, 0, reply, sizeof(reply));
+    assert_true(session_is_slow(&b.session));
+    assert_true(session_reads_client(&b.session));
+    bench_free(&b);
+
+    bench_init(&b);
+    session_attached(&b.session, 0);
+    says(&b, "BLPOP a 0\r\n");
+    for (int k = 0; k < SESSION_DEEP_MAX + 100; k++)
+        says(&b, "INCR n\r\n");
+    assert_true(session_reads_client(&b.session)); /* that it leaves has to be noticed */
+    bench_free(&b);
+}
+
 static void test_latency_is_from_arrival_to_reply(void **state)
 {
     struct bench b;
@@ -373,6 +425,8 @@ int main(void)
         cmocka_unit_test(test_who_leaves_replies_untaken_gets_less_once_all_do),
         cmocka_unit_test(test_thousands_of_replies_are_taken_in_pieces),
         cmocka_unit_test(test_a_client_that_does_not_take_its_replies_is_not_read),
+        cmocka_unit_test(test_a_deep_pipeline_waits_for_its_answers),
+        cmocka_unit_test(test_who_sends_all_before_it_reads_is_read),
         cmocka_unit_test(test_latency_is_from_arrival_to_reply),
     };
 

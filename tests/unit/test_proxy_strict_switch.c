@@ -1,4 +1,5 @@
-/* Durability strict: what a client is told by the proxy itself keeps its place among replies that are held.
+/* Durability strict, when the master is another one: what a client is told by the proxy itself keeps its
+ * place among replies that are held; and nothing is read from who is no master.
  *
  *   pipelined: SET GET SET GET SET GET ─► all held ─► the master dies ─► unknown, GET again, unknown, GET
  * again … the next master's replies are held, and released at once */
@@ -117,10 +118,35 @@ static void test_own_answers_stand_between_held_ones(void **state)
     proxy_rig_stop(&r);
 }
 
+/* A proxy that starts with the routes of its cache file, say. */
+static void test_nothing_is_read_from_a_master_that_came_back_as_a_replica(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    proxy_rig_be_strict(&r, 1);
+    redisContext *c = proxy_rig_connect(&r);
+    assert_string_equal(proxy_rig_ask(c, "SET a 1"), "OK");
+    redis_server_kill(r.master, SIGKILL);
+    proxy_rig_wait_broken(&r, 1);
+    redis_server_restart(r.master, NULL);
+    redis_server_do(r.master, "SET a old");
+    redis_server_do(r.master, "REPLICAOF 127.0.0.1 1");
+    proxy_rig_confirm(&r); /* who says so hasn't heard either */
+    proxy_rig_send(c, "GET a");
+    proxy_rig_wait_broken(&r, 2);
+    proxy_rig_promote(&r);
+    assert_string_equal(proxy_rig_reply(c), "1");
+    redisFree(c);
+    proxy_rig_stop(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_own_answers_stand_between_held_ones),
+        cmocka_unit_test(test_nothing_is_read_from_a_master_that_came_back_as_a_replica),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,9 +41,11 @@ class Plan:
 
 # (weight, kind, whom, shortest, longest): what happens to the data's own processes and hosts …
 PRIMARY = (
-    (4, "kill", ("master",), 0.0, 1.5),
-    (3, "kill", ("master",), 0.0, 0.0),  # back at once, empty
-    (3, "kill", ("replica",), 0.0, 1.0),
+    (3, "kill", ("master",), 0.0, 1.5),
+    (2, "kill", ("master",), 0.0, 0.0),  # back at once, with what it last loaded or saved
+    (4, "wipe", ("master",), 0.0, 0.0),  # back at once, empty
+    (2, "kill", ("replica",), 0.0, 1.0),
+    (2, "wipe", ("replica",), 0.0, 1.0),
     (4, "stop", ("master",), 0.3, 2.0),
     (2, "stop", ("replica",), 0.3, 1.5),
     (3, "stop", ("replica", "other"), 0.3, 1.5),
@@ -91,7 +93,7 @@ def _frozen_then_killed(rng):
 
 def _killed_twice(rng):
     """The second one may need what only the first had promised: it is dead, and counts."""
-    return (Fault(0.0, "kill", ("master",), 0.0), Fault(0.3, "settle", (), 0.0),
+    return (Fault(0.0, rng.choice(("kill", "wipe")), ("master",), 0.0), Fault(0.3, "settle", (), 0.0),
             Fault(0.4, "kill", (LATE,), rng.uniform(0.0, 0.6)))
 
 
@@ -131,6 +133,12 @@ class Actions:
         for party in parties:
             party.kill()
         return lambda: [party.start() for party in parties]
+
+    def wipe(self, party):
+        """Killed, and its disk is empty."""
+        party.kill()
+        party.wipe()
+        return party.start
 
     def stop(self, *parties):
         for party in parties:

@@ -38,6 +38,10 @@ class Party:
         if self.what.process.exit_status is not None:
             self.what.start()
 
+    def wipe(self):
+        """Of a member: what a synchronization left on its disk is loaded at the next start, else."""
+        (self.what.folder / "dump.rdb").unlink(missing_ok=True)
+
     def suspend(self):
         self._signal(signal.SIGSTOP)
 

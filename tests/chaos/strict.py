@@ -86,7 +86,8 @@ def play(stage, arm, plan):
         kept = Kept.read(client, ops)
     forget(master, prefix)
     verdict = judge(ops, kept, trouble)
-    return Round(plan, verdict, stage.failovers(began_ms), time.monotonic() - began_s, problems_of(arm, plan, verdict))
+    problems = problems_of(arm, plan, verdict) + stage.sandbox.unexpected_ends()
+    return Round(plan, verdict, stage.failovers(began_ms), time.monotonic() - began_s, problems)
 
 
 class Arm:
@@ -141,12 +142,8 @@ class Arm:
     def row(self):
         v = self.total
         took = sorted(r.took_s for r in self.rounds)
-        return (f"| {TITLES[self.name]} | {len(self.rounds) + sum(1 for s in self.failed if s not in self._seeds())} "
-                f"| {v.acknowledged:,} | {len(v.lost):,} | {self.with_losses()} | {len(v.vanished):,} "
+        return (f"| {TITLES[self.name]} | {len(self.rounds)} | {v.acknowledged:,} | {len(v.lost):,} | {self.with_losses()} | {len(v.vanished):,} "
                 f"| {len(v.backwards):,} | {v.unknown:,} | {took[len(took) // 2] if took else 0:.1f} |")
-
-    def _seeds(self):
-        return {r.plan.seed for r in self.rounds}
 
 
 def table_lines(arms, seed):
@@ -192,10 +189,14 @@ def play_arm(name, seeds):
     try:
         for seed in seeds:
             arm.play(seed)
-        arm.close()
     except BaseException:
         arm.abandon()
         raise
+    try:
+        arm.close()
+    except AssertionError as problem:
+        tell(f"FAIL  {name}: {problem}")
+        arm.failed.append("the end")
     return arm
 
 

@@ -1,0 +1,60 @@
+"""The quick form of `make chaos-strict`: a few rounds of random faults, strict; and one that costs async its writes."""
+
+import sys
+
+import netns
+import pytest
+from sandbox import TOP
+
+sys.path.insert(0, str(TOP / "tests" / "chaos"))
+
+from faults import Fault, Plan, choose  # noqa: E402
+from stages import STAGES  # noqa: E402
+from strict import play  # noqa: E402
+
+SEEDS = (1001, 1004, 1009)  # a master killed; a proxy killed, a switchover, no quorum; two masters after each other
+# Nobody acknowledges any more, then the master dies: what was said OK to meanwhile is gone with it.
+FROZEN = Plan(0, (Fault(0.0, "stop", ("replica", "other"), 0.8), Fault(0.4, "kill", ("master",), 0.6)))
+
+pytestmark = [pytest.mark.lab,
+              pytest.mark.skipif(not netns.is_possible(), reason="needs root: network namespaces can't be made here")]
+
+
+@pytest.fixture
+def stage(request):
+    made = STAGES[request.param]()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sandbox(stage):
+    """conftest.py shows its logs when a test failed."""
+    return stage.sandbox
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize("stage", ["strict"], indirect=True)
+def test_strict_loses_nothing(stage):
+    for plan in (FROZEN, *map(choose, SEEDS)):
+        played = play(stage, "strict", plan)
+        assert played.problems == [], played.line("strict")
+        assert played.verdict.acknowledged > 0 and played.verdict.reads > 0
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize("stage", ["async"], indirect=True)
+def test_the_same_judge_finds_what_async_loses(stage):
+    played = play(stage, "async", FROZEN)
+    assert played.verdict.lost, played.line("async")
+    assert played.problems == [], played.line("async")
+
+
+def test_a_seed_says_which_faults():
+    assert choose(4711) == choose(4711)
+    plans = [choose(seed) for seed in range(300)]
+    assert {fault.kind for plan in plans for fault in plan.faults} == {
+        "kill", "wipe", "stop", "unplug", "isolate", "part", "mute", "deafen", "switch", "settle", "refused"}
+    lost = [sum(f.kind in ("kill", "wipe") and bool({"master", "replica", "other"} & set(f.whom)) for f in plan.faults)
+            for plan in plans]
+    assert all(n <= 1 or plan.is_beyond for n, plan in zip(lost, plans)), "at most one member loses its memory"

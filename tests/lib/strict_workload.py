@@ -12,9 +12,10 @@ import resp
 from history import FAILED, INCR, NOT_EXECUTED, OK, RPUSH, SET, UNKNOWN, now_ms
 from strict_history import EVAL, GET, LRANGE, MULTI, READS, SCRIPT, Step, twin
 from wait import LIMIT_S, WaitError, wait_until
-from workload import ANSWER_S, SentinelClient
+from workload import ANSWER_S
 
 PAUSE_S = 0.003
+ASK_MS, SENTINEL_S, SILENCE_S = 100.0, 0.2, 1.0  # of Sentinel's clients: how often, and how long they wait for an answer
 BURST = (4, 12)
 CHOICE = (SET, RPUSH, INCR, MULTI, EVAL, "burst", GET, LRANGE)
 WEIGHTS = (30, 14, 8, 7, 7, 8, 18, 8)
@@ -94,6 +95,11 @@ class Client:
         del step
         return False
 
+    def _is_current(self, client):
+        """Does it still lead where it should? Asked before each step."""
+        del client
+        return True
+
     # ---- its life ----------------------------------------------------------------------------------------------
 
     def _run(self):
@@ -106,7 +112,7 @@ class Client:
                     except (OSError, resp.RespError, LookupError):
                         self._stop.wait(0.02)
                         continue
-                if not self._do(client):
+                if not self._is_current(client) or not self._do(client):
                     client.close()
                     client = None
                 self._stop.wait(PAUSE_S)
@@ -130,7 +136,44 @@ class Client:
 
 
 class WatchedClient(Client):
-    """As client libraries for Sentinel are: a connection that became read-only is given up."""
+    """As good a client of Sentinel as there is: it writes only to who calls itself a master, leaves one that became
+    read-only, and asks a Sentinel again and again whether the master is another one now."""
+
+    def __init__(self, group, name, host, prefix, names, seed):
+        self._group, self._asked, self._asked_ms, self._sentinels = group, None, 0.0, itertools.cycle(group.addresses())
+        super().__init__(name, host, self._dial_master, prefix, names, seed)
+
+    def _named(self):
+        """The master as a Sentinel names it; the next one is asked when it doesn't answer. Or LookupError."""
+        for _ in self._group.addresses():
+            try:
+                if self._asked is None:
+                    ip, port = next(self._sentinels).rsplit(":", 1)
+                    self._asked = resp.Client(int(port), ip, timeout_s=SENTINEL_S)
+                ip, port = self._asked.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._group.NAME)
+                return int(port), ip
+            except (OSError, resp.RespError):
+                if self._asked:
+                    self._asked.close()
+                self._asked = None
+        raise LookupError("no Sentinel answers")
+
+    def _dial_master(self):
+        client = resp.Client(*self._named(), timeout_s=SILENCE_S)
+        if client.call("ROLE")[0] == "master":
+            return client
+        client.close()
+        raise LookupError("it is no master")
+
+    def _is_current(self, client):
+        if now_ms() - self._asked_ms < ASK_MS:
+            return True
+        self._asked_ms = now_ms()
+        try:
+            port, ip = self._named()
+        except LookupError:
+            return True
+        return client.address == (ip, port)
 
     def _is_moved(self, step):
         return step.error.startswith("READONLY")
@@ -154,8 +197,9 @@ class Clients:
 
     @classmethod
     def on_sentinel(cls, group, hosts, prefix, seed):
-        return cls(hosts, lambda _number: lambda: SentinelClient.ask_and_dial(group), prefix, seed,
-                   client=WatchedClient)
+        def make(name, host, _dial, prefix, names, seed):
+            return WatchedClient(group, name, host, prefix, names, seed)
+        return cls(hosts, lambda _number: None, prefix, seed, client=make)
 
     def wait_more(self, count, timeout_s=LIMIT_S):
         for client in self.all:

@@ -95,10 +95,10 @@ class SentinelClient(RecordingClient):
     """As client libraries are: asks the Sentinels when it has no connection, gives one up that became read-only."""
 
     def __init__(self, name, host, group, prefix):
-        super().__init__(name, host, lambda: self.ask_and_dial(group), prefix)
+        super().__init__(name, host, lambda: self._ask_and_dial(group), prefix)
 
     @staticmethod
-    def ask_and_dial(group):
+    def _ask_and_dial(group):
         for sentinel in group.addresses():
             ip, port = sentinel.rsplit(":", 1)
             try:

@@ -16,6 +16,8 @@ from wait import wait_while
 # Parties: of the moment the round begins. `zk` and `zk2` are ZooKeeper servers, `zk` on the first host or another.
 MEMBERS = ("master", "replica", "other")
 LATE = "new master"  # whoever is master then
+AWAITING = ("settle", "refused")  # they wait for something: what else is broken ends before
+LASTING_S = 9.0  # not undone by the plan: the stage is mended when something has been seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _killed_twice(rng):
 
 
 def _beyond(rng):
-    return (Fault(0.0, "kill", ("replica",), 9.0), Fault(0.0, "kill", ("master",), 9.0),
+    return (Fault(0.0, "kill", ("replica",), LASTING_S), Fault(0.0, "kill", ("master",), LASTING_S),
             Fault(rng.uniform(0.1, 0.2), "refused", (), 0.0))
 
 
@@ -188,9 +190,14 @@ def play_out(plan, stage):
     while due:
         at_s, number, what = heapq.heappop(due)
         wait_while(lambda: True, "time", at_s - (time.monotonic() - began))
-        if isinstance(what, Fault):
-            undo = actions.begin(what)
-            if undo and what.for_s < 5:
-                heapq.heappush(due, (at_s + what.for_s, number, undo))
-        else:
+        if not isinstance(what, Fault):
             what()
+            continue
+        if what.kind in AWAITING:  # else it would wait in vain
+            for item in [item for item in due if not isinstance(item[2], Fault)]:
+                due.remove(item)
+                item[2]()
+            heapq.heapify(due)
+        undo = actions.begin(what)
+        if undo and what.for_s < LASTING_S:
+            heapq.heappush(due, (at_s + what.for_s, number, undo))

@@ -230,9 +230,15 @@ class SentinelStage:
             party.resume()
             party.start()
 
-    def settle(self):
-        wait_until(self.group.is_settled, "Sentinel to settle", 3 * SETTLE_S)
+    def _is_ready(self):
+        """It may change its mind again: then this breaks, and is tried again."""
+        if not self.group.is_settled():
+            return False
         self.group.master().wait_replicated(len(DATA) - 1)
+        return True
+
+    def settle(self):
+        wait_until(self._is_ready, "Sentinel to settle", 3 * SETTLE_S)
 
     def expect_refusal(self):
         """Sentinel refuses nothing."""

@@ -28,6 +28,7 @@ from history import now_ms  # noqa: E402
 from sandbox import TOP  # noqa: E402
 from stages import STAGES, forget  # noqa: E402
 from strict_history import Kept, Trouble, Verdict, judge  # noqa: E402
+from wait import wait_until  # noqa: E402
 
 BEGIN, END = "<!-- strict-chaos:begin -->", "<!-- strict-chaos:end -->"
 WARM_UP, AFTERWARDS = 8, 5  # acknowledged writes of each client
@@ -65,6 +66,15 @@ def problems_of(arm, plan, verdict):
     return [] if arm == "sentinel" else list(verdict.wrong)
 
 
+def read(stage, ops, prefix):
+    """What the master has of these writes; then it forgets them."""
+    master = stage.master()
+    with master.client() as client:
+        kept = Kept.read(client, ops)
+    forget(master, prefix)
+    return kept
+
+
 def play(stage, arm, plan):
     """One round: the stage is whole before, and afterwards, or the round failed."""
     began_s, began_ms, prefix = time.monotonic(), now_ms(), f"h{next(_numbers)}"
@@ -81,10 +91,8 @@ def play(stage, arm, plan):
     except BaseException:
         clients.abandon()
         raise
-    ops, master = clients.ops(), stage.master()
-    with master.client() as client:
-        kept = Kept.read(client, ops)
-    forget(master, prefix)
+    ops = clients.ops()
+    kept = wait_until(lambda: read(stage, ops, prefix), "the master's data")
     verdict = judge(ops, kept, trouble)
     problems = problems_of(arm, plan, verdict) + stage.sandbox.unexpected_ends()
     return Round(plan, verdict, stage.failovers(began_ms), time.monotonic() - began_s, problems)

@@ -203,7 +203,7 @@ chaos: deps                    ## break a cluster on hosts of its own, 30 rounds
 	@$(PARALLEL) programs
 	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/chaos/run.py $(CHAOS_ARGS)
 
-chaos-strict: deps             ## 200 rounds of random faults, strict, async and on Sentinel: what each loses (root; CHAOS_ARGS="--rounds 20 --arms strict --seed 7")
+chaos-strict: deps             ## 200 rounds of random faults, strict, async and on Sentinel; the judge finds what each loses (root; CHAOS_ARGS="--rounds 20 --arms strict --seed 7")
 	@$(PARALLEL) programs
 	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/chaos/strict.py $(CHAOS_ARGS)
 

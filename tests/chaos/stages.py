@@ -95,16 +95,17 @@ def forget(master, prefix):
 
 
 class MrRedisStage:
-    """Three controllers, three ZooKeepers, three members, two proxies."""
+    """Three controllers, three ZooKeepers, three members, two proxies. acks 0: async."""
 
-    def __init__(self, durability):
-        self.durability, self.sandbox, self._orders = durability, Sandbox(), []
+    def __init__(self, acks):
+        self.acks, self.sandbox, self._orders = acks, Sandbox(), []
         try:
             self.lab = Lab(self.sandbox, with_disks=False)
             self.network, self.cluster, self.instance = self.lab.network, self.lab.cluster, self.lab.instance
             for member in self.instance.members:
                 member.boots_as_orphan = True
-            self.cluster.mrctl_ok("set", self.instance.name, f"durability={durability}", "acks=1", "cooldown_ms=0",
+            policy = ["durability=strict", f"acks={acks}"] if acks else ["durability=async"]
+            self.cluster.mrctl_ok("set", self.instance.name, *policy, "cooldown_ms=0",
                                   f"unreachable_after_ms={UNREACHABLE_MS}", f"hung_after_ms={HUNG_MS}")
             self.settle()
         except BaseException:
@@ -149,7 +150,7 @@ class MrRedisStage:
 
     def is_ready(self):
         state = self.instance.is_settled()
-        if not state or self.durability != "strict":
+        if not state or not self.acks:
             return state
         return state if state["readiness"]["ready"] and state.get("holding") == len(EDGE) else None
 
@@ -161,8 +162,8 @@ class MrRedisStage:
     def expect_refusal(self):
         """Too many members are gone: nobody is promoted, neither now nor when they come back without their memory;
         and who is left keeps what it has. Then an operator takes the loss."""
-        if self.durability != "strict":
-            return
+        if self.acks != 1:
+            return  # of two acknowledgements one is left; and async takes whoever is left
         state = wait_until(lambda: s if "needs 2 of 3" in (s := self.instance.state()).get("waiting", "") else None,
                            "the failover to be refused", SETTLE_S)
         left = next(m for m in self.instance.members if m.process.exit_status is None)
@@ -261,4 +262,5 @@ class HostOnly:
     start = suspend = resume = kill
 
 
-STAGES = {"strict": lambda: MrRedisStage("strict"), "async": lambda: MrRedisStage("async"), "sentinel": SentinelStage}
+STAGES = {"strict": lambda: MrRedisStage(1), "strict-2": lambda: MrRedisStage(2), "async": lambda: MrRedisStage(0),
+          "sentinel": SentinelStage}

@@ -2,8 +2,9 @@
 """Random faults while eight clients write and read through two proxies: of a strict instance nothing acknowledged is lost.
 
 `strict.py --rounds 200` plays round S, S+1, … of a seed S: the round's number decides its faults and what its clients do.
-`--seed N --rounds 1` plays round N again. `--arms strict,async,sentinel` plays the same rounds without the rule that holds
-replies, and on Sentinel: there the same judge must find losses. Needs root (network namespaces).
+`--seed N --rounds 1` plays round N again. `--arms` says with whom: strict (acks=1), strict-2 (acks=2), async (the same
+without the rule that holds replies), sentinel. Of the last two the same judge must find losses. Needs root (network
+namespaces).
 Ends with "N passed, N failed"; each round counts, and each arm that should have lost something.
 """
 
@@ -12,6 +13,7 @@ import dataclasses
 import itertools
 import os
 import signal
+import statistics
 import sys
 import time
 import traceback
@@ -32,8 +34,10 @@ from wait import wait_until  # noqa: E402
 
 BEGIN, END = "<!-- strict-chaos:begin -->", "<!-- strict-chaos:end -->"
 WARM_UP, AFTERWARDS = 8, 5  # acknowledged writes of each client
-TITLES = {"strict": "Mr-Redis, `durability=strict acks=1`", "async": "Mr-Redis, `durability=async`: replies aren't held",
+TITLES = {"strict": "Mr-Redis, `durability=strict acks=1`", "strict-2": "Mr-Redis, `durability=strict acks=2`",
+          "async": "Mr-Redis, `durability=async`: replies aren't held",
           "sentinel": "Sentinel, clients without `WAIT`"}
+STRICT = ("strict", "strict-2")
 TOLD_MAX = 12
 
 _numbers = itertools.count(1)
@@ -61,9 +65,14 @@ class Round:
 
 def problems_of(arm, plan, verdict):
     """What the arm promises not to happen. A loss that an operator ordered is one of the order."""
-    if arm == "strict" and not plan.is_beyond:
+    if arm in STRICT and not is_ordered(arm, plan):
         return verdict.broken()
     return [] if arm == "sentinel" else list(verdict.wrong)
+
+
+def is_ordered(arm, plan):
+    """Were losses ordered? With acks=2 what is beyond for acks=1 is within the promise."""
+    return plan.is_beyond and arm == "strict"
 
 
 def read(stage, ops, prefix):
@@ -114,11 +123,14 @@ class Arm:
         except Exception as error:  # pylint: disable=broad-except
             self._fail(plan, "".join(traceback.format_exception_only(type(error), error)).strip())
             return
-        self.rounds.append(played)
-        (self.ordered if plan.is_beyond and self.name == "strict" else self.total).add(played.verdict)
+        self.take(played)
         tell(("FAIL  " if played.problems else "ok    ") + played.line(self.name))
         if played.problems:
             self._fail(plan, "\n".join(played.problems[:TOLD_MAX]))
+
+    def take(self, played):
+        self.rounds.append(played)
+        (self.ordered if is_ordered(self.name, played.plan) else self.total).add(played.verdict)
 
     def _fail(self, plan, why):
         self.failed.append(plan.seed)
@@ -144,14 +156,12 @@ class Arm:
         if stage:
             stage.close()
 
-    def with_losses(self):
-        return sum(bool(r.verdict.lost) for r in self.rounds if not (r.plan.is_beyond and self.name == "strict"))
-
     def row(self):
-        v = self.total
-        took = sorted(r.took_s for r in self.rounds)
-        return (f"| {TITLES[self.name]} | {len(self.rounds)} | {v.acknowledged:,} | {len(v.lost):,} | {self.with_losses()} | {len(v.vanished):,} "
-                f"| {len(v.backwards):,} | {v.unknown:,} | {took[len(took) // 2] if took else 0:.1f} |")
+        v, counted = self.total, [r for r in self.rounds if not is_ordered(self.name, r.plan)]
+        with_losses = sum(bool(r.verdict.lost) for r in counted)
+        took_s = statistics.median(r.took_s for r in counted) if counted else 0.0
+        return (f"| {TITLES[self.name]} | {len(counted)} | {v.acknowledged:,} | {len(v.lost):,} | {with_losses} "
+                f"| {len(v.vanished):,} | {len(v.backwards):,} | {v.unknown:,} | {took_s:.1f} |")
 
 
 def table_lines(arms, seed):
@@ -160,10 +170,11 @@ def table_lines(arms, seed):
     strict = next((arm for arm in arms if arm.name == "strict"), None)
     beyond = [r for r in strict.rounds if r.plan.is_beyond] if strict else []
     if beyond:
-        lines += [f"In {len(beyond)} of the strict rounds more members lost their memory than the promise covers: each "
+        lines += [f"In {len(beyond)} further rounds with `acks=1` more members lost their memory than the promise covers: each "
                   f"failover was refused, until it was ordered to lose data; {len(strict.ordered.lost)} of "
                   f"{strict.ordered.acknowledged:,} writes went with the orders, and are not counted above.", ""]
-    return [*lines, f"Seed {seed}."]
+    failed = [f"{arm.name} {seed}" for arm in arms for seed in arm.failed]
+    return [*lines, *([f"Failed: {', '.join(failed)}.", ""] if failed else []), f"Seed {seed}."]
 
 
 def write_readme(path, lines):
@@ -180,7 +191,7 @@ def parse(argv):
     parser = argparse.ArgumentParser(prog="strict.py", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=200, help="of each arm (200)")
     parser.add_argument("--seed", type=int, default=None, help="of the first round; printed when none is given")
-    parser.add_argument("--arms", default="strict,async,sentinel", help="some of " + ", ".join(STAGES))
+    parser.add_argument("--arms", default="strict,strict-2,async,sentinel", help="some of " + ", ".join(STAGES))
     parser.add_argument("--write-readme", action="store_true", help="put the table into README.md")
     options = parser.parse_args(argv)
     options.arms = options.arms.split(",")
@@ -219,7 +230,7 @@ def main(argv):
     arms = [play_arm(name, range(seed, seed + options.rounds)) for name in options.arms]
     lines = table_lines(arms, seed)
     tell("\n".join(lines))
-    blind = [arm.name for arm in arms if arm.name != "strict" and options.rounds >= 20 and not arm.total.lost]
+    blind = [arm.name for arm in arms if arm.name not in STRICT and options.rounds >= 20 and not arm.total.lost]
     for name in blind:
         tell(f"FAIL  {name}: the judge found no loss in {options.rounds} rounds")
     if options.write_readme:

@@ -10,7 +10,8 @@ sys.path.insert(0, str(TOP / "tests" / "chaos"))
 
 from faults import Fault, Plan, choose  # noqa: E402
 from stages import STAGES  # noqa: E402
-from strict import play  # noqa: E402
+from strict import BEGIN, END, Arm, Round, play, table_lines, write_readme  # noqa: E402
+from strict_history import Verdict  # noqa: E402
 
 SEEDS = (1001, 1004, 1009)  # a master killed; a proxy killed, a switchover, no quorum; two masters after each other
 # Nobody acknowledges any more, then the master dies: what was said OK to meanwhile is gone with it.
@@ -58,3 +59,21 @@ def test_a_seed_says_which_faults():
     lost = [sum(f.kind in ("kill", "wipe") and bool({"master", "replica", "other"} & set(f.whom)) for f in plan.faults)
             for plan in plans]
     assert all(n <= 1 or plan.is_beyond for n, plan in zip(lost, plans)), "at most one member loses its memory"
+
+
+def test_the_table_counts_rounds_beyond_the_promise_apart(tmp_path):
+    arms = [Arm("strict"), Arm("async")]
+    plain, beyond = Plan(1, FROZEN.faults), Plan(2, FROZEN.faults, is_beyond=True)
+    for arm in arms:
+        for plan, lost in ((plain, [] if arm.name == "strict" else ["one"]), (beyond, ["two", "three"])):
+            arm.take(Round(plan, Verdict(acknowledged=1000, unknown=3, lost=lost), [], 2.0, []))
+    lines = table_lines(arms, 1)
+    assert lines[2].split("|")[2:6] == [" 1 ", " 1,000 ", " 0 ", " 0 "]
+    assert lines[3].split("|")[2:6] == [" 2 ", " 2,000 ", " 3 ", " 2 "]
+    assert "2 of 1,000 writes went with the orders" in lines[5]
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    write_readme(readme, lines)
+    told = readme.read_text(encoding="utf-8")
+    assert told.startswith("before\n" + BEGIN) and told.endswith(END + "\nafter\n") and "old" not in told
+    assert lines[2] in told

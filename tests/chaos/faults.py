@@ -11,12 +11,13 @@ import heapq
 import random
 import time
 
-from wait import wait_while
+from wait import wait_until, wait_while
 
 # Parties: of the moment the round begins. `zk` and `zk2` are ZooKeeper servers, `zk` on the first host or another.
 MEMBERS = ("master", "replica", "other")
 LATE = "new master"  # whoever is master then
 AWAITING = ("settle", "refused")  # they wait for something: what else is broken ends before
+SUCCESSION_S = 60
 LASTING_S = 9.0  # not undone by the plan: the stage is mended when something has been seen
 
 
@@ -99,6 +100,12 @@ def _killed_twice(rng):
             Fault(0.4, "kill", (LATE,), rng.uniform(0.0, 0.6)))
 
 
+def until_succession(lasting_s):
+    """The partition that Sentinel is known for: a proxy and its clients stay with the old master, for so long after there
+    is a new one."""
+    return (Fault(0.0, "isolate", ("master", "proxy"), LASTING_S), Fault(0.1, "succeed", (), lasting_s))
+
+
 def _beyond(rng):
     return (Fault(0.0, "kill", ("replica",), LASTING_S), Fault(0.0, "kill", ("master",), LASTING_S),
             Fault(rng.uniform(0.1, 0.2), "refused", (), 0.0))
@@ -110,9 +117,11 @@ def choose(seed):
     sort = rng.random()
     if sort < 0.07:
         return Plan(seed, _beyond(rng), is_beyond=True)
-    if sort < 0.17:
+    if sort < 0.12:
+        return Plan(seed, until_succession(rng.uniform(0.2, 1.0)))
+    if sort < 0.20:
         faults = _frozen_then_killed(rng)
-    elif sort < 0.24:
+    elif sort < 0.26:
         faults = _killed_twice(rng)
     else:
         faults = (_draw(rng, PRIMARY, 0.0, 0.4),)
@@ -172,6 +181,12 @@ class Actions:
     def settle(self):
         self._stage.settle()
 
+    def succeed(self):
+        """Lasts until somebody else is master."""
+        old = self._parties["master"].what
+        wait_until(lambda: self._stage.master() is not old, "another master", SUCCESSION_S)
+        return lambda: None
+
     def refused(self):
         self._stage.expect_refusal()
 
@@ -190,6 +205,7 @@ def play_out(plan, stage):
     while due:
         at_s, number, what = heapq.heappop(due)
         wait_while(lambda: True, "time", at_s - (time.monotonic() - began))
+        at_s = time.monotonic() - began
         if not isinstance(what, Fault):
             what()
             continue

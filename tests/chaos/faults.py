@@ -2,8 +2,8 @@
 
     seed ─► choose() ─► Plan: Fault, Fault … ─► play_out(): each begins, and ends, in its time
 
-A plan keeps to what strict promises: at most one member loses its memory, others are only stopped or cut off; except when
-it is marked as going beyond, which must end in a refused failover.
+A plan keeps to what strict promises with one acknowledgement: at most one member at a time loses its memory, others are only
+stopped or cut off; except when it is marked as going beyond, which must end in a refused failover.
 """
 
 import dataclasses

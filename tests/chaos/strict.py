@@ -53,13 +53,13 @@ class Round:
 
     plan: object
     verdict: Verdict
-    failovers: list
+    failovers: list  # their verdicts; None: nobody knows
     took_s: float
     problems: list
 
     def line(self, arm):
-        verdicts = f" {','.join(self.failovers)}" if self.failovers else ""
-        return (f"{arm} seed={self.plan.seed} {self.took_s:.1f} s failovers={len(self.failovers)}{verdicts} "
+        failovers = "" if self.failovers is None else f"failovers={','.join(self.failovers) or 'none'} "
+        return (f"{arm} seed={self.plan.seed} {self.took_s:.1f} s {failovers}"
                 f"{self.verdict.summary()} [{self.plan.told()}]")
 
 
@@ -170,8 +170,8 @@ def table_lines(arms, seed):
     strict = next((arm for arm in arms if arm.name == "strict"), None)
     beyond = [r for r in strict.rounds if r.plan.is_beyond] if strict else []
     if beyond:
-        lines += [f"In {len(beyond)} further rounds with `acks=1` more members lost their memory than the promise covers: each "
-                  f"failover was refused, until it was ordered to lose data; {len(strict.ordered.lost)} of "
+        lines += [f"In {len(beyond)} further rounds with `acks=1` more members lost their memory than the promise covers: "
+                  f"each failover was refused, until it was ordered to lose data; {len(strict.ordered.lost)} of "
                   f"{strict.ordered.acknowledged:,} writes went with the orders, and are not counted above.", ""]
     failed = [f"{arm.name} {seed}" for arm in arms for seed in arm.failed]
     return [*lines, *([f"Failed: {', '.join(failed)}.", ""] if failed else []), f"Seed {seed}."]

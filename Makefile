@@ -195,13 +195,17 @@ check-differential: deps       ## the same for ten seconds
 	@$(PYTHON) tests/differential/run.py --seconds 10
 
 CORES     := $(filter %/core,$(FOLDERS))
-.PHONY: check-model chaos
+.PHONY: check-model chaos chaos-strict
 check-model: deps              ## the rules of a failover, exhausted by spin; each rule taken away must show
 	@tests/model/check.sh $(BUILD)/model
 
 chaos: deps                    ## break a cluster on hosts of its own, 30 rounds of each kind (root; CHAOS_ARGS="--rounds 3 --only master_killed")
 	@$(PARALLEL) programs
 	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/chaos/run.py $(CHAOS_ARGS)
+
+chaos-strict: deps             ## 200 rounds of random faults, strict, async and on Sentinel; the judge finds what each loses (root; CHAOS_ARGS="--rounds 20 --arms strict --seed 7")
+	@$(PARALLEL) programs
+	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/chaos/strict.py $(CHAOS_ARGS)
 
 check-pure: deps               ## the core objects, linked alone, need only memory, string and formatting functions
 	@$(PARALLEL) $(call archives,$(CORES))

@@ -64,8 +64,27 @@ static void acks_end_run(struct acks *a, struct acks_run *run)
     *run = (struct acks_run){0};
 }
 
+/* What lies in `text` is overwritten by the next one. */
+static void acks_add_to_run(struct acks_run *run, struct buf_span span, const char *text)
+{
+    bool follows = span.data == run->span.data + run->span.len;
+
+    if (span.len == 0)
+        return;
+    if (run->span.len > 0 && !follows) {
+        client_pass(run->client, run->span.data, run->span.len);
+        run->span.len = 0;
+    }
+    run->span = run->span.len > 0 ? (struct buf_span){run->span.data, run->span.len + span.len} : span;
+    if (span.data != text)
+        return;
+    client_pass(run->client, run->span.data, run->span.len);
+    run->span.len = 0;
+}
+
 static void acks_take_steps(struct acks *a)
 {
+    const uint32_t now_ms = shard_now_ms(a->instance->shard);
     char text[HOLD_TEXT_MAX];
     struct durable_step step;
     struct acks_run run = {0};
@@ -80,19 +99,9 @@ static void acks_take_steps(struct acks *a)
         run.client = c;
         if (step.fate == DURABLE_GONE)
             shared_lost(&c->user, a->epoch);
-        struct buf_span span = session_take_step(s, shard_now_ms(a->instance->shard), &step, a->epoch, text);
-        bool follows = span.data == run.span.data + run.span.len;
-        if (span.len > 0 && run.span.len > 0 && !follows) {
-            client_pass(c, run.span.data, run.span.len);
-            run.span.len = 0;
-        }
-        if (span.len == 0)
-            continue;
-        run.span = run.span.len > 0 ? (struct buf_span){run.span.data, run.span.len + span.len} : span;
-        if (span.data == text) {
-            client_pass(c, run.span.data, run.span.len);
-            run.span.len = 0;
-        }
+        acks_add_to_run(&run, session_take_step(s, now_ms, &step, a->epoch, text), text);
+        if (session_interjects(s))
+            acks_end_run(a, &run);
     }
     acks_end_run(a, &run);
     durable_end_steps(&a->durable);

@@ -6,7 +6,9 @@
  *
  * All ack connections are opened together, when the first request comes that touches data, and kept. Requests
  * that touch data are only sent while they are open: so a master that has restarted can't acknowledge for the
- * one before it. When one of them breaks, all connections to the master are given up.
+ * one before it. Nor is anything read from who is no master any more, or came back as a replica, before the
+ * proxy has heard of that: those refuse to WAIT. When one of them breaks, all connections to the master are
+ * given up.
  *
  * They say to the master who they are as a client does that has something to say; who must not PUBLISH gets
  * -MRDURABILITY at once. */

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* May it do what will be asked of it? And is it a master, as the route says? Answered at once. */
+#define ACKS_GREETING           DURABLE_MARKER "*3\r\n$4\r\nWAIT\r\n$1\r\n0\r\n$1\r\n1\r\n"
 #define ACKS_CONNECT_TIMEOUT_US ((int64_t)1000000)
 #define ACKS_LOOK_US            ((int64_t)10000) /* between two looks for somebody who may PUBLISH */
 #define ACKS_FORGIVE_US         ((int64_t)10000000)
@@ -58,17 +60,25 @@ static void acks_refuse(struct acks *a, const char *error)
     acks_pump(i);
 }
 
+/* A replica publishes and reads as a master does, but never waits. */
+static bool acks_is_no_master(const struct resp_reply *r)
+{
+    static const char says[] = "ERR WAIT cannot be used with replica";
+
+    return session_is_refusal(r) || strncmp(r->error, says, sizeof(says) - 1) == 0;
+}
+
 /* An error, instead of what was asked for. False: the connections are gone. */
 static bool acks_on_error(struct acks *a, const struct ack_conn *conn)
 {
     const struct resp_reply *r = &conn->reply;
-    bool full_now = session_is_full(r);
+    bool full_now = session_is_full(r), other_now = acks_is_no_master(r);
     char error[RESP_ERROR_MAX + 1];
 
     memcpy(error, r->error, sizeof(error));
-    if (full_now)
-        a->instance->env.refusal = "it has its maxclients";
-    if (conn->ready || full_now || session_is_refusal(r))
+    if (full_now || other_now)
+        a->instance->env.refusal = full_now ? "it has its maxclients" : "it is no master, or still loading";
+    if (conn->ready || full_now || other_now)
         acks_lose(a, error, strncmp(error, "NO", 2) != 0); /* NOPERM, NOAUTH: it is asked who else may */
     else
         acks_refuse(a, error);
@@ -164,11 +174,11 @@ static void acks_on_connected(struct ack_conn *conn)
     if (buf_len(&a->key) > 0)
         err = buf_append(&text, buf_at(&a->key, buf_start(&a->key)), buf_len(&a->key));
     if (!err)
-        err = buf_append(&text, DURABLE_MARKER, sizeof(DURABLE_MARKER) - 1);
+        err = buf_append(&text, ACKS_GREETING, sizeof(ACKS_GREETING) - 1);
     if (err)
         acks_lose(a, "out of memory", true);
     else
-        (void)acks_write(a, conn, buf_at(&text, buf_start(&text)), buf_len(&text), a->key_replies);
+        (void)acks_write(a, conn, buf_at(&text, buf_start(&text)), buf_len(&text), a->key_replies + 1);
     buf_free(&text);
 }
 

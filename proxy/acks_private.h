@@ -23,7 +23,7 @@ struct ack_conn {
     uint32_t number_len;
     uint32_t before; /* replies that come before the one that counts */
     int64_t sent_us; /* 0: nothing is due */
-    bool ready;      /* it may PUBLISH */
+    bool ready;      /* it may PUBLISH and WAIT, and a master answers */
 };
 
 struct acks {

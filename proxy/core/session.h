@@ -198,6 +198,9 @@ void session_becomes_strict(struct session *s);
  * of the master that the reply came from. */
 struct buf_span session_take_step(struct session *s, uint32_t now_ms, const struct durable_step *step,
                                   uint64_t epoch, char *text);
+/* An answer of the proxy's own comes before what else is held: the step's bytes are to be passed on, and the
+ * session to go on (session_route_changed()), before the next step is taken. */
+bool session_interjects(const struct session *s);
 
 /* ---- bytes out ------------------------------------------------------------------------------------------
  */

@@ -320,3 +320,12 @@ struct buf_span session_take_step(struct session *s, uint32_t now_ms, const stru
     session_count_held(s, &step->note);
     return step->fate == DURABLE_SHORT ? session_short(s, step->note.touch, text) : step->reply;
 }
+
+bool session_interjects(const struct session *s)
+{
+    const struct pipeline *p = s->work ? &s->work->pipe : NULL;
+
+    if (!p || s->behind || s->held.held == 0 || pipeline_count(p) == 0)
+        return false;
+    return pipeline_at(p, p->head)->state != PIPELINE_ANSWERED;
+}

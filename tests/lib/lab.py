@@ -35,10 +35,14 @@ class Ensemble:
         self.sandbox, self._places = sandbox, hosts
         self.processes = {}
         for number, host in enumerate(hosts, start=1):
-            self._start(number, host)
-        wait_until(lambda: all(self.mode(host) for host in hosts), "the ZooKeeper ensemble", 2 * LIMIT_S)
+            self._configure(number, host)
+            self.start(host)
+        self.wait_whole()
 
-    def _start(self, number, host):
+    def wait_whole(self):
+        wait_until(lambda: all(self.mode(host) for host in self._places), "the ZooKeeper ensemble", 2 * LIMIT_S)
+
+    def _configure(self, number, host):
         folder = self.sandbox.folder / f"zookeeper-{host.name}"
         (folder / "data").mkdir(parents=True)
         (folder / "data" / "myid").write_text(f"{number}\n", encoding="ascii")
@@ -48,6 +52,9 @@ class Ensemble:
         config.write_text(f"tickTime=100\ninitLimit=50\nsyncLimit=10\ndataDir={folder}/data\nclientPort={ZK_PORT}\n"
                           f"clientPortAddress={host.ip}\nmaxClientCnxns=0\nadmin.enableServer=false\n"
                           f"4lw.commands.whitelist=*\n{servers}", encoding="ascii")
+
+    def start(self, host):
+        config = self.sandbox.folder / f"zookeeper-{host.name}" / "zoo.cfg"
         self.processes[host.name] = self.sandbox.start(f"zookeeper-{host.name}", host.command([
             "java", "-Xmx128m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
             "-cp", CLASS_PATH, "org.apache.zookeeper.server.quorum.QuorumPeerMain", config]))
@@ -58,6 +65,13 @@ class Ensemble:
             asked.sendall(b"srvr")
             told = asked.makefile("r").read()
         return next((line.split(": ")[1] for line in told.splitlines() if line.startswith("Mode:")), "")
+
+    def mend(self):
+        """What was stopped goes on, what died is started again, with its data."""
+        for host in self._places:
+            self.processes[host.name].signal(signal.SIGCONT)
+            if self.processes[host.name].exit_status is not None:
+                self.start(host)
 
     def hosts(self, chroot=""):
         return ",".join(f"{host.ip}:{ZK_PORT}" for host in self._places) + chroot
@@ -128,10 +142,10 @@ class SentinelGroup:
                 f"sentinel down-after-milliseconds {self.NAME} {down_after_ms}\n"
                 f"sentinel failover-timeout {self.NAME} 10000\nsentinel parallel-syncs {self.NAME} 1\n",
                 encoding="ascii")
-            self._start(host)
+            self.start(host)
         wait_until(self.is_settled, "the Sentinels to know each other and the replicas", 2 * LIMIT_S)
 
-    def _start(self, host):
+    def start(self, host):
         """It keeps what it knows in its configuration file."""
         config = self._sandbox.folder / f"sentinel-{host.name}" / "sentinel.conf"
         self.processes[host.name] = self._sandbox.start(
@@ -140,7 +154,7 @@ class SentinelGroup:
     def restart_killed(self):
         for host in self.hosts:
             if self.processes[host.name].exit_status is not None:
-                self._start(host)
+                self.start(host)
                 wait_until(lambda h=host: self.ask("PING", host=h) == "PONG", f"the Sentinel of {host.name}")
 
     def addresses(self):
@@ -248,6 +262,10 @@ class Lab:
         for controller in self.cluster.controllers:
             if controller.process.exit_status is not None:
                 controller.start()
+        for proxy in self.cluster.proxies:
+            if proxy.process.exit_status is not None:
+                proxy.start()
+        self.zookeeper.mend()
 
     def lift_restraint(self):
         """The rounds follow each other faster than the cooldown after a failover allows."""

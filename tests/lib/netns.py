@@ -128,23 +128,32 @@ class Network:
                       for a, b in directions if b.name == receiver])
 
     def cut_one_way(self, senders, receivers):
-        """What senders send doesn't reach receivers; the other direction is left as it is."""
-        with self._lock:
-            wanted = {(a, b) for a in senders for b in receivers if a is not b} - self._cuts
-            self._change_cuts("add", wanted)
-            self._cuts |= wanted
+        """What senders send doesn't reach receivers; the other direction is left as it is. Returns what was cut by
+        this, for mend()."""
+        return self._add_cuts({(a, b) for a in senders for b in receivers if a is not b})
 
     def cut(self, left, right):
         """Nothing passes between the two groups of hosts."""
+        both = [(left, right), (right, left)]
+        return self._add_cuts({(a, b) for x, y in both for a in x for b in y if a is not b})
+
+    def _add_cuts(self, directions):
         with self._lock:
-            both = [(left, right), (right, left)]
-            wanted = {(a, b) for x, y in both for a in x for b in y if a is not b} - self._cuts
-            self._change_cuts("add", wanted)
-            self._cuts |= wanted
+            new = directions - self._cuts
+            self._change_cuts("add", new)
+            self._cuts |= new
+            return new
 
     def isolate(self, group):
         """The group is cut off from all others; within it, all is well."""
-        self.cut(group, [host for host in self.hosts.values() if host not in group])
+        return self.cut(group, [host for host in self.hosts.values() if host not in group])
+
+    def mend(self, directions):
+        """These pass again; other cuts stay."""
+        with self._lock:
+            old = directions & self._cuts
+            self._change_cuts("del", old)
+            self._cuts -= old
 
     def link_down(self, host):
         """The host's cable is out."""

@@ -70,12 +70,14 @@ class Redis:
         self.folder = folder or sandbox.folder / name
         self.folder.mkdir(exist_ok=True)
         self._aof, self._options, self._replica_of = aof, list(options), replica_of
+        self.boots_as_orphan = False
         self.process = None
         self.start()
 
     def start(self, replica_of=None):
         """Starts (again); waits until it answers. The first start follows replica_of of the constructor, a later
-        one follows nobody: what is in Redis' memory is lost with the process, its role too."""
+        one follows nobody: what is in Redis' memory is lost with the process, its role too. boots_as_orphan: as
+        README wants it of a strict instance's members; it serves nobody until it is given a role."""
         target = replica_of or self._replica_of
         self._replica_of = None
         argv = ["redis-server", "--port", self.port, "--bind", self.place.ip, "--dir", self.folder, "--save", "",
@@ -86,6 +88,8 @@ class Redis:
             argv += ["--requirepass", self.password, "--masterauth", self.password]
         if target:
             argv += ["--replicaof", target.place.ip, target.port]
+        elif self.boots_as_orphan:
+            argv += ["--replicaof", "127.0.0.1", "1"]
         self.process = self.sandbox.start(self.name, self.place.command([*argv, *self._options]))
         wait_until(lambda: self.call("PING") == "PONG", f"{self.name} to answer")
 

@@ -31,7 +31,11 @@
     X(QUORUM, "quorum", "a strict instance's failover needs one countable member, as an async one's does")    \
     X(DROP, "forget", "a strict instance's dead master is a member no more once another one is promoted")     \
     X(UNREGISTERED, "unregistered", "replicas that are attached but not registered stay so")                  \
-    X(REACH, "reach", "a replica counts as in step with its master as soon as its link is up")
+    X(REACH, "reach", "a replica counts as in step with its master as soon as its link is up")               \
+    X(HOLD, "hold", "a strict instance's proxies pass replies to writes on at once")                         \
+    X(MARKER, "marker", "WAIT goes without a marker: it counts who has what its connection wrote, nothing")  \
+    X(SHOW, "show", "reads of what isn't acknowledged yet are answered at once")                             \
+    X(RETRY, "retry", "a proxy sends a write of unknown outcome again")
 /* clang-format on */
 
 #define ABLATION_ENUM(name, word, rule) ABLATE_##name,

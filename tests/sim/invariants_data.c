@@ -236,10 +236,22 @@ void invariants_on_write(struct sim *s, int instance, uint64_t epoch, int redis)
     w->writer[epoch] = redis;
 }
 
+/* A client knows of that write. */
+static void invariants_remember(struct sim *s, int instance, uint64_t epoch, uint32_t id, bool must_survive)
+{
+    struct sim_witness *w = &s->witness[instance];
+    if (w->n_acked == sizeof(w->acked) / sizeof(w->acked[0]))
+        return;
+    w->must_survive[w->n_acked] = must_survive;
+    w->acked_epoch[w->n_acked] = epoch;
+    w->acked[w->n_acked++] = id;
+    if (s->strict[instance])
+        sim_strict_on_ack(s, instance, epoch);
+}
+
 void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, int redis, uint32_t id,
                        uint32_t acks)
 {
-    struct sim_witness *w = &s->witness[instance];
     struct sim_worker *worker = &s->proxies[proxy].workers[instance];
     if (epoch < worker->acked_epoch && redis != worker->acked_redis)
         world_fail(&s->world, "epochs overlap",
@@ -249,14 +261,19 @@ void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, i
     worker->acked_redis = redis;
     if (!s->redis[redis].tainted) /* one that came back by itself, to a proxy that is cut off with it */
         invariants_check_planned(s, instance, epoch, id);
-    if (w->n_acked < sizeof(w->acked) / sizeof(w->acked[0])) {
-        w->must_survive[w->n_acked] = s->story == SIM_RESTRAINT || (s->story == SIM_SWITCHOVER && s->quiet) ||
-                                      sim_strict_promises(s, instance, epoch, acks);
-        w->acked_epoch[w->n_acked] = epoch;
-        w->acked[w->n_acked++] = id;
-        if (s->strict[instance])
-            sim_strict_on_ack(s, instance, epoch);
+    invariants_remember(s, instance, epoch, id,
+                        s->story == SIM_RESTRAINT || (s->story == SIM_SWITCHOVER && s->quiet) ||
+                            sim_strict_promises(s, instance, epoch, acks));
+}
+
+void invariants_on_shown(struct sim *s, int instance, uint64_t epoch, uint32_t id, uint32_t acks)
+{
+    const struct sim_witness *w = &s->witness[instance];
+    for (uint32_t k = w->n_acked; k-- > 0;) {
+        if (w->acked[k] == id)
+            return; /* it was acknowledged, too */
     }
+    invariants_remember(s, instance, epoch, id, sim_strict_promises(s, instance, epoch, acks));
 }
 
 void invariants_on_fault(struct sim *s, int instance)

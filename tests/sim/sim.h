@@ -265,6 +265,8 @@ struct sim_worker {
     bool doubt;            /* nothing is sent until the route is confirmed or replaced */
     uint32_t connection;   /* grows when it is dropped; answers of older ones are not heard */
     uint32_t in_flight;    /* writes on the present connection */
+    uint32_t newest;       /* of them */
+    uint32_t again;        /* is sent again, though a write never is (ABLATE_RETRY); 0: none */
     int64_t hold_until_us; /* a switchover is prepared: nothing is sent */
     bool held;             /* and nothing is in flight */
     uint64_t hold;         /* number of the hold */
@@ -531,6 +533,8 @@ void invariants_on_action(struct sim *s, int controller, int instance, const str
 void invariants_on_write(struct sim *s, int instance, uint64_t epoch, int redis);
 void invariants_on_ack(struct sim *s, int proxy, int instance, uint64_t epoch, int redis, uint32_t id,
                        uint32_t acks);
+/* A read has shown that write: what was shown is as good as acknowledged by so many. */
+void invariants_on_shown(struct sim *s, int instance, uint64_t epoch, uint32_t id, uint32_t acks);
 /* The one fault of SIM_ONE_FAULT happens now. */
 void invariants_on_fault(struct sim *s, int instance);
 /* True when every instance is as it must be in the end; otherwise why not. */

@@ -47,6 +47,8 @@ static void proxy_hint(struct sim *s, int proxy, const struct route *route)
 /* What was in flight on it has no answer any more: its clients are told that the outcome is unknown. */
 static void proxy_drop_connection(const struct sim *s, struct sim_worker *w)
 {
+    if (s->ablation == ABLATE_RETRY && w->in_flight > 0)
+        w->again = w->newest;
     w->process = 0;
     w->in_flight = 0;
     if (s->ablation != ABLATE_RESET)
@@ -310,6 +312,13 @@ static void proxy_acknowledge(struct sim *s, int proxy, int instance, uint64_t e
                    instance, write, redis, w->master, (unsigned long long)w->epoch);
 }
 
+/* Of each other write of a strict instance a second client of this proxy has read: its reply has come right
+ * behind the write's, and is held with it, for it shows what isn't acknowledged. */
+static bool proxy_is_read(const struct sim_worker *w, uint32_t write)
+{
+    return w->acks > 0 && write % 2 == 0;
+}
+
 /* The answer to a WAIT: its reply has been held meanwhile. */
 void sim_proxy_on_waited(struct sim *s, int proxy, int instance, uint32_t acks, bool done, int redis,
                          uint64_t epoch, uint32_t write, uint32_t connection)
@@ -323,13 +332,17 @@ void sim_proxy_on_waited(struct sim *s, int proxy, int instance, uint32_t acks, 
         proxy_acknowledge(s, proxy, instance, epoch, redis, write, acks);
     else
         s->stats->shorts++;
+    if (done && proxy_is_read(w, write))
+        invariants_on_shown(s, instance, epoch, write, acks);
     proxy_say_held(s, proxy, instance);
 }
 
 static bool proxy_holds(struct sim *s, const struct world_event *e)
 {
     const struct sim_worker *w = &s->proxies[e->who].workers[e->target];
-    if (w->acks == 0)
+    if (s->ablation == ABLATE_SHOW && proxy_is_read(w, e->number))
+        invariants_on_shown(s, e->target, (uint64_t)e->x, e->number, w->acks);
+    if (w->acks == 0 || s->ablation == ABLATE_HOLD)
         return false;
     struct strict_wait wait = {.proxy = e->who,
                                .instance = e->target,
@@ -358,7 +371,8 @@ static void proxy_on_written(struct sim *s, struct world_event *e)
     if (w->in_flight > 0)
         w->in_flight--;
     if (e->kind == PROXY_DONE) {
-        proxy_acknowledge(s, e->who, e->target, (uint64_t)e->x, (int)e->y, e->number, 0);
+        uint32_t claimed = s->ablation == ABLATE_HOLD ? w->acks : 0;
+        proxy_acknowledge(s, e->who, e->target, (uint64_t)e->x, (int)e->y, e->number, claimed);
     } else if (e->kind == PROXY_BROKEN && w->epoch == (uint64_t)e->x) {
         if (s->quiet)
             world_fail(&s->world, "nobody notices",
@@ -383,7 +397,11 @@ static void proxy_on_write(struct sim *s, struct world_event *e)
         next = world_after(&s->world, PROXY_PAUSED_US, proxy_on_write);
         next->gen = r->process;
     } else {
+        bool twice = there && sim_redis_has(&r->data, e->number);
         bool done = there && sim_redis_write(s, redis, e->number);
+        if (done && twice)
+            world_fail(&s->world, "executed once", "proxy %d i%d: write %u is done again, by %d", e->who,
+                       e->target, e->number, redis);
         if (done)
             invariants_on_write(s, e->target, (uint64_t)e->x, redis);
         int64_t at = sim_network_at(s, SIM_PLACE_REDIS + redis, SIM_PLACE_PROXY + e->who, NULL);
@@ -414,7 +432,9 @@ static void proxy_on_client(struct sim *s, struct world_event *e)
     struct world_event *write = world_at(&s->world, at, proxy_on_write);
     write->who = e->who;
     write->target = e->target;
-    write->number = ++s->witness[e->target].next_write;
+    write->number = w->again ? w->again : ++s->witness[e->target].next_write;
+    w->newest = write->number;
+    w->again = 0;
     write->gen = w->process;
     write->x = (int64_t)w->epoch;
     write->y = w->master;

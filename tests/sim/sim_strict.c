@@ -80,7 +80,7 @@ static void strict_on_look(struct sim *s, struct world_event *e)
     enum strict_outcome outcome = STRICT_LOST;
     if (r->alive && r->process == w->process && r->is_master) {
         if (w->marker == 0)
-            w->marker = sim_redis_mark(s, w->redis);
+            w->marker = s->ablation == ABLATE_MARKER ? 1 : sim_redis_mark(s, w->redis);
         outcome = strict_count(s, w->redis, w->marker) >= w->acks ? STRICT_DONE : STRICT_SHORT;
         if (outcome == STRICT_SHORT && s->world.now_us < w->until_us) {
             struct world_event *next = world_after(&s->world, w->look_us, strict_on_look);

@@ -123,6 +123,7 @@ static void failover_absorb_link(struct failover *f, const struct failover_event
         failover_end_silence(h);
     else if (h->mute_us == 0)
         h->mute_us = event->now_us;
+    m->fence.done = m->fence.failed = false;
     m->sealed = m->seal_failed = false; /* another connection may be another process */
 }
 
@@ -329,6 +330,9 @@ bool failover_absorb(struct failover *f, const struct failover_event *event)
         return failover_absorb_paused(f, event);
     case FAILOVER_ON_DONATING:
         return failover_absorb_donating(f, event);
+    case FAILOVER_ON_FENCED:
+        failover_absorb_fenced(f, event);
+        return true;
     case FAILOVER_ON_MUTE:
     case FAILOVER_ON_HEARD:
     case FAILOVER_ON_KNOCK:

@@ -219,3 +219,107 @@ def test_off_again_and_refusals(cluster, cart):
                        (("fence=maybe",), "none or acl"), (("fence=acl", "fence_user=a b"), "letters, digits")):
         run = cluster.mrctl("set", "cart", *words)
         assert run.returncode == 1 and why in run.stderr, run
+
+
+def test_turned_off_and_on_again_under_load(cluster, cart):
+    fence_all(cluster, cart)
+    user = fence(cart)["user"]
+    busy = Writer(cart)
+    busy.wait_more()
+    with login(cart.master(), user) as client:
+        run = cluster.mrctl("set", "cart", "fence=none")
+        assert run.returncode == 1 and "ACL SETUSER app on" in run.stderr, run  # nobody could log in any more
+        assert fence(cart)["user"] == user
+        for member in cart.members:
+            member.call("ACL", "SETUSER", "app", "on")
+        cluster.mrctl_ok("set", "cart", "fence=none")
+        assert "fence" not in cart.state() and client.call("SET", "key", "value") == "OK", "nobody is cut"
+        with login(cart.master(), "app") as other:
+            assert other.call("GET", "key") == "value"
+        busy.wait_more()
+        cluster.mrctl_ok("set", "cart", "fence=acl")
+        assert wait_fenced(cart) == user and client.call("SET", "key", "again") == "OK"
+    epoch = cart.epoch()
+    cluster.mrctl_ok("switchover", "cart")
+    cart.wait_epoch(epoch + 1)
+    assert wait_fenced(cart) == f"app-e{epoch + 1}"
+    busy.wait_more()
+    busy.stop()
+
+
+def test_a_member_that_restarts_lets_nobody_in_until_it_is_taken_back(make_cluster):
+    cluster = make_cluster(proxies=0)
+    cart = cluster.adopt(replicas=2, serve=False)
+    for member in cart.members:
+        make_template(member, "off", f">{PASSWORD}", "~*", "+@all")
+    cluster.mrctl_ok("set", "cart", "fence=acl", "fence_user=app")
+    user = wait_fenced(cart)
+    replica = cart.replicas()[0]
+    leader = cluster.leader()
+    leader.process.kill()  # nobody looks after it
+    replica.kill()
+    replica.start()
+    make_template(replica, "off", f">{PASSWORD}", "~*", "+@all")  # as its configuration has it
+    assert users(replica) == {"default", "app"} and is_refused(replica, user) and is_refused(replica, "app")
+    leader.start()
+    wait_fenced(cart)
+    with login(replica, user) as client:
+        assert client.call("DBSIZE") == 0
+    # Somebody takes an epoch's user away, and changes the password: mended when the ACLs are looked at again.
+    replica.call("ACL", "DELUSER", user)
+    replica.call("ACL", "SETUSER", "app", "resetpass", ">another")
+    wait_until(lambda: resp.ask(replica.port, "AUTH", user, "another") == "OK", "it to be mended", timeout_s=60)
+
+
+def test_the_leader_is_killed_in_the_midst_of_it(make_cluster):
+    cluster = make_cluster(controllers=3)
+    cart = cluster.adopt(replicas=2)
+    for member in cart.members:
+        make_template(member)
+    fence_all(cluster, cart)
+    busy = Writer(cart, may_be_unknown=2)
+    busy.wait_more()
+    old, epoch, leader = cart.master(), cart.epoch(), cluster.leader()
+    others = cart.replicas()
+    clients = [login(m, f"app-e{epoch}") for m in others]
+    for member in others:  # they hang when they are to be sealed: the failover is half done
+        member.suspend()
+    old.kill()
+    wait_until(lambda: cart.state()["state"] != "stable" and cart.epoch() > epoch, "the intent to be committed")
+    leader.process.kill()
+    for member in others:
+        member.resume()
+    cart.wait_epoch(epoch + 1)
+    assert cluster.leader() is not leader
+    assert all(c.at_end() for c in clients), "all are cut"
+    for client in clients:
+        client.close()
+    user = wait_fenced(cart, *others)
+    assert all(is_refused(m, f"app-e{epoch}") for m in others)
+    with login(cart.master(), user) as client:
+        assert client.call("SET", "key", "value") == "OK"
+    busy.wait_more()
+    busy.stop()
+
+
+def test_a_failover_to_one_without_the_template_goes_on_and_says_so(make_cluster):
+    cluster = make_cluster()
+    cart = cluster.adopt(replicas=1)
+    old, candidate = cart.members
+    make_template(old)
+    cluster.mrctl_ok("set", "cart", "fence=acl", "fence_user=app")
+    wait_until(lambda: "no such ACL user" in fence(cart).get("failed", ""), "it to be noticed beforehand")
+    assert f"not fenced: {candidate.address}: it has no such ACL user" in \
+        " ".join(cluster.mrctl_ok("topology", "cart").split())
+    assert "can't be fenced" in cluster.mrctl_ok("explain", "cart")
+    with cart.client() as client:  # of the default user
+        assert client.call("SET", "key", "value") == "OK"
+        old.wait_replicated(1)
+        epoch = cart.epoch()
+        old.kill()
+        cart.wait_epoch(epoch + 1)
+        assert client.call("GET", "key") == "value", "the failover did not wait for it"
+    assert users(candidate) == {"default"}
+    assert "event=fence.failed" in "".join(cluster.mrctl_ok("events", "cart"))
+    make_template(candidate)
+    wait_until(lambda: users(candidate) == {"default", "app", f"app-e{epoch + 1}"}, "it to be mended", timeout_s=60)

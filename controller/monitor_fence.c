@@ -1,6 +1,7 @@
 /* The fence's order to a member: look at its ACL, then change what is to be changed. core/fence.h decides.
  *
- *   ACL LIST ─► [ACL SETUSER app-e7 …] [ACL DELUSER app-e6 …] [CLIENT KILL USER app] ─► done(err, open, text)
+ *   INFO, ACL LIST ─► [ACL DELUSER app-e6 …] [ACL SETUSER app-e7 …] [CLIENT KILL USER app] ─► done(err, open,
+ * text)
  *
  * Not in a transaction with REPLICAOF: a server that doesn't let us change its ACL would refuse both. */
 #include "common/log.h"
@@ -27,7 +28,7 @@ struct monitor_fence {
 
 static void fence_look(struct monitor_fence *o);
 
-static void fence_end(struct monitor_fence *o)
+static void fence_finish(struct monitor_fence *o)
 {
     list_remove(&o->node);
     o->done(o->ctx, o->err, o->fence.open, o->err == 0 ? "" : o->text);
@@ -58,12 +59,12 @@ static void fence_on_unsent(void *ctx)
 {
     struct monitor_fence *o = ctx;
     if (o->member)
-        fence_end(o);
+        fence_finish(o);
     else
         free(o);
 }
 
-static void fence_end_later(struct monitor_fence *o)
+static void fence_finish_later(struct monitor_fence *o)
 {
     o->unsent = true;
     fence_note(o, ERR_CONNECTION, "not connected");
@@ -91,7 +92,7 @@ static void fence_on_changed(void *ctx, int err, const redisReply *reply)
     if (o->err == 0 && o->fence.more)
         fence_look(o);
     else
-        fence_end(o);
+        fence_finish(o);
 }
 
 /* What can't be sent was preceded by the connection's end, of which each reply that is awaited will tell. */
@@ -109,6 +110,10 @@ static void fence_change(struct monitor_fence *o)
     const char *words[FENCE_WORDS_MAX] = {"ACL", "DELUSER"};
     struct fence *f = &o->fence;
     bool makes = fence_must_make(f);
+    for (uint32_t k = 0; k < f->n_stale; k++)
+        words[2 + k] = f->stale[k];
+    if (f->n_stale > 0)
+        fence_send(o, (int)(2 + f->n_stale), words);
     if (makes) {
         const char *make[FENCE_WORDS_MAX];
         int n = fence_make(f, make);
@@ -117,10 +122,6 @@ static void fence_change(struct monitor_fence *o)
         else
             fence_send(o, n, make);
     }
-    for (uint32_t k = 0; k < f->n_stale; k++)
-        words[2 + k] = f->stale[k];
-    if (f->n_stale > 0)
-        fence_send(o, (int)(2 + f->n_stale), words);
     if (fence_must_cut_template(f)) {
         const char *const cut[] = {"CLIENT", "KILL", "USER", f->order.user};
         fence_send(o, 4, cut);
@@ -129,7 +130,7 @@ static void fence_change(struct monitor_fence *o)
         log_info("event=member.fencing member=\"%s\" login=%s keep=%s made=%s removed=%u", o->member->label,
                  f->login, f->order.keep ? "yes" : "no", makes ? "yes" : "no", f->n_stale);
     else
-        fence_end(o);
+        fence_finish(o);
 }
 
 static void fence_on_list(void *ctx, int err, const redisReply *reply)
@@ -142,21 +143,35 @@ static void fence_on_list(void *ctx, int err, const redisReply *reply)
     for (size_t k = 0; o->err == 0 && k < reply->elements; k++)
         if (reply->element[k]->type == REDIS_REPLY_STRING)
             fence_take(&o->fence, reply->element[k]->str, reply->element[k]->len);
-    if (o->err == 0 && fence_obstacle(&o->fence))
-        fence_note(o, ERR_NOT_FOUND, fence_obstacle(&o->fence));
+    const char *why = "";
+    int refused = o->err == 0 ? fence_end(&o->fence, &why) : 0;
+    if (refused != 0)
+        fence_note(o, refused, why);
     if (o->err == 0)
         fence_change(o);
     else
-        fence_end(o);
+        fence_finish(o);
+}
+
+static void fence_on_role(void *ctx, int err, const redisReply *reply)
+{
+    struct monitor_fence *o = ctx;
+    if (fence_heard(o, err, reply) && err == 0 && reply->type == REDIS_REPLY_STRING)
+        fence_take_role(&o->fence, reply->str, reply->len);
 }
 
 static void fence_look(struct monitor_fence *o)
 {
-    static const char *const look[] = {"ACL", "LIST"};
+    static const char *const role[] = {"INFO", "replication"}, *const look[] = {"ACL", "LIST"};
     struct fence_order order = o->fence.order;
     fence_begin(&o->fence, &order);
-    if (monitor_member_send(o->member, fence_on_list, o, 2, look) != 0)
-        fence_end_later(o);
+    if (monitor_member_send(o->member, fence_on_role, o, 2, role) != 0) {
+        fence_finish_later(o);
+        return;
+    }
+    int err = monitor_member_send(o->member, fence_on_list, o, 2, look);
+    assert(err == 0); /* the link is either up for both or for none */
+    (void)err;
 }
 
 void monitor_fence(struct monitor_member *member, const struct fence_order *order, monitor_fenced_fn done,

@@ -124,6 +124,7 @@ static void failover_absorb_link(struct failover *f, const struct failover_event
     else if (h->mute_us == 0)
         h->mute_us = event->now_us;
     m->fence.done = m->fence.failed = false;
+    m->fence.at_us = 0;
     m->sealed = m->seal_failed = false; /* another connection may be another process */
 }
 

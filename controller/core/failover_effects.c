@@ -138,9 +138,9 @@ FAILOVER_EFFECT(failover_do_stop)
     memset(&f->order, 0, sizeof(f->order)); /* the engine answers what is owed when leadership ends */
     for (int k = 0; k < TOPOLOGY_MEMBERS_MAX; k++) {
         f->members[k].sealed = f->members[k].seal_pending = f->members[k].replicate_pending = false;
-        f->members[k].fence.done = f->members[k].fence.failed = f->members[k].fence.said = false;
         f->members[k].retry_at_us = 0;
     }
+    failover_forget_fences(f);
 }
 
 FAILOVER_EFFECT(failover_do_watch)

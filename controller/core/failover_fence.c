@@ -14,6 +14,7 @@
 #include <string.h>
 
 static const int64_t look_us = 30 * 1000 * 1000;  /* between two looks at an ACL, and tries to mend it */
+static const int64_t retry_us = 250 * 1000;       /* after an answer that was lost with its connection */
 static const int64_t order_wait_us = 3000 * 1000; /* for the master, when the fence is turned on or off */
 
 enum fence_wish { FENCE_LEAVE, FENCE_NOBODY, FENCE_EPOCH };
@@ -76,10 +77,13 @@ void failover_absorb_fenced(struct failover *f, const struct failover_event *eve
 {
     struct failover_fence *m = &f->members[event->member].fence;
     bool up = f->health[event->member].link == HEALTH_LINK_UP;
+    bool refused = event->err == ERR_REPLY || event->err == ERR_NOT_FOUND || event->err == ERR_TOO_LARGE ||
+                   event->err == ERR_PROTOCOL ||
+                   event->err == ERR_DEPOSED; /* else the connection is lost: tried again with the next */
     m->pending = false;
     m->at_us = event->now_us;
     m->done = event->err == 0 && up;
-    m->failed = event->err != 0 && up; /* else it is tried again with the next connection */
+    m->failed = refused && up;
     m->open = event->err == 0 && event->open;
     (void)snprintf(m->why, sizeof(m->why), "%s",
                    event->err == 0                         ? ""
@@ -107,10 +111,13 @@ static void fence_report(struct failover *f, const struct failover_event *event,
                         f->record.name, address, (unsigned long long)m->epoch);
 }
 
-static void fence_forget(struct failover *f)
+void failover_forget_fences(struct failover *f)
 {
-    for (int k = 0; k < TOPOLOGY_MEMBERS_MAX; k++)
-        f->members[k].fence.done = f->members[k].fence.failed = f->members[k].fence.said = false;
+    for (int k = 0; k < TOPOLOGY_MEMBERS_MAX; k++) {
+        struct failover_fence *m = &f->members[k].fence;
+        m->done = m->failed = m->said = false;
+        m->at_us = 0;
+    }
 }
 
 void failover_tend_fences(struct failover *f, const struct failover_event *event, struct failover_update *out)
@@ -120,7 +127,7 @@ void failover_tend_fences(struct failover *f, const struct failover_event *event
         return;
     if (!topology_is_fenced(&f->record)) {
         if (f->phase == FAILOVER_WATCH)
-            fence_forget(f); /* it may be turned on with another template */
+            failover_forget_fences(f); /* it may be turned on with another template */
         return;
     }
     if (event->type == FAILOVER_ON_FENCED)
@@ -130,8 +137,9 @@ void failover_tend_fences(struct failover *f, const struct failover_event *event
         struct failover_fence *m = &f->members[k].fence;
         if (wish == FENCE_LEAVE || m->pending)
             continue;
-        int64_t again_us = m->at_us + look_us;
-        if (!fence_is_answered(f, k, wish) || event->now_us >= again_us)
+        bool unknown = !m->done && !m->failed && m->at_us != 0;
+        int64_t again_us = m->at_us + (unknown ? retry_us : look_us);
+        if (event->now_us >= again_us || (!unknown && !fence_is_answered(f, k, wish)))
             fence_send(f, out, k, f->record.policy.fence_user, wish == FENCE_EPOCH);
         else if (f->phase == FAILOVER_WATCH && (f->deadline_us == 0 || again_us < f->deadline_us))
             f->deadline_us = again_us;

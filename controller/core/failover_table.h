@@ -203,6 +203,8 @@ void failover_absorb_fenced(struct failover *f, const struct failover_event *eve
 /* Sends whom it concerns a FENCE; says what has failed. After each step of a leader. */
 void failover_tend_fences(struct failover *f, const struct failover_event *event,
                           struct failover_update *out);
+/* What is known of ACLs is not any more: all are looked at again. */
+void failover_forget_fences(struct failover *f);
 /* The member's ACL isn't as it should be yet, and there is hope that it soon will be. */
 bool failover_awaits_fence(const struct failover *f, int member);
 /* May the fence become that of `to`? 0, or ERR_REJECTED and a sentence in why. */

@@ -31,7 +31,11 @@
     X(QUORUM, "quorum", "a strict instance's failover needs one countable member, as an async one's does")    \
     X(DROP, "forget", "a strict instance's dead master is a member no more once another one is promoted")     \
     X(UNREGISTERED, "unregistered", "replicas that are attached but not registered stay so")                  \
-    X(REACH, "reach", "a replica counts as in step with its master as soon as its link is up")
+    X(REACH, "reach", "a replica counts as in step with its master as soon as its link is up")               \
+    X(ACL, "acl", "a FENCE is answered, but the member's ACL stays as it is")                                \
+    X(ACL_OTHERS, "acl-others", "a FENCE takes no other epoch's user away, and cuts nobody")                 \
+    X(ACL_NEWER, "acl-newer", "a deposed controller's late FENCE is carried out")                             \
+    X(ACL_WAIT, "acl-wait", "a candidate counts as fenced before it is")
 /* clang-format on */
 
 #define ABLATION_ENUM(name, word, rule) ABLATE_##name,

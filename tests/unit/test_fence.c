@@ -22,6 +22,13 @@ static struct fence *look(uint64_t epoch, bool keep, const char *const *lines)
     return f;
 }
 
+static const char *why = "";
+static int end(struct fence *f)
+{
+    why = "";
+    return fence_end(f, &why);
+}
+
 /* The words of the ACL SETUSER, joined again. */
 static const char *made(struct fence *f)
 {
@@ -46,7 +53,7 @@ static void test_an_epochs_user_is_the_templates_twin(void **state)
     assert_true(f->found);
     assert_false(f->open); /* and its twin is on all the same */
     assert_true(fence_must_make(f));
-    assert_null(fence_obstacle(f));
+    assert_int_equal(end(f), 0);
     assert_int_equal(f->n_stale, 0);
     assert_string_equal(made(f), "ACL SETUSER app-e7 reset on sanitize-payload #ab12 #cd34 ~cart:* &* +@all "
                                  "-@dangerous (~x:* resetchannels -@all +get)");
@@ -78,12 +85,11 @@ static void test_what_is_there_already_is_left_alone(void **state)
     }
 }
 
-static void test_users_of_other_epochs_go_and_nobody_elses(void **state)
+static void test_users_of_older_epochs_go_and_nobody_elses(void **state)
 {
     const char *const lines[] = {"user app on #ab ~* +@all",
                                  "user app-e6 on #ab",
                                  "user app-e7 on #ab ~* +@all",
-                                 "user app-e8 on #ab",
                                  "user app-e on #ab",
                                  "user app-e7x on #ab",
                                  "user application-e6 on #ab",
@@ -91,42 +97,94 @@ static void test_users_of_other_epochs_go_and_nobody_elses(void **state)
                                  "user app-ex on #ab",
                                  "user APP-e6 on #ab",
                                  "user app-e07 on #ab",
+                                 "user app-e1234567890123456789 on #ab",
                                  "nonsense app-e5",
                                  "user",
                                  "",
                                  NULL};
     struct fence *f = look(7, true, lines);
     (void)state;
+    assert_int_equal(end(f), 0);
     assert_false(fence_must_make(f));
-    assert_int_equal(f->n_stale, 3);
+    assert_int_equal(f->n_stale, 2);
     assert_string_equal(f->stale[0], "app-e6");
-    assert_string_equal(f->stale[1], "app-e8");
-    assert_string_equal(f->stale[2], "app-e07");
+    assert_string_equal(f->stale[1], "app-e07");
     assert_false(f->more);
     assert_false(fence_must_cut_template(f)); /* who is logged in as the template: not while it may serve */
     free(f);
+}
 
-    f = look(7, false, lines); /* sealed: nobody's */
+static void test_where_nobody_is_let_in_a_mark_stays(void **state)
+{
+    const char *const served[] = {"user app on #ab ~* +@all", "user app-e6 on #ab",
+                                  "user app-e7 on #ab ~* +@all", NULL},
+                      *const marked[] = {"user app-e7 off resetchannels -@all", NULL}, *const none[] = {NULL};
+    struct fence *f = look(7, false, served);
+    (void)state;
+    assert_int_equal(end(f), 0);
+    assert_int_equal(f->n_stale, 2);
+    assert_string_equal(f->stale[1],
+                        "app-e7"); /* it goes, with who is logged in as it, and comes as a mark */
+    assert_true(fence_must_make(f));
+    assert_string_equal(made(f), "ACL SETUSER app-e7 reset");
+    free(f);
+    f = look(7, false, marked);
+    assert_int_equal(end(f), 0); /* that needs no template */
+    assert_int_equal(f->n_stale, 0);
     assert_false(fence_must_make(f));
-    assert_null(fence_obstacle(f));
-    assert_int_equal(f->n_stale, 4);
-    assert_false(fence_must_cut_template(f)); /* it is on: its clients may come again anyway */
+    free(f);
+    f = look(7, false, none);
+    assert_int_equal(end(f), 0);
+    assert_true(fence_must_make(f));
+    free(f);
+    f = look(7, true, marked);
+    assert_int_equal(end(f), ERR_NOT_FOUND);
+    assert_non_null(strstr(why, "no such ACL user"));
+    free(f);
+}
+
+static void test_an_order_for_an_older_epoch_is_refused(void **state)
+{
+    const char *const mark[] = {"user app-e8 off resetchannels -@all", "user app on #ab ~* +@all", NULL};
+    (void)state;
+    for (int keep = 0; keep < 2; keep++) {
+        struct fence *f = look(7, keep, mark);
+        assert_int_equal(end(f), ERR_DEPOSED);
+        assert_non_null(strstr(why, "newer epoch"));
+        free(f);
+    }
+    struct fence *f = look(8, false, mark);
+    fence_take_role(f, "# Replication\r\nrole:slave\r\n", 28);
+    assert_int_equal(end(f), 0);
+    fence_take_role(f, "# Replication\r\nrole:master\r\n", 29);
+    assert_int_equal(end(f), ERR_DEPOSED); /* of the same epoch, but it was promoted since it was sealed */
+    assert_non_null(strstr(why, "master again"));
+    free(f);
+    f = look(8, true, mark);
+    fence_take_role(f, "# Replication\r\nrole:master\r\n", 29);
+    assert_int_equal(end(f), 0);
+    assert_true(fence_must_make(f));
+    assert_int_equal(f->n_stale, 0);
     free(f);
 }
 
 static void test_a_template_that_is_off_is_cut_with_the_epochs_users(void **state)
 {
-    const char *const lines[] = {"user app off #ab ~* +@all", NULL}, *const none[] = {"user other on", NULL};
-    struct fence *f = look(7, false, lines);
+    const char *const off[] = {"user app off #ab ~* +@all", NULL}, *const on[] = {"user app on #ab", NULL},
+                      *const none[] = {"user other on", NULL};
+    struct fence *f = look(7, false, off);
     (void)state;
+    assert_int_equal(end(f), 0);
     assert_true(fence_must_cut_template(f));
+    free(f);
+    f = look(7, false, on);
+    assert_false(fence_must_cut_template(f)); /* its clients may come again anyway */
     free(f);
     f = look(7, false, none);
     assert_false(fence_must_cut_template(f));
-    assert_null(fence_obstacle(f)); /* sealing needs no template */
     free(f);
-    f = look(7, true, none);
-    assert_non_null(strstr(fence_obstacle(f), "no such ACL user"));
+    f = look(7, true, off);
+    assert_false(fence_must_cut_template(f));
     free(f);
 }
 
@@ -140,7 +198,8 @@ static void test_limits(void **state)
     while (at < FENCE_RULES_MAX + 100)
         at += (size_t)sprintf(line + at, " ~key:%zu", at);
     struct fence *f = look(7, true, lines);
-    assert_non_null(strstr(fence_obstacle(f), "longer than"));
+    assert_int_equal(end(f), ERR_TOO_LARGE);
+    assert_non_null(strstr(why, "longer than"));
     free(f);
 
     at = (size_t)sprintf(line, "user app on"); /* short, but of too many words */
@@ -148,20 +207,22 @@ static void test_limits(void **state)
         at += (size_t)sprintf(line + at, " ~a");
     f = look(7, true, lines);
     const char *words[FENCE_WORDS_MAX];
-    assert_null(fence_obstacle(f));
+    assert_int_equal(end(f), 0);
     assert_int_equal(fence_make(f, words), ERR_TOO_LARGE);
     free(f);
 
-    const char *const none[] = {NULL};
-    f = look(7, false, none);
+    const char *const login[] = {"user app-e700 on", NULL};
+    f = look(700, false, login);
     for (int k = 0; k <= FENCE_STALE_MAX; k++) {
         assert_false(f->more);
         (void)snprintf(name, sizeof(name), "user app-e%d on", k + 100);
         fence_take(f, name, strlen(name));
     }
+    assert_int_equal(end(f), 0);
     assert_true(f->more);
     assert_int_equal(f->n_stale, FENCE_STALE_MAX);
-    assert_string_equal(f->stale[FENCE_STALE_MAX - 1], "app-e163");
+    assert_string_equal(f->stale[FENCE_STALE_MAX - 2], "app-e162");
+    assert_string_equal(f->stale[FENCE_STALE_MAX - 1], "app-e700"); /* before its mark is made */
     free(f);
     free(line);
 }
@@ -171,7 +232,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_epochs_user_is_the_templates_twin),
         cmocka_unit_test(test_what_is_there_already_is_left_alone),
-        cmocka_unit_test(test_users_of_other_epochs_go_and_nobody_elses),
+        cmocka_unit_test(test_users_of_older_epochs_go_and_nobody_elses),
+        cmocka_unit_test(test_where_nobody_is_let_in_a_mark_stays),
+        cmocka_unit_test(test_an_order_for_an_older_epoch_is_refused),
         cmocka_unit_test(test_a_template_that_is_off_is_cut_with_the_epochs_users),
         cmocka_unit_test(test_limits),
     };

@@ -109,8 +109,10 @@ static void engine_on_order_done(void *ctx, int err, const struct info *info, co
 
 static void engine_on_fenced(void *ctx, int err, bool open, const char *text)
 {
+    struct engine_instance *i = ((struct engine_order *)ctx)->instance;
     struct failover_event outcome = {.err = err, .open = open, .text = text};
     engine_order_end(ctx, &outcome);
+    engine_note_change(i); /* who may log in where is shown */
 }
 
 static void engine_on_order_unsent(void *ctx)

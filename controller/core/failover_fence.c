@@ -96,7 +96,8 @@ static void fence_report(struct failover *f, const struct failover_event *event,
 {
     char address[TOPOLOGY_ADDRESS_MAX + 1];
     struct failover_fence *m = &f->members[event->member].fence;
-    if (m->failed == m->said || (!m->failed && !m->done) || !topology_is_fenced(&f->record))
+    bool mended = m->done && m->keep; /* a mark can always be made */
+    if (m->failed == m->said || (!m->failed && !mended) || !topology_is_fenced(&f->record))
         return;
     m->said = m->failed;
     topology_address_format(&f->record.members[event->member].address, address);

@@ -13,9 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static const int64_t look_us = 30 * 1000 * 1000;  /* between two looks at an ACL, and tries to mend it */
-static const int64_t retry_us = 250 * 1000;       /* after an answer that was lost with its connection */
-static const int64_t order_wait_us = 3000 * 1000; /* for the master, when the fence is turned on or off */
+static const int64_t look_us = 10 * 1000 * 1000;    /* between two looks at an ACL, */
+static const int64_t refused_us = 30 * 1000 * 1000; /* and tries to change one that was refused */
+static const int64_t retry_us = 250 * 1000;         /* after an answer that was lost with its connection */
+static const int64_t order_wait_us = 3000 * 1000;   /* for the master, when the fence is turned on or off */
 
 enum fence_wish { FENCE_LEAVE, FENCE_NOBODY, FENCE_EPOCH };
 
@@ -139,7 +140,7 @@ void failover_tend_fences(struct failover *f, const struct failover_event *event
         if (wish == FENCE_LEAVE || m->pending)
             continue;
         bool unknown = !m->done && !m->failed && m->at_us != 0;
-        int64_t again_us = m->at_us + (unknown ? retry_us : look_us);
+        int64_t again_us = m->at_us + (unknown ? retry_us : m->failed ? refused_us : look_us);
         if (event->now_us >= again_us || (!unknown && !fence_is_answered(f, k, wish)))
             fence_send(f, out, k, f->record.policy.fence_user, wish == FENCE_EPOCH);
         else if (f->phase == FAILOVER_WATCH && (f->deadline_us == 0 || again_us < f->deadline_us))

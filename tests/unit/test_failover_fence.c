@@ -251,7 +251,7 @@ static void test_acls_are_looked_at_again(void **state)
 {
     struct rig *b = fenced_rig();
     (void)state;
-    rig_pass(b, 29 * 1000 * 1000);
+    rig_pass(b, 9 * 1000 * 1000);
     assert_false(b->f.members[0].fence.pending);
     rig_pass(b, 2 * 1000 * 1000);
     for (int k = 0; k < 3; k++)

@@ -160,6 +160,8 @@ static bool failover_absorb_sealed(struct failover *f, const struct failover_eve
     if (counts) {
         assert(event->info);
         failover_take_info(f, event->member, event->info, event->now_us);
+        m->fence.done = m->fence.failed = false; /* what it was before, it may have let somebody in */
+        m->fence.at_us = 0;
     } else {
         m->retry_at_us = event->now_us + seal_retry_us;
     }

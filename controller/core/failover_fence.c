@@ -35,6 +35,8 @@ static enum fence_wish fence_wish(const struct failover *f, int member)
     bool sealed = f->members[member].sealed && f->members[member].seal_epoch == r->epoch;
     if (!topology_is_fenced(r) || h->link != HEALTH_LINK_UP)
         return FENCE_LEAVE;
+    if (f->phase == FAILOVER_DONOR && topology_address_equal(&r->members[member].address, &f->donor))
+        return FENCE_LEAVE; /* a master for a while, whose writes are paused; it is sealed again */
     if (r->state == TOPOLOGY_STABLE) {
         int master = topology_member_find(r, &r->master);
         bool serves =

@@ -247,6 +247,34 @@ static void test_who_comes_back_is_fenced_with_its_seal(void **state)
     free(b);
 }
 
+/* Whoever must not be master but is ahead is one for a while, and is fenced when that is over. */
+static void test_a_donor_is_fenced_when_it_is_sealed_again(void **state)
+{
+    struct rig *b = fenced_rig();
+    (void)state;
+    b->f.record.members[1].priority = TOPOLOGY_MUST_NOT;
+    rig_kill_master(b);
+    rig_committed(b);
+    rig_sealed(b, 2, 400);
+    fenced(b, 2);
+    rig_sealed(b, 1, 500);
+    assert_string_equal(rig_actions(b), "DONATE:1");
+    struct info donor = rig_master_info(1, 500);
+    rig_step(b,
+             (struct failover_event){.type = FAILOVER_ON_DONATING, .member = 1, .epoch = 2, .info = &donor});
+    assert_non_null(strstr(rig_actions(b), "REPLICATE:2"));
+    assert_string_equal(ordered(b, 1), "");
+    struct info info = rig_replica_info(b, 2, 500, true);
+    info.master = b->f.record.members[1].address;
+    rig_tell(b, 2, info);
+    assert_non_null(strstr(rig_actions(b), "SEAL:1 SEAL:2"));
+    rig_sealed(b, 1, 500);
+    assert_string_equal(ordered(b, 1), "nobody of app in 2");
+    rig_sealed(b, 2, 500);
+    assert_string_equal(ordered(b, 2), "nobody of app in 2"); /* again: it may be another one's word by now */
+    free(b);
+}
+
 static void test_acls_are_looked_at_again(void **state)
 {
     struct rig *b = fenced_rig();
@@ -320,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_a_refused_fence_delays_no_promotion),
         cmocka_unit_test(test_another_leader_goes_on_with_the_same),
         cmocka_unit_test(test_who_comes_back_is_fenced_with_its_seal),
+        cmocka_unit_test(test_a_donor_is_fenced_when_it_is_sealed_again),
         cmocka_unit_test(test_acls_are_looked_at_again),
         cmocka_unit_test(test_turned_off_only_if_somebody_can_log_in_then),
         cmocka_unit_test(test_explain_and_login_names),

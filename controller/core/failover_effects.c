@@ -228,6 +228,10 @@ FAILOVER_EFFECT(failover_do_rejoin)
                     f->record.name, topology_address_format(&member->address, text), (long long)h->lost_bytes,
                     restarted ? "yes" : "no");
     failover_add(out, FAILOVER_DO_HISTORY, event->member, f->record.epoch)->has_history = true;
+    if (failover_awaits_fence(f, event->member)) {
+        m->retry_at_us = 0; /* row 24, once it is */
+        return;
+    }
     m->replicate_pending = true;
     failover_add(out, FAILOVER_DO_REPLICATE, event->member, f->record.epoch)->target = f->record.master;
 }

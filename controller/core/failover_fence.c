@@ -1,11 +1,11 @@
 /* Fencing by ACL: who may log in where, as which epoch's user (safety.md §3; fence.h for the ACL itself).
  *
- *   sealed in this epoch ──────────────────────► FENCE, nobody: its epochs' users go, who is logged in is cut
+ *   sealed, or a replica of somebody else ─────► FENCE, nobody: its epochs' users go, who is logged in is cut
  *   candidate, master, who follows the master ─► FENCE, the epoch's: app-e7 is there, no other epoch's
- *   anybody else (not seen, restarted, a stray) ► nothing: it gets its user with its role
+ *   anybody else (not seen, a stray master) ────► nothing: it is sealed first
  *
- * What is wanted follows from record and phase alone, so whoever leads next goes on by wanting the same.
- * Nothing waits for a fence but the promotion, which goes on without it when it is refused: applications that
+ * What is wanted follows from record, phase and what members say, so whoever leads next goes on by wanting
+ * the same. A promotion waits for it, and so does REPLICATE; both go on when it is refused: applications that
  * can't log in are the lesser harm, and an event says so. */
 #include "controller/core/failover_table.h"
 
@@ -43,6 +43,8 @@ static enum fence_wish fence_wish(const struct failover *f, int member)
             member == master ? failover_master_is_well(f, master) : h->info_known && failover_follows(f, h);
         if (serves)
             return FENCE_EPOCH;
+        if (h->info_known && h->info.role == INFO_ROLE_REPLICA)
+            return FENCE_NOBODY; /* before it is made a replica of the master's */
     } else if (r->state == TOPOLOGY_PROMOTING && member == topology_member_find(r, &r->candidate)) {
         return fence_is_trusted(f, member) ? FENCE_EPOCH : FENCE_LEAVE;
     }

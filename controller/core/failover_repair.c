@@ -187,7 +187,7 @@ int64_t failover_tend_members(struct failover *f, const struct failover_event *e
         const struct health_member *h = &f->health[k];
         struct failover_member *m = &f->members[k];
         if (k == master || h->link != HEALTH_LINK_UP || !h->info_known || failover_follows(f, h) ||
-            m->seal_pending || m->replicate_pending)
+            m->seal_pending || m->replicate_pending || failover_awaits_fence(f, k))
             continue;
         if (m->retry_at_us > event->now_us) {
             deadline_us = failover_sooner(deadline_us, m->retry_at_us);

@@ -323,3 +323,29 @@ def test_a_failover_to_one_without_the_template_goes_on_and_says_so(make_cluster
     assert "event=fence.failed" in "".join(cluster.mrctl_ok("events", "cart"))
     make_template(candidate)
     wait_until(lambda: users(candidate) == {"default", "app", f"app-e{epoch + 1}"}, "it to be mended", timeout_s=60)
+
+
+def test_strict_durability_and_reads_from_replicas_go_with_it(cluster, cart):
+    """Every connection of a proxy's logs in as the epoch's user: those for acknowledgements, and those to replicas."""
+    fence_all(cluster, cart)
+    cluster.mrctl_ok("set", "cart", "durability=strict", "acks=1", "reads=replica", "cooldown_ms=0")
+    wait_until(lambda: cart.state().get("holding") == 1, "the proxy to hold replies")
+    counted = lambda: http_get(f"http://127.0.0.1:{cluster.proxies[0].http_port}/v1/stats")[1]["instances"][0]
+    with cart.client() as client:
+        assert client.call("AUTH", "app", PASSWORD) == "OK"
+
+        def read_from_a_replica():
+            before = counted()["replica_reads"]
+            for _ in range(10):
+                client.call("GET", "key")
+            return counted()["replica_reads"] > before
+
+        assert client.call("SET", "key", "value") == "OK"
+        wait_until(read_from_a_replica, "a replica to answer")
+        epoch = cart.epoch()
+        cluster.mrctl_ok("switchover", "cart")
+        cart.wait_epoch(epoch + 1)
+        assert client.call("SET", "key", "new") == "OK"
+        wait_until(read_from_a_replica, "a replica to answer again")
+        assert client.call("GET", "key") == "new"
+    assert counted()["unacknowledged"] == 0 and counted()["ack_batches"] > 0

@@ -523,6 +523,7 @@ void sim_fence_on_start(struct sim *s, int redis); /* a new process */
 int sim_fence_execute(struct sim *s, int redis, uint64_t epoch, bool keep);
 void sim_fence_on_refused(struct sim *s, int redis, uint64_t epoch); /* for whatever reason */
 void sim_fence_on_promote(struct sim *s, int redis, uint64_t epoch);
+void sim_fence_on_replicate(struct sim *s, int redis, uint64_t epoch); /* it is about to be done */
 void sim_fence_on_publish(struct sim *s, const struct message *m);
 bool sim_fence_settled(const struct sim *s, int redis);
 

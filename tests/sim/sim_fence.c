@@ -134,6 +134,17 @@ void sim_fence_on_promote(struct sim *s, int redis, uint64_t epoch)
     fence_check_master(s, redis, epoch, "promoted");
 }
 
+/* Whoever was sealed has cut everybody before it is another's replica. */
+void sim_fence_on_replicate(struct sim *s, int redis, uint64_t epoch)
+{
+    const struct sim_redis *r = &s->redis[redis];
+    const struct topology_instance *record = &s->zk.nodes[r->instance].record;
+    if (topology_is_fenced(record) && record->epoch == epoch && r->sealed_epoch == epoch &&
+        r->unfenced_epoch != epoch && fence_has_others(r, epoch))
+        world_fail(&s->world, "fenced", "%d was sealed, and goes on with applications of before epoch %llu",
+                   redis, (unsigned long long)epoch);
+}
+
 void sim_fence_on_publish(struct sim *s, const struct message *m)
 {
     if (m->fence_user[0] != '\0')

@@ -243,6 +243,8 @@ static int link_execute(struct sim *s, const struct world_event *e)
         r->paused_until_us = s->world.now_us + e->y * 1000;
     if (command == SIM_PAUSE)
         return 0;
+    if (command == SIM_REPLICATE)
+        sim_fence_on_replicate(s, e->target, (uint64_t)e->x);
     int err = command == SIM_SEAL && s->ablation == ABLATE_SEAL
                   ? 0
                   : sim_redis_replicaof(s, e->target, command == SIM_DONATE ? -2 : (int)e->y);

@@ -233,9 +233,10 @@ static void test_who_comes_back_is_fenced_with_its_seal(void **state)
     assert_string_equal(ordered(b, 0), "");
     rig_sealed(b, 0, 700);
     assert_string_equal(ordered(b, 0), "nobody of app in 2");
-    follows_second(b, 0);
-    assert_string_equal(ordered(b, 0), ""); /* one at a time */
+    assert_null(strstr(rig_actions(b), "REPLICATE")); /* its clients are cut first */
     fenced(b, 0);
+    assert_string_equal(rig_actions(b), "REPLICATE:0");
+    follows_second(b, 0);
     assert_string_equal(ordered(b, 0), "app-e2");
     fenced(b, 0);
 

@@ -389,8 +389,9 @@ FAILOVER_EFFECT(failover_do_finish)
     memcpy(p->epochs[p->n_epochs - 1].repl_id, event->info->repl_id, sizeof(p->epochs[0].repl_id));
     failover_publish(f, out, p);
     for (int k = 0; k < (int)p->n_members; k++) {
-        /* Its clients are cut before it is another's replica. */
-        bool fences = topology_is_fenced(p) && (f->members[k].seal_pending || failover_awaits_fence(f, k));
+        /* Its clients are cut before it is another's replica: whoever isn't known to be fenced is looked at
+         * once the record is STABLE. */
+        bool fences = topology_is_fenced(p) && (!f->members[k].sealed || failover_awaits_fence(f, k));
         if (k == candidate || f->health[k].link != HEALTH_LINK_UP || failover_is_stray(f, k) || fences)
             continue; /* a stray one is sealed first: what its history has more must be known before it goes
                        */

@@ -1,6 +1,6 @@
 /* Carries out what a core said, and brings each outcome back as one event.
  *
- *   COMMIT, HISTORY, RELOAD ─► zk_store      SEAL, PROMOTE, REPLICATE, PROBE, PAUSE, DONATE ─► monitor
+ *   COMMIT, HISTORY, RELOAD ─► zk_store      SEAL, PROMOTE, REPLICATE, PROBE, PAUSE, DONATE, FENCE ─► monitor
  *   PUBLISH, HOLD ─► announcer               REPORT ─► log, on_event
  *   SURVEY ─► voters (engine_trust.c)        ANSWER ─► the operator (engine_commands.c)
  */
@@ -75,6 +75,8 @@ void engine_order_answer(struct engine_order *o, const struct failover_event *ou
     event.revision = outcome->revision;
     event.info = outcome->info;
     event.votes = outcome->votes;
+    event.text = outcome->text;
+    event.open = outcome->open;
     event.epoch = o->epoch;
     bool about_member = topology_address_is_set(&o->about);
     event.member = about_member ? topology_member_find(&i->failover.record, &o->about) : -1;
@@ -86,18 +88,31 @@ void engine_order_answer(struct engine_order *o, const struct failover_event *ou
 /* ---- members --------------------------------------------------------------------------------------------
  */
 
-static void engine_on_order_done(void *ctx, int err, const struct info *info, const char *text)
+static void engine_order_end(struct engine_order *o, const struct failover_event *outcome)
 {
-    struct engine_order *o = ctx;
-    struct failover_event outcome = {.err = err, .info = info};
+    int err = outcome->err;
     if (err != 0) {
         char address[TOPOLOGY_ADDRESS_MAX + 1];
         engine_say(o->instance->engine, o->instance->name, FAILOVER_WARN,
                    "event=order.failed instance=%s member=%s order=%s reason=%s say=\"%s\"",
                    o->instance->name, topology_address_format(&o->about, address),
-                   failover_event_name(o->answer), err_name(err), text);
+                   failover_event_name(o->answer), err_name(err), outcome->text);
     }
-    engine_order_answer(o, &outcome);
+    engine_order_answer(o, outcome);
+}
+
+static void engine_on_order_done(void *ctx, int err, const struct info *info, const char *text)
+{
+    struct failover_event outcome = {.err = err, .info = info, .text = text};
+    engine_order_end(ctx, &outcome);
+}
+
+static void engine_on_fenced(void *ctx, int err, bool open, const char *text)
+{
+    struct engine_instance *i = ((struct engine_order *)ctx)->instance;
+    struct failover_event outcome = {.err = err, .open = open, .text = text};
+    engine_order_end(ctx, &outcome);
+    engine_note_change(i); /* who may log in where is shown */
 }
 
 static void engine_on_order_unsent(void *ctx)
@@ -136,6 +151,8 @@ static void engine_order_member(struct engine_instance *i, const struct failover
         monitor_replicate(m->monitor, &a->target, engine_on_order_done, o);
     } else if (a->type == FAILOVER_DO_PAUSE) {
         monitor_pause(m->monitor, a->limit_ms, engine_on_order_done, o);
+    } else if (a->type == FAILOVER_DO_FENCE) {
+        monitor_fence(m->monitor, &a->fence, engine_on_fenced, o);
     } else {
         assert(a->type == FAILOVER_DO_DONATE);
         monitor_donate(m->monitor, a->limit_ms, engine_on_order_done, o);
@@ -215,7 +232,7 @@ static void engine_run_order(struct engine_instance *i, const struct failover_ac
     static const enum failover_event_type answers[] = {
         [FAILOVER_DO_SEAL] = FAILOVER_ON_SEALED,           [FAILOVER_DO_PROMOTE] = FAILOVER_ON_PROMOTED,
         [FAILOVER_DO_REPLICATE] = FAILOVER_ON_REPLICATING, [FAILOVER_DO_PAUSE] = FAILOVER_ON_PAUSED,
-        [FAILOVER_DO_DONATE] = FAILOVER_ON_DONATING,
+        [FAILOVER_DO_DONATE] = FAILOVER_ON_DONATING,       [FAILOVER_DO_FENCE] = FAILOVER_ON_FENCED,
     };
     if (a->type != FAILOVER_DO_PROBE && a->type != FAILOVER_DO_UNPAUSE) {
         engine_order_member(i, a, answers[a->type]);
@@ -264,6 +281,7 @@ void engine_run(struct engine_instance *i, const struct failover_event *event, s
         case FAILOVER_DO_PAUSE:
         case FAILOVER_DO_UNPAUSE:
         case FAILOVER_DO_DONATE:
+        case FAILOVER_DO_FENCE:
             engine_run_order(i, a);
             break;
         }

@@ -125,7 +125,15 @@ int http_body_order(enum failover_command_type type, const char *text, size_t le
 
 /* ---- policy -------------------------------------------------------------------------------------------- */
 
-enum policy_kind { POLICY_U32, POLICY_U64, POLICY_BOOL, POLICY_DURABILITY, POLICY_READS };
+enum policy_kind {
+    POLICY_U32,
+    POLICY_U64,
+    POLICY_BOOL,
+    POLICY_DURABILITY,
+    POLICY_READS,
+    POLICY_FENCE,
+    POLICY_USER
+};
 
 #define POLICY(field, kind, min, max)                                                                        \
     {                                                                                                        \
@@ -149,6 +157,8 @@ static const struct policy_key {
     POLICY(max_lag_bytes, U64, 0, INT64_MAX),
     POLICY(hold_ms, U32, 0, 3600000),
     POLICY(auto_failover, BOOL, 0, 1),
+    POLICY(fence, FENCE, 0, 0),
+    POLICY(fence_user, USER, 0, 0),
 };
 
 static void http_body_read_policy_key(struct json_read *r, const json_t *policy, const struct policy_key *k,
@@ -171,6 +181,15 @@ static void http_body_read_policy_key(struct json_read *r, const json_t *policy,
             json_read_fail(r, ERR_INVALID, k->key, "must be master, replica or nearest");
         break;
     }
+    case POLICY_FENCE: {
+        const char *word = json_read_word(r, policy, k->key, JSON_READ_REQUIRED);
+        if (word != NULL && topology_fence_parse(word, &out->fence) != 0)
+            json_read_fail(r, ERR_INVALID, k->key, "must be none or acl");
+        break;
+    }
+    case POLICY_USER:
+        json_read_text(r, policy, k->key, JSON_READ_REQUIRED, out->fence_user, sizeof out->fence_user);
+        break;
     case POLICY_BOOL:
         json_read_bool(r, policy, k->key, field);
         break;
@@ -189,7 +208,7 @@ static void http_body_read_policy(struct json_read *r, const json_t *root, struc
 {
     json_t *policy = json_read_object(r, root, "policy"), *value;
     const char *key;
-    char known[240] = "";
+    char known[280] = "";
     if (policy == NULL)
         return;
     r->where = "policy";

@@ -226,6 +226,7 @@ int monitor_watch(struct monitor *m, const char *label, const struct topology_ad
     member->address = *address;
     snprintf(member->label, sizeof(member->label), "%s", label);
     list_init(&member->orders);
+    list_init(&member->fences);
     info_init(&member->info);
     monitor_silence_init_member(member);
     struct redis_link_config link = {
@@ -262,6 +263,7 @@ void monitor_unwatch(struct monitor_member *member)
     monitor_silence_forget(member);
     redis_link_close(member->link);
     monitor_orders_forget(member);
+    monitor_fences_forget(member);
     list_remove(&member->node);
     if (--m->n_members == 0)
         ev_timer_stop(loop_ev(m->loop), &m->tick);

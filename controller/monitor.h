@@ -9,6 +9,7 @@
 #ifndef MR_CONTROLLER_MONITOR_H
 #define MR_CONTROLLER_MONITOR_H
 
+#include "controller/core/fence.h"
 #include "controller/core/health.h"
 
 #include <stdbool.h>
@@ -94,5 +95,12 @@ void monitor_unpause(struct monitor_member *member); /* CLIENT UNPAUSE; nobody i
 /* As monitor_promote(), with CLIENT PAUSE limit_ms WRITE in the same transaction: others may replicate from
  * it, nobody may write. */
 void monitor_donate(struct monitor_member *member, int64_t limit_ms, monitor_done_fn done, void *ctx);
+
+/* As monitor_done_fn; and fence_end()'s errors. open (err 0): the template may log in itself.
+ */
+typedef void (*monitor_fenced_fn)(void *ctx, int err, bool open, const char *text);
+/* Makes its ACL what the fence wants (core/fence.h); order is copied. */
+void monitor_fence(struct monitor_member *member, const struct fence_order *order, monitor_fenced_fn done,
+                   void *ctx);
 
 #endif

@@ -74,6 +74,7 @@ struct monitor_member {
     uint32_t polls;                   /* on this connection */
     uint32_t min_replicas, max_lag_s; /* of the policy; 0: left as the server has it */
     struct list orders;
+    struct list fences;
     /* monitor_silence.c */
     struct list eager; /* in monitor->eager; unlinked: not eager */
     struct list due;   /* in the wheel; unlinked: owes nothing */
@@ -95,6 +96,7 @@ void monitor_settings_on_up(struct monitor_member *m);
 int monitor_settings_set_period(struct monitor_member *m) MR_MUST_CHECK;
 /* monitor_orders.c: the member goes away; nobody is called. */
 void monitor_orders_forget(struct monitor_member *m);
+void monitor_fences_forget(struct monitor_member *m); /* likewise, monitor_fence.c */
 
 /* ---- monitor_silence.c: who answers, and how. Those that may call on_heard() or on_mute() return false when
  * the owner unwatched the member in it: then hands off. ---------------------------------------------------

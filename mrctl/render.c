@@ -210,6 +210,19 @@ static void render_durability(struct line *l, const json_t *instance)
                        json_get_text(instance, "not_holding"));
 }
 
+/* As whom applications log in at members, and what is amiss with that. */
+static void render_fence(struct line *l, const json_t *fence)
+{
+    if (!json_is_object(fence))
+        return;
+    const char *user = json_get_word(fence, "user"), *failed = json_get_word(fence, "failed");
+    line_add(l, "direct logins: %s", user[0] != '\0' ? user : "nobody's until it is promoted");
+    if (failed[0] != '\0')
+        line_add_words(l, "not fenced: %s", failed);
+    if (json_is_true(json_object_get(fence, "template_may_log_in")))
+        line_add_words(l, "%s itself can log in, past the fence", json_get_text(fence, "template"));
+}
+
 static void render_tree(FILE *out, const json_t *instance)
 {
     const json_t *members = json_object_get(instance, "members");
@@ -224,6 +237,7 @@ static void render_tree(FILE *out, const json_t *instance)
     if (json_get_word(instance, "reads")[0] != '\0' &&
         strcmp(json_get_word(instance, "reads"), "master") != 0)
         line_add(&l, "reads %s", json_get_word(instance, "reads"));
+    render_fence(&l, json_object_get(instance, "fence"));
     if (json_get_word(instance, "waiting")[0] != '\0')
         line_add_words(&l, "waiting: %s", json_get_word(instance, "waiting"));
     line_end(&l);

@@ -5,6 +5,7 @@
 #include "proxy/acks_private.h"
 #include "proxy/backend.h"
 #include "proxy/client.h"
+#include "proxy/core/login.h"
 #include "proxy/core/names.h"
 #include "proxy/core/remember.h"
 
@@ -172,7 +173,7 @@ static void acks_on_connected(struct ack_conn *conn)
     backend_want(conn->backend, true, false);
     int err = 0;
     if (buf_len(&a->key) > 0)
-        err = buf_append(&text, buf_at(&a->key, buf_start(&a->key)), buf_len(&a->key));
+        err = login_write(&a->instance->route, buf_at(&a->key, buf_start(&a->key)), buf_len(&a->key), &text);
     if (!err)
         err = buf_append(&text, ACKS_GREETING, sizeof(ACKS_GREETING) - 1);
     if (err)

@@ -5,6 +5,7 @@
 #include "proxy/acks.h"
 #include "proxy/backend.h"
 #include "proxy/client.h"
+#include "proxy/core/login.h"
 #include "proxy/core/remember.h"
 #include "proxy/mux_private.h"
 #include "proxy/net.h"
@@ -371,11 +372,15 @@ static void mux_on_connected(struct mux_conn *conn)
         mux_ready(conn);
         return;
     }
-    if (shared_begin(&conn->shared, buf_at(&m->key, buf_start(&m->key)), buf_len(&m->key), m->key_replies)) {
+    struct buf text = {0};
+    int err = login_write(&m->instance->route, buf_at(&m->key, buf_start(&m->key)), buf_len(&m->key), &text);
+    if (!err)
+        err = shared_begin(&conn->shared, buf_at(&text, buf_start(&text)), buf_len(&text), m->key_replies);
+    buf_free(&text);
+    if (err)
         mux_lose(conn, "nomem", true);
-        return;
-    }
-    mux_dirty(conn);
+    else
+        mux_dirty(conn);
 }
 
 static void mux_on_backend(void *owner, enum backend_event event, int err)

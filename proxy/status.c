@@ -81,16 +81,18 @@ static json_t *status_route(struct control *c, const struct route_entry *e)
     struct worker_stats w;
 
     control_read_stats(c, r->name, &w);
-    return json_pack(
-        "{s:s, s:i, s:s, s:b, s:b, s:I, s:I, s:s, s:o, s:s, s:s, s:o, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}}",
-        "name", r->name, "port", (int)r->port, "state", r->state == ROUTE_HELD ? "held" : "serving",
-        "in_doubt", !list_empty(&e->doubt), "switching_over", !list_empty(&e->pausing), "epoch",
-        (json_int_t)r->epoch, "revision", (json_int_t)r->revision, "master",
-        topology_address_format(&r->master, master), "replicas", status_addresses(r), "durability",
-        topology_durability_name(r->durability), "reads", topology_reads_name(r->reads), "readers",
-        status_readers(r), "stats", "clients", (json_int_t)w.clients, "accepted", (json_int_t)w.accepted,
-        "requests", (json_int_t)w.requests, "held", (json_int_t)w.held, "replayed", (json_int_t)w.replayed,
-        "unknown", (json_int_t)w.unknown, "rejected", (json_int_t)w.rejected);
+    return json_pack("{s:s, s:i, s:s, s:b, s:b, s:I, s:I, s:s, s:o, s:s, s:s, s:s, s:o, s:{s:I, s:I, s:I, "
+                     "s:I, s:I, s:I, s:I}}",
+                     "name", r->name, "port", (int)r->port, "state",
+                     r->state == ROUTE_HELD ? "held" : "serving", "in_doubt", !list_empty(&e->doubt),
+                     "switching_over", !list_empty(&e->pausing), "epoch", (json_int_t)r->epoch, "revision",
+                     (json_int_t)r->revision, "master", topology_address_format(&r->master, master),
+                     "replicas", status_addresses(r), "durability", topology_durability_name(r->durability),
+                     "fence_user", r->fence_user, "reads", topology_reads_name(r->reads), "readers",
+                     status_readers(r), "stats", "clients", (json_int_t)w.clients, "accepted",
+                     (json_int_t)w.accepted, "requests", (json_int_t)w.requests, "held", (json_int_t)w.held,
+                     "replayed", (json_int_t)w.replayed, "unknown", (json_int_t)w.unknown, "rejected",
+                     (json_int_t)w.rejected);
 }
 
 static void status_routes(struct status *s, struct http_request *request)

@@ -14,8 +14,9 @@ enum message_field {
     HAS_EPOCH = 1 << 3,
     HAS_REVISION = 1 << 4,
     HAS_MASTER = 1 << 5,
-    HAS_ROUTE = 1 << 6, /* replicas, durability, acks, hold_ms, reads, readers */
-    HAS_TOOK = 1 << 7,  /* took_us; acks, left out when 0 */
+    HAS_ROUTE =
+        1 << 6,        /* replicas, durability, acks, hold_ms, reads, readers; fence_user, left out when "" */
+    HAS_TOOK = 1 << 7, /* took_us; acks, left out when 0 */
     HAS_LIMIT = 1 << 8, /* limit_ms, left out when 0 */
     HAS_VIEW = 1 << 9,  /* view, silent_us, distrusted */
 };
@@ -72,6 +73,8 @@ static void message_write_route(struct json_write *w, json_t *root, const struct
     json_write_int(w, root, "acks", m->acks);
     json_write_int(w, root, "hold_ms", m->hold_ms);
     message_write_readers(w, root, m);
+    if (m->fence_user[0] != '\0')
+        json_write_text(w, root, "fence_user", m->fence_user);
 }
 
 static void message_write_view(struct json_write *w, json_t *root, const struct message *m)
@@ -159,6 +162,7 @@ static void message_read_route(struct json_read *r, const json_t *root, struct m
         json_read_fail(r, ERR_INVALID, "acks", "must be 1 to %d", TOPOLOGY_MEMBERS_MAX - 1);
     json_read_u32(r, root, "hold_ms", JSON_READ_OPTIONAL, &out->hold_ms);
     message_read_readers(r, root, out);
+    json_read_text(r, root, "fence_user", JSON_READ_OPTIONAL, out->fence_user, sizeof out->fence_user);
 }
 
 /* Which words there are is health.h's matter: a newer controller may have more of them. */
@@ -248,5 +252,7 @@ void message_from_instance(const struct topology_instance *i, struct message *ou
     out->acks = i->policy.acks;
     out->hold_ms = i->policy.hold_ms;
     out->reads = i->policy.reads;
+    if (topology_is_fenced(i))
+        memcpy(out->fence_user, i->policy.fence_user, sizeof out->fence_user);
     out->n_readers = topology_readers(i, out->readers);
 }

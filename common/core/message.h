@@ -18,7 +18,7 @@ enum { MESSAGE_TEXT_MAX = 4096 }; /* bytes of one message, its terminator includ
 
 enum message_type {
     MESSAGE_ROUTE, /* instance, port, epoch, revision, master, replicas, durability, acks, hold_ms, reads,
-                      readers */
+                      readers, fence_user */
     /* instance, port, epoch, revision, limit_ms. limit_ms 0: a promotion is under way, keep requests.
      * Otherwise a switchover: the present master (of that epoch) still serves; send nothing more to it, let
      * what is in flight end, answer HELD; go on by yourself after limit_ms or at the next route message. */
@@ -50,7 +50,8 @@ struct message {
      * proxy holds replies in every thread; 0: it doesn't (also of one that can't). */
     uint32_t acks;
     uint32_t hold_ms;
-    enum topology_reads reads; /* a sender that doesn't know of it: the master */
+    enum topology_reads reads;                    /* a sender that doesn't know of it: the master */
+    char fence_user[TOPOLOGY_FENCE_USER_MAX + 1]; /* "": not fenced, or the sender doesn't know of it */
     uint32_t n_readers;
     struct topology_reader readers[TOPOLOGY_MEMBERS_MAX]; /* replicas that clients may read from */
     int64_t took_us;   /* ACK: from the message's arrival to the last connection switched */

@@ -41,6 +41,10 @@ static const char *const reads_names[] = {
     [TOPOLOGY_READS_REPLICA] = "replica",
     [TOPOLOGY_READS_NEAREST] = "nearest",
 };
+static const char *const fence_names[] = {
+    [TOPOLOGY_FENCE_NONE] = "none",
+    [TOPOLOGY_FENCE_ACL] = "acl",
+};
 static const char *const history_kind_names[] = {
     [TOPOLOGY_HISTORY_ADOPTED] = "adopted",   [TOPOLOGY_HISTORY_FAILOVER] = "failover",
     [TOPOLOGY_HISTORY_REJOINED] = "rejoined", [TOPOLOGY_HISTORY_MEMBER] = "member",
@@ -83,6 +87,7 @@ TOPOLOGY_WORDS(verdict)
 TOPOLOGY_WORDS(durability)
 TOPOLOGY_WORDS(priority)
 TOPOLOGY_WORDS(reads)
+TOPOLOGY_WORDS(fence)
 TOPOLOGY_WORDS(history_kind)
 
 /* ---- names and addresses ------------------------------------------------------------------------------ */
@@ -102,6 +107,7 @@ void topology_policy_default(struct topology_policy *policy)
         .max_lag_bytes = 0,
         .reads = TOPOLOGY_READS_MASTER,
         .auto_failover = true,
+        .fence = TOPOLOGY_FENCE_NONE,
     };
 }
 
@@ -206,6 +212,15 @@ const struct topology_address *topology_route(const struct topology_instance *i)
     }
     assert(!"a state outside its enum");
     return NULL;
+}
+
+const char *topology_fence_login(const struct topology_instance *i, char text[TOPOLOGY_USER_MAX + 1])
+{
+    assert(i != NULL && text != NULL);
+    text[0] = '\0';
+    if (topology_is_fenced(i) && i->state != TOPOLOGY_SEALING)
+        (void)snprintf(text, TOPOLOGY_USER_MAX + 1, "%s-e%" PRIu64, i->policy.fence_user, i->epoch);
+    return text;
 }
 
 uint32_t topology_readers(const struct topology_instance *i, struct topology_reader out[TOPOLOGY_MEMBERS_MAX])

@@ -19,6 +19,7 @@ enum {
     TOPOLOGY_RUN_ID_LEN = 40,  /* Redis' run_id and replication id, hex digits */
     TOPOLOGY_ZONE_MAX = 32,
     TOPOLOGY_USER_MAX = 64,
+    TOPOLOGY_FENCE_USER_MAX = 40, /* leaves room for "-e" and an epoch */
     TOPOLOGY_PASSWORD_MAX = 512,
     TOPOLOGY_MEMBERS_MAX = 16,
     TOPOLOGY_EPOCHS_MAX = 32, /* newest rows kept; older lineages can't win a choice any more */
@@ -80,6 +81,12 @@ enum topology_reads {
     TOPOLOGY_READS_NEAREST, /* the same, those of the proxy's own zone first */
 };
 
+/* How applications that connect to members directly are kept off a deposed one. */
+enum topology_fence {
+    TOPOLOGY_FENCE_NONE,
+    TOPOLOGY_FENCE_ACL, /* they log in as a user of the present epoch: controller/core/fence.h */
+};
+
 /* Why a failover was begun: safety.md §2. */
 enum topology_verdict {
     TOPOLOGY_VERDICT_NONE,
@@ -95,17 +102,19 @@ enum topology_verdict {
 
 /* What an operator may set (interfaces.md, "Instance policy keys"). */
 struct topology_policy {
-    enum topology_durability durability; /* async */
-    uint32_t acks;                       /* 1: replicas that acknowledge a strict write */
-    uint32_t unreachable_after_ms;       /* 1500 */
-    uint32_t hung_after_ms;              /* 3000 */
-    uint32_t cooldown_ms;                /* 60000 */
-    uint32_t min_replicas_to_write;      /* 0 */
-    uint32_t min_replicas_max_lag;       /* 10 seconds, as Redis has it */
-    uint32_t hold_ms;                    /* 0: the proxy's own --hold-ms */
-    uint64_t max_lag_bytes;              /* of a replica that serves reads; 0: no limit */
-    enum topology_reads reads;           /* master */
-    bool auto_failover;                  /* true */
+    enum topology_durability durability;          /* async */
+    uint32_t acks;                                /* 1: replicas that acknowledge a strict write */
+    uint32_t unreachable_after_ms;                /* 1500 */
+    uint32_t hung_after_ms;                       /* 3000 */
+    uint32_t cooldown_ms;                         /* 60000 */
+    uint32_t min_replicas_to_write;               /* 0 */
+    uint32_t min_replicas_max_lag;                /* 10 seconds, as Redis has it */
+    uint32_t hold_ms;                             /* 0: the proxy's own --hold-ms */
+    uint64_t max_lag_bytes;                       /* of a replica that serves reads; 0: no limit */
+    enum topology_reads reads;                    /* master */
+    bool auto_failover;                           /* true */
+    enum topology_fence fence;                    /* none */
+    char fence_user[TOPOLOGY_FENCE_USER_MAX + 1]; /* whose rules and passwords the epochs' users have; "" */
 };
 
 /* Credentials the controllers log in to the members with; both "" when none. */
@@ -224,6 +233,13 @@ static inline bool topology_is_strict(const struct topology_instance *i)
 {
     return i->policy.durability == TOPOLOGY_STRICT;
 }
+static inline bool topology_is_fenced(const struct topology_instance *i)
+{
+    return i->policy.fence == TOPOLOGY_FENCE_ACL;
+}
+/* The user that applications log in as directly: "app-e7"; "" while there is none (not fenced, or SEALING).
+ * Returns text. */
+const char *topology_fence_login(const struct topology_instance *i, char text[TOPOLOGY_USER_MAX + 1]);
 /* The members that clients may read from; none while nobody is master. Returns how many. */
 uint32_t topology_readers(const struct topology_instance *i,
                           struct topology_reader out[TOPOLOGY_MEMBERS_MAX]);
@@ -242,6 +258,7 @@ const char *topology_verdict_name(enum topology_verdict v);       /* "NONE", "DE
 const char *topology_durability_name(enum topology_durability d); /* "async", "strict" */
 const char *topology_priority_name(enum topology_priority p);     /* "neutral", "prefer", … */
 const char *topology_reads_name(enum topology_reads r);           /* "master", "replica", "nearest" */
+const char *topology_fence_name(enum topology_fence f);           /* "none", "acl" */
 const char *topology_history_kind_name(enum topology_history_kind k);
 /* The inverse of each; ERR_INVALID for an unknown word. */
 int topology_state_parse(const char *text, enum topology_state *out) MR_MUST_CHECK;
@@ -249,6 +266,7 @@ int topology_verdict_parse(const char *text, enum topology_verdict *out) MR_MUST
 int topology_durability_parse(const char *text, enum topology_durability *out) MR_MUST_CHECK;
 int topology_priority_parse(const char *text, enum topology_priority *out) MR_MUST_CHECK;
 int topology_reads_parse(const char *text, enum topology_reads *out) MR_MUST_CHECK;
+int topology_fence_parse(const char *text, enum topology_fence *out) MR_MUST_CHECK;
 int topology_history_kind_parse(const char *text, enum topology_history_kind *out) MR_MUST_CHECK;
 
 #endif

@@ -125,6 +125,13 @@ int topology_check(const struct topology_instance *i, char *why, size_t why_size
                   "durability strict needs acks of 1 or more");
     topology_rule(&c, p->acks < TOPOLOGY_MEMBERS_MAX, "acks %u is beyond the limit of %d replicas",
                   (unsigned)p->acks, TOPOLOGY_MEMBERS_MAX - 1);
+    topology_rule(&c, topology_is_plain(p->fence_user), "fence_user must be letters, digits, . _ -");
+    topology_rule(&c, p->fence != TOPOLOGY_FENCE_ACL || p->fence_user[0] != '\0',
+                  "fence acl needs fence_user, the ACL user whose rules the epochs' users get");
+    topology_rule(&c, strcmp(p->fence_user, "default") != 0,
+                  "fence_user can't be the default user: who doesn't log in is that one");
+    topology_rule(&c, p->fence_user[0] == '\0' || strcmp(p->fence_user, i->auth.user) != 0,
+                  "fence_user can't be %s: the controllers log in as it", p->fence_user);
     topology_rule(&c, p->max_lag_bytes <= INT64_MAX, "max_lag_bytes is out of range");
     return c.err;
 }

@@ -25,6 +25,10 @@ static void encode_policy(struct json_write *w, json_t *root, const struct topol
     json_write_text(w, policy, "reads", topology_reads_name(p->reads));
     json_write_u64(w, policy, "max_lag_bytes", p->max_lag_bytes);
     json_write_bool(w, policy, "auto_failover", p->auto_failover);
+    if (p->fence != TOPOLOGY_FENCE_NONE)
+        json_write_text(w, policy, "fence", topology_fence_name(p->fence));
+    if (p->fence_user[0] != '\0')
+        json_write_text(w, policy, "fence_user", p->fence_user);
     json_write_set(w, root, "policy", policy);
 }
 
@@ -157,6 +161,10 @@ static void decode_policy(struct json_read *r, const json_t *root, struct topolo
         json_read_fail(r, ERR_INVALID, "reads", "must be master, replica or nearest");
     json_read_u64(r, policy, "max_lag_bytes", JSON_READ_OPTIONAL, &p->max_lag_bytes);
     json_read_bool(r, policy, "auto_failover", &p->auto_failover);
+    word = json_read_word(r, policy, "fence", JSON_READ_OPTIONAL);
+    if (word != NULL && topology_fence_parse(word, &p->fence) != 0)
+        json_read_fail(r, ERR_INVALID, "fence", "must be none or acl");
+    json_read_text(r, policy, "fence_user", JSON_READ_OPTIONAL, p->fence_user, sizeof p->fence_user);
     r->where = NULL;
 }
 

@@ -111,6 +111,8 @@ static enum failover_trigger failover_trigger_of(const struct failover *f, const
         return FAILOVER_AT_PAUSED;
     case FAILOVER_ON_DONATING:
         return FAILOVER_AT_DONATING;
+    case FAILOVER_ON_FENCED:
+        return f->phase == FAILOVER_FENCE ? FAILOVER_AT_FENCED : FAILOVER_AT_ENTER;
     default:
         return FAILOVER_AT_ENTER;
     }
@@ -161,6 +163,9 @@ static void failover_check(const struct failover *f)
     case FAILOVER_DONOR:
         assert(f->record.state == TOPOLOGY_SEALING);
         break;
+    case FAILOVER_FENCE:
+        assert(f->record.state == TOPOLOGY_STABLE && f->order.id != 0);
+        break;
     case FAILOVER_IDLE:
     case FAILOVER_INTENT:
     case FAILOVER_RELOAD:
@@ -199,6 +204,7 @@ void failover_step(struct failover *f, const struct failover_event *event, struc
         failover_move(f, row->next, event->now_us);
         at = FAILOVER_AT_ENTER;
     }
+    failover_tend_fences(f, event, out);
     failover_observe_readiness(f, event, out);
     failover_check(f);
 }
@@ -209,8 +215,8 @@ void failover_step(struct failover *f, const struct failover_event *event, struc
 const char *failover_phase_name(enum failover_phase p)
 {
     static const char *const names[FAILOVER_PHASES] = {
-        "IDLE",   "WATCH",  "CONFIRM", "INTENT", "SEAL", "CHOICE", "PROMOTE",
-        "FINISH", "REPAIR", "RELOAD",  "DONOR",  "HOLD", "DRAIN",  "POLICY",
+        "IDLE",   "WATCH",  "CONFIRM", "INTENT", "SEAL",  "CHOICE", "PROMOTE", "FINISH",
+        "REPAIR", "RELOAD", "DONOR",   "HOLD",   "DRAIN", "POLICY", "FENCE",
     };
     return (int)p >= 0 && p < FAILOVER_PHASES ? names[p] : "?";
 }
@@ -218,9 +224,9 @@ const char *failover_phase_name(enum failover_phase p)
 const char *failover_event_name(enum failover_event_type t)
 {
     static const char *const names[FAILOVER_EVENTS] = {
-        "RECORD", "LEAD",     "COMMITTED",   "COMMIT_FAILED", "LINK_UP", "LINK_DOWN", "INFO",
-        "SEALED", "PROMOTED", "REPLICATING", "HINT",          "TICK",    "MUTE",      "HEARD",
-        "KNOCK",  "PINGS",    "SURVEYED",    "HELD",          "PAUSED",  "DONATING",  "COMMAND",
+        "RECORD",   "LEAD",        "COMMITTED", "COMMIT_FAILED", "LINK_UP", "LINK_DOWN", "INFO",  "SEALED",
+        "PROMOTED", "REPLICATING", "HINT",      "TICK",          "MUTE",    "HEARD",     "KNOCK", "PINGS",
+        "SURVEYED", "HELD",        "PAUSED",    "DONATING",      "FENCED",  "COMMAND",
     };
     return (int)t >= 0 && t < FAILOVER_EVENTS ? names[t] : "?";
 }
@@ -229,7 +235,7 @@ const char *failover_action_name(enum failover_action_type t)
 {
     static const char *const names[] = {
         "COMMIT", "HISTORY", "PROBE", "SEAL",  "PROMOTE", "REPLICATE", "PUBLISH", "RELOAD",
-        "REPORT", "SURVEY",  "HOLD",  "PAUSE", "UNPAUSE", "DONATE",    "ANSWER",
+        "REPORT", "SURVEY",  "HOLD",  "PAUSE", "UNPAUSE", "DONATE",    "FENCE",   "ANSWER",
     };
     return (int)t >= 0 && (size_t)t < sizeof(names) / sizeof(names[0]) ? names[t] : "?";
 }

@@ -7,12 +7,13 @@
  * Unknown (phase, event) pairs are harmless for what comes from the network and abort for our own bugs.
  *
  * The executor (controller/engine.c, tests/sim) runs an update's actions in their order and reports each
- * COMMIT, SEAL, PROMOTE and REPLICATE with exactly one event, failures too. It alone can time PUBLISH: it may
- * fill in timeline.publish_us of update.history and f->proposed between the PUBLISH and the COMMIT of one
- * update. */
+ * COMMIT, SEAL, PROMOTE, REPLICATE and FENCE with exactly one event, failures too. It alone can time PUBLISH:
+ * it may fill in timeline.publish_us of update.history and f->proposed between the PUBLISH and the COMMIT of
+ * one update. */
 #ifndef MR_CONTROLLER_CORE_FAILOVER_H
 #define MR_CONTROLLER_CORE_FAILOVER_H
 
+#include "controller/core/fence.h"
 #include "controller/core/health.h"
 #include "controller/core/reader.h"
 #include "controller/core/readiness.h"
@@ -33,6 +34,8 @@ enum failover_phase {
     FAILOVER_HOLD,    /* switchover: the proxies are told to hold; waiting for their acknowledgements */
     FAILOVER_DRAIN,  /* switchover: the master's writes are paused; waiting for the target to have them all */
     FAILOVER_POLICY, /* STABLE; commit of what an operator set is under way */
+    FAILOVER_FENCE,  /* STABLE; the fence is turned on or off: the master's ACL is tried before that is
+                        committed */
     FAILOVER_PHASES,
 };
 
@@ -58,6 +61,7 @@ enum failover_event_type {
     FAILOVER_ON_HELD,     /* epoch, n_held, n_awaited, text: proxies that hold; names of those that don't */
     FAILOVER_ON_PAUSED,   /* member, epoch, err, info: the master's writes are paused; its state then */
     FAILOVER_ON_DONATING, /* member, epoch, err, info: it lets others replicate from it, writes paused */
+    FAILOVER_ON_FENCED,   /* member, epoch, err, text, open: its ACL is as the FENCE wanted it */
     FAILOVER_ON_COMMAND,  /* command: answered by exactly one DO_ANSWER, perhaps much later */
     FAILOVER_EVENTS,
 };
@@ -103,6 +107,7 @@ struct failover_event {
     enum health_knock knock;
     uint32_t n_held, n_awaited;
     const char *text;                         /* borrowed */
+    bool open;                                /* FENCED: the template itself may log in */
     const struct health_votes *votes;         /* borrowed */
     const struct failover_command *command;   /* borrowed */
     const struct health_trust *trust;         /* borrowed; NULL: all is well, one controller */
@@ -124,6 +129,7 @@ enum failover_action_type {
     FAILOVER_DO_PAUSE,   /* member, limit_ms: CLIENT PAUSE … WRITE; INFO replication → PAUSED */
     FAILOVER_DO_UNPAUSE, /* member: CLIENT UNPAUSE; no event comes back */
     FAILOVER_DO_DONATE,  /* member, limit_ms: CLIENT PAUSE … WRITE; REPLICAOF NO ONE; INFO → DONATING */
+    FAILOVER_DO_FENCE,   /* member, fence: its ACL lets nobody of another epoch in → FENCED */
     FAILOVER_DO_ANSWER,  /* command id, err, reports[report].text: the operator's answer */
 };
 
@@ -146,6 +152,7 @@ struct failover_action {
     uint32_t report;                /* REPORT, ANSWER: index into update.reports */
     int64_t limit_ms;               /* HOLD, PAUSE, DONATE */
     uint64_t command;               /* ANSWER: its id */
+    struct fence_order fence;       /* FENCE */
     int err;                        /* ANSWER: 0 done; ERR_REJECTED refused; ERR_TIMEOUT rolled back; … */
 };
 
@@ -157,6 +164,19 @@ struct failover_update {
     uint64_t taken;                  /* bit k: failover_table[k] was taken in this step */
     uint32_t n_reports;
     struct failover_report reports[FAILOVER_REPORTS_MAX];
+};
+
+/* What is known of a member's ACL: of which epoch the users there are. */
+struct failover_fence {
+    bool pending;   /* FENCE sent, no answer yet */
+    bool keep;      /* of the newest FENCE: for the epoch's user; else for nobody's, … */
+    uint64_t epoch; /* … and its epoch */
+    bool done;      /* it was answered with success, on the present connection; */
+    bool failed;    /* or refused, which `why` tells */
+    bool said;      /* that was reported */
+    bool open;      /* applications may log in as the template there: the fence can be gone around */
+    int64_t at_us;  /* when it was answered */
+    char why[TOPOLOGY_REASON_MAX + 1];
 };
 
 /* What the core remembers of a member beside its health. */
@@ -175,6 +195,7 @@ struct failover_member {
     /* The master's first INFO in a row that doesn't list it as a replica; 0: the last one does, or there was
      * none. */
     int64_t apart_us;
+    struct failover_fence fence;
 };
 
 /* An operator's order under way. */
@@ -219,6 +240,7 @@ struct failover {
     int64_t hinted_at_us;
     char waiting[FAILOVER_TEXT_MAX + 1]; /* why nobody is promoted yet; "" when nothing is amiss */
     struct failover_order order;
+    struct failover_command setting;   /* FENCE: what is to be set */
     struct select_donation donation;   /* in this epoch */
     struct topology_address donor;     /* DONOR: who gives, … */
     struct topology_address recipient; /* … and who catches up */
@@ -244,7 +266,7 @@ struct failover_plan {
     uint32_t n_needed, n_have; /* of select.h: members whose data must, and would, be known to be there */
     char verdict[FAILOVER_TEXT_MAX + 1]; /* one sentence: "READY: …" or "NOT READY: …, do …" */
     uint32_t n_lines;                    /* the arithmetic, a line each: members, restraint, steps */
-    char lines[TOPOLOGY_MEMBERS_MAX + 12][FAILOVER_TEXT_MAX + 1];
+    char lines[2 * TOPOLOGY_MEMBERS_MAX + 13][FAILOVER_TEXT_MAX + 1];
 };
 void failover_explain(const struct failover *f, const struct failover_command *command, int64_t now_us,
                       int64_t wall_ms, const struct health_trust *trust,

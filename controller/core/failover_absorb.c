@@ -123,6 +123,8 @@ static void failover_absorb_link(struct failover *f, const struct failover_event
         failover_end_silence(h);
     else if (h->mute_us == 0)
         h->mute_us = event->now_us;
+    m->fence.done = m->fence.failed = false;
+    m->fence.at_us = 0;
     m->sealed = m->seal_failed = false; /* another connection may be another process */
 }
 
@@ -158,6 +160,8 @@ static bool failover_absorb_sealed(struct failover *f, const struct failover_eve
     if (counts) {
         assert(event->info);
         failover_take_info(f, event->member, event->info, event->now_us);
+        m->fence.done = m->fence.failed = false; /* what it was before, it may have let somebody in */
+        m->fence.at_us = 0;
     } else {
         m->retry_at_us = event->now_us + seal_retry_us;
     }
@@ -329,6 +333,9 @@ bool failover_absorb(struct failover *f, const struct failover_event *event)
         return failover_absorb_paused(f, event);
     case FAILOVER_ON_DONATING:
         return failover_absorb_donating(f, event);
+    case FAILOVER_ON_FENCED:
+        failover_absorb_fenced(f, event);
+        return true;
     case FAILOVER_ON_MUTE:
     case FAILOVER_ON_HEARD:
     case FAILOVER_ON_KNOCK:

@@ -140,11 +140,13 @@ FAILOVER_EFFECT(failover_do_stop)
         f->members[k].sealed = f->members[k].seal_pending = f->members[k].replicate_pending = false;
         f->members[k].retry_at_us = 0;
     }
+    failover_forget_fences(f);
 }
 
 FAILOVER_EFFECT(failover_do_watch)
 {
     (void)event;
+    failover_drop_setting(f, out);
     f->suspect_at_us = 0;
     if (f->untold)
         failover_publish(f, out, &f->record);
@@ -226,6 +228,10 @@ FAILOVER_EFFECT(failover_do_rejoin)
                     f->record.name, topology_address_format(&member->address, text), (long long)h->lost_bytes,
                     restarted ? "yes" : "no");
     failover_add(out, FAILOVER_DO_HISTORY, event->member, f->record.epoch)->has_history = true;
+    if (failover_awaits_fence(f, event->member)) {
+        m->retry_at_us = 0; /* row 24, once it is */
+        return;
+    }
     m->replicate_pending = true;
     failover_add(out, FAILOVER_DO_REPLICATE, event->member, f->record.epoch)->target = f->record.master;
 }

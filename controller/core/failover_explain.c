@@ -176,6 +176,24 @@ static void plan_choose(const struct failover *f, const struct failover_command 
     plan_conclude(plan, true, "%s would become master (%s)", text, choice.reason);
 }
 
+/* Fences delay or forbid nothing; but who can't log in afterwards should be known before. */
+static void plan_say_fence(const struct failover *f, struct failover_plan *plan)
+{
+    char login[TOPOLOGY_USER_MAX + 1], address[TOPOLOGY_ADDRESS_MAX + 1];
+    if (!topology_is_fenced(&f->record))
+        return;
+    topology_fence_login(&f->record, login);
+    plan_line(plan,
+              "fence acl: applications that connect to members log in as %s; a failover makes that %s-e%llu",
+              login[0] != '\0' ? login : "nobody", f->record.policy.fence_user,
+              (unsigned long long)f->record.epoch + 1);
+    for (int k = 0; k < (int)f->record.n_members; k++)
+        if (f->members[k].fence.failed)
+            plan_line(plan, "%s can't be fenced: %s",
+                      topology_address_format(&f->record.members[k].address, address),
+                      f->members[k].fence.why);
+}
+
 void failover_explain(const struct failover *f, const struct failover_command *command, int64_t now_us,
                       int64_t wall_ms, const struct health_trust *trust,
                       const struct topology_pause *maintenance, struct failover_plan *out)
@@ -192,6 +210,7 @@ void failover_explain(const struct failover *f, const struct failover_command *c
                               command->type == FAILOVER_COMMAND_SWITCHOVER);
     plan_choose(f, forced ? command : NULL, out);
     plan_say_restraint(f, wall_ms, maintenance, out);
+    plan_say_fence(f, out);
     if (trust && trust->distrusted)
         plan_line(
             out, "this controller sees more than half of all members silent and does not trust its own view");

@@ -76,9 +76,8 @@ FAILOVER_EFFECT(failover_do_force_on)
 /* ---- policy ---------------------------------------------------------------------------------------------
  */
 
-/* 0 when the order is a change of policy that may be made now; otherwise why not. */
-static int failover_propose_policy(const struct failover *f, const struct failover_event *event,
-                                   struct topology_instance *p, char *why, size_t why_size)
+int failover_propose_policy(const struct failover *f, const struct failover_event *event,
+                            struct topology_instance *p, char *why, size_t why_size)
 {
     const struct failover_command *c = event->command;
     *p = f->record;
@@ -116,6 +115,8 @@ static int failover_propose_policy(const struct failover *f, const struct failov
         return ERR_INVALID;
     }
     int err = c->type == FAILOVER_COMMAND_SET ? failover_check_durability(&f->record, p, why, why_size) : 0;
+    if (err == 0 && c->type == FAILOVER_COMMAND_SET)
+        err = failover_check_fence(f, p, why, why_size);
     return err != 0 ? err : topology_check(p, why, why_size);
 }
 
@@ -130,7 +131,8 @@ FAILOVER_GUARD(failover_may_set)
     struct topology_instance p;
     char why[FAILOVER_TEXT_MAX];
     return failover_is_policy(event->command->type) &&
-           failover_propose_policy(f, event, &p, why, sizeof(why)) == 0;
+           failover_propose_policy(f, event, &p, why, sizeof(why)) == 0 &&
+           topology_is_fenced(&f->record) == topology_is_fenced(&p); /* else that is tried first */
 }
 
 /* "cooldown_ms 60000 -> 0, 10.0.0.2:6379 priority prefer", as far as there is room. */
@@ -160,6 +162,10 @@ static void failover_say_change(const struct topology_instance *a, const struct 
     if (a->policy.reads != b->policy.reads)
         at += (size_t)snprintf(text + at, size - at, "%sreads %s -> %s", at ? ", " : "",
                                topology_reads_name(a->policy.reads), topology_reads_name(b->policy.reads));
+    if (a->policy.fence != b->policy.fence || strcmp(a->policy.fence_user, b->policy.fence_user) != 0)
+        at += (size_t)snprintf(text + at, size - at, "%sfence %s -> %s, fence_user %s", at ? ", " : "",
+                               topology_fence_name(a->policy.fence), topology_fence_name(b->policy.fence),
+                               b->policy.fence_user[0] ? b->policy.fence_user : "-");
     for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]) && at < size; k++)
         if (keys[k].from != keys[k].to)
             at += (size_t)snprintf(text + at, size - at, "%s%s %llu -> %llu", at ? ", " : "", keys[k].key,
@@ -181,13 +187,16 @@ static void failover_say_change(const struct topology_instance *a, const struct 
 static void failover_tell_change(struct failover *f, struct failover_update *out, const char *what,
                                  const char *evidence)
 {
-    char note[160];
+    char note[200];
     failover_report(f, out, FAILOVER_INFO, "event=policy.changed instance=%s what=\"%s\"", f->record.name,
                     evidence);
     failover_durability_note(&f->record, &f->proposed, note, sizeof(note));
+    bool durable = note[0] != '\0';
+    if (!durable)
+        failover_fence_note(f, &f->proposed, note, sizeof(note));
     if (note[0] != '\0')
-        failover_report(f, out, FAILOVER_WARN, "event=durability.note instance=%s note=\"%s\"",
-                        f->record.name, note);
+        failover_report(f, out, FAILOVER_WARN, "event=%s.note instance=%s note=\"%s\"",
+                        durable ? "durability" : "fence", f->record.name, note);
     snprintf(f->order.what, sizeof(f->order.what), "%s%s%s", what, note[0] != '\0' ? "; note: " : "", note);
     f->untold = topology_is_strict(&f->record) && f->proposed.policy.durability == TOPOLOGY_ASYNC;
     if (f->untold)
@@ -207,7 +216,8 @@ FAILOVER_EFFECT(failover_do_commit_policy)
     int err = failover_propose_policy(f, event, &f->proposed, why, sizeof(why));
     assert(err == 0);
     (void)err;
-    failover_take_order(f, event);
+    if (f->order.id == 0) /* else it was taken when the fence was tried */
+        failover_take_order(f, event);
     const char *what = words[event->command->type];
     struct topology_history *h = &out->history;
     memset(h, 0, sizeof(*h));

@@ -175,6 +175,7 @@ FAILOVER_EFFECT(failover_do_resume_seal)
                     "event=failover.resumed instance=%s epoch=%llu state=sealing verdict=%s", f->record.name,
                     (unsigned long long)f->record.epoch, topology_verdict_name(f->record.failover.verdict));
     memset(&f->donation, 0, sizeof(f->donation));
+    failover_drop_setting(f, out);
     failover_seal_all(f, event, out);
 }
 
@@ -295,7 +296,7 @@ FAILOVER_EFFECT(failover_do_promote)
     int candidate = failover_candidate(f);
     /* Sealed and no disconnect since: the very process that was chosen. Otherwise the ENTER rows look at it
      * first. */
-    if (candidate >= 0 && f->members[candidate].sealed)
+    if (candidate >= 0 && f->members[candidate].sealed && !failover_awaits_fence(f, candidate))
         failover_promote_candidate(f, event, out);
 }
 
@@ -306,10 +307,12 @@ FAILOVER_EFFECT(failover_do_await_candidate)
     f->deadline_us = f->phase_at_us + promote_wait_us;
     if (f->promote_pending)
         return;
-    if (f->health[candidate].info_known && failover_same_process(f, candidate))
-        failover_promote_candidate(f, event, out);
-    else if (event->type != FAILOVER_ON_TICK)
+    if (f->health[candidate].info_known && failover_same_process(f, candidate)) {
+        if (!failover_awaits_fence(f, candidate))
+            failover_promote_candidate(f, event, out);
+    } else if (event->type != FAILOVER_ON_TICK) {
         failover_add(out, FAILOVER_DO_PROBE, candidate, f->record.epoch);
+    }
 }
 
 FAILOVER_EFFECT(failover_do_resume_promote)
@@ -317,6 +320,7 @@ FAILOVER_EFFECT(failover_do_resume_promote)
     char text[TOPOLOGY_ADDRESS_MAX + 1];
     f->timeline = failover_timeline_unknown;
     f->promote_pending = false;
+    failover_drop_setting(f, out);
     failover_report(f, out, FAILOVER_WARN,
                     "event=failover.resumed instance=%s epoch=%llu state=promoting candidate=%s",
                     f->record.name, (unsigned long long)f->record.epoch,
@@ -385,7 +389,10 @@ FAILOVER_EFFECT(failover_do_finish)
     memcpy(p->epochs[p->n_epochs - 1].repl_id, event->info->repl_id, sizeof(p->epochs[0].repl_id));
     failover_publish(f, out, p);
     for (int k = 0; k < (int)p->n_members; k++) {
-        if (k == candidate || f->health[k].link != HEALTH_LINK_UP || failover_is_stray(f, k))
+        /* Its clients are cut before it is another's replica: whoever isn't known to be fenced is looked at
+         * once the record is STABLE. */
+        bool fences = topology_is_fenced(p) && (!f->members[k].sealed || failover_awaits_fence(f, k));
+        if (k == candidate || f->health[k].link != HEALTH_LINK_UP || failover_is_stray(f, k) || fences)
             continue; /* a stray one is sealed first: what its history has more must be known before it goes
                        */
         f->members[k].replicate_pending = true;

@@ -15,15 +15,14 @@
 
 static const int64_t retry_us = 1000 * 1000; /* between two tries on one member */
 
-/* The master is the registered incarnation and says that it is master: only then is anybody pointed at it. */
-static bool failover_master_is_well(const struct failover *f, int master)
+bool failover_master_is_well(const struct failover *f, int master)
 {
     const struct health_member *h = master >= 0 ? &f->health[master] : NULL;
     return h && h->link == HEALTH_LINK_UP && h->info_known && h->info.role == INFO_ROLE_MASTER &&
            strcmp(h->info.run_id, f->record.members[master].run_id) == 0;
 }
 
-static bool failover_follows(const struct failover *f, const struct health_member *h)
+bool failover_follows(const struct failover *f, const struct health_member *h)
 {
     return h->info.role == INFO_ROLE_REPLICA && topology_address_equal(&h->info.master, &f->record.master);
 }
@@ -188,7 +187,7 @@ int64_t failover_tend_members(struct failover *f, const struct failover_event *e
         const struct health_member *h = &f->health[k];
         struct failover_member *m = &f->members[k];
         if (k == master || h->link != HEALTH_LINK_UP || !h->info_known || failover_follows(f, h) ||
-            m->seal_pending || m->replicate_pending)
+            m->seal_pending || m->replicate_pending || failover_awaits_fence(f, k))
             continue;
         if (m->retry_at_us > event->now_us) {
             deadline_us = failover_sooner(deadline_us, m->retry_at_us);

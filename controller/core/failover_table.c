@@ -9,7 +9,8 @@
 #define IN(phase) (1u << FAILOVER_##phase)
 #define ANY       ((1u << FAILOVER_PHASES) - 1)
 /* Phases in which no commit of ours is under way. */
-#define SETTLED   (IN(IDLE) | IN(WATCH) | IN(CONFIRM) | IN(SEAL) | IN(DONOR) | IN(PROMOTE) | IN(RELOAD))
+#define SETTLED                                                                                              \
+    (IN(IDLE) | IN(WATCH) | IN(CONFIRM) | IN(SEAL) | IN(DONOR) | IN(PROMOTE) | IN(RELOAD) | IN(FENCE))
 #define SWITCHING (IN(HOLD) | IN(DRAIN))
 
 /* clang-format off */
@@ -86,7 +87,7 @@ const struct failover_row failover_table[] = {
 
     /* -- promote (§4.4) -- */
     {60, IN(CHOICE), FAILOVER_AT_COMMITTED, NULL, failover_do_promote, FAILOVER_PROMOTE,
-     "PROMOTING is committed", "REPLICAOF NO ONE on the candidate"},
+     "PROMOTING is committed", "the epoch's user, if it is fenced; then REPLICAOF NO ONE on the candidate"},
     {61, IN(CHOICE), FAILOVER_AT_FAILED, NULL, failover_do_reload, FAILOVER_RELOAD,
      "the commit lost a race, or its outcome is unknown", "read the record again"},
     {70, IN(PROMOTE), FAILOVER_AT_PROMOTED, failover_is_promoted, failover_do_finish, FAILOVER_FINISH,
@@ -96,7 +97,7 @@ const struct failover_row failover_table[] = {
     {72, IN(PROMOTE), FAILOVER_AT_ENTER, failover_is_candidate_lost, failover_do_restart_intent, FAILOVER_INTENT,
      "the candidate can't be reached, or another process answers at its address", "commit SEALING again, epoch + 1"},
     {73, IN(PROMOTE), FAILOVER_AT_ENTER, NULL, failover_do_await_candidate, FAILOVER_PROMOTE,
-     "no answer yet", "promote it once its link is up; wait no longer than the limit"},
+     "no answer yet", "promote it once its link is up, and it is fenced or can't be; wait no longer than the limit"},
 
     /* -- finish (§4.5) -- */
     {80, IN(FINISH), FAILOVER_AT_COMMITTED, NULL, failover_do_end, FAILOVER_WATCH,
@@ -141,6 +142,14 @@ const struct failover_row failover_table[] = {
      "it is committed", "publish the route; answer"},
     {114, IN(POLICY), FAILOVER_AT_FAILED, NULL, failover_do_reload, FAILOVER_RELOAD,
      "the commit lost a race, or its outcome is unknown", "read the record again"},
+    {115, IN(WATCH), FAILOVER_AT_COMMAND, failover_may_fence, failover_do_try_fence, FAILOVER_FENCE,
+     "set turns the fence on or off, and it may be", "make the epoch's user on the master"},
+    {116, IN(FENCE), FAILOVER_AT_FENCED, failover_is_fence_tried, failover_do_commit_fence, FAILOVER_POLICY,
+     "the master has it; off: the template may log in there, or the master refused", "commit what was to be set"},
+    {117, IN(FENCE), FAILOVER_AT_FENCED, failover_is_fence_refused, failover_do_refuse_fence, FAILOVER_WATCH,
+     "the master refused, or is gone; off: nobody could log in", "refuse the order, and say why"},
+    {118, IN(FENCE), FAILOVER_AT_ENTER, failover_is_fence_hopeless, failover_do_refuse_fence, FAILOVER_WATCH,
+     "the master is in trouble, or doesn't answer", "refuse the order"},
     {119, ANY, FAILOVER_AT_COMMAND, NULL, failover_do_refuse, FAILOVER_STAY,
      "any other order", "refuse it, with the arithmetic"},
 };
@@ -156,7 +165,7 @@ const char *failover_trigger_name(enum failover_trigger t)
         [FAILOVER_AT_PROMOTED] = "promoted",    [FAILOVER_AT_REPLICATING] = "replicating",
         [FAILOVER_AT_RECORD] = "record read",   [FAILOVER_AT_LOST] = "leadership lost",
         [FAILOVER_AT_COMMAND] = "order",        [FAILOVER_AT_PAUSED] = "paused",
-        [FAILOVER_AT_DONATING] = "donating",
+        [FAILOVER_AT_DONATING] = "donating",    [FAILOVER_AT_FENCED] = "fenced",
     };
     assert((size_t)t < sizeof(names) / sizeof(names[0]));
     return names[t];

@@ -21,6 +21,7 @@ enum failover_trigger {
     FAILOVER_AT_COMMAND,
     FAILOVER_AT_PAUSED,
     FAILOVER_AT_DONATING,
+    FAILOVER_AT_FENCED, /* the order that turns a fence on waits for it */
 };
 
 /* Of a row that serves several phases and leaves none of them. */
@@ -87,6 +88,10 @@ FAILOVER_GUARD(failover_may_switch);
 FAILOVER_GUARD(failover_may_force);
 FAILOVER_GUARD(failover_may_force_on);
 FAILOVER_GUARD(failover_may_set);
+FAILOVER_GUARD(failover_may_fence);
+FAILOVER_GUARD(failover_is_fence_tried);
+FAILOVER_GUARD(failover_is_fence_refused);
+FAILOVER_GUARD(failover_is_fence_hopeless);
 FAILOVER_GUARD(failover_all_hold);
 FAILOVER_GUARD(failover_is_paused);
 FAILOVER_GUARD(failover_has_caught_up);
@@ -122,6 +127,9 @@ FAILOVER_EFFECT(failover_do_roll_back);
 FAILOVER_EFFECT(failover_do_force);
 FAILOVER_EFFECT(failover_do_force_on);
 FAILOVER_EFFECT(failover_do_commit_policy);
+FAILOVER_EFFECT(failover_do_try_fence);
+FAILOVER_EFFECT(failover_do_commit_fence);
+FAILOVER_EFFECT(failover_do_refuse_fence);
 FAILOVER_EFFECT(failover_do_policy_committed);
 FAILOVER_EFFECT(failover_do_refuse);
 FAILOVER_EFFECT(failover_do_commit_intent);
@@ -184,11 +192,38 @@ void failover_note_loss(const struct failover *f, const struct select_result *ch
 void failover_observe_readiness(struct failover *f, const struct failover_event *event,
                                 struct failover_update *out);
 
+/* ---- failover_operator.c ---- */
+/* 0 when the order is a change of policy that may be made now, then *p is what it makes of the record;
+ * otherwise why not. */
+int failover_propose_policy(const struct failover *f, const struct failover_event *event,
+                            struct topology_instance *p, char *why, size_t why_size) MR_MUST_CHECK;
+
+/* ---- failover_fence.c: which users of which epoch there are on whom ---- */
+void failover_absorb_fenced(struct failover *f, const struct failover_event *event);
+/* Sends whom it concerns a FENCE; says what has failed. After each step of a leader. */
+void failover_tend_fences(struct failover *f, const struct failover_event *event,
+                          struct failover_update *out);
+/* What is known of ACLs is not any more: all are looked at again. */
+void failover_forget_fences(struct failover *f);
+/* The member's ACL isn't as it should be yet, and there is hope that it soon will be. */
+bool failover_awaits_fence(const struct failover *f, int member);
+/* May the fence become that of `to`? 0, or ERR_REJECTED and a sentence in why. */
+int failover_check_fence(const struct failover *f, const struct topology_instance *to, char *why,
+                         size_t why_size) MR_MUST_CHECK;
+/* Something that whoever has turned it on should know; "" when there is nothing. Returns text. */
+const char *failover_fence_note(const struct failover *f, const struct topology_instance *to, char *text,
+                                size_t size);
+/* The record is another one now: what was to be set is not, the operator is told. */
+void failover_drop_setting(struct failover *f, struct failover_update *out);
+
 /* ---- failover_repair.c: what a STABLE instance needs to become whole again ---- */
 /* The first membership fact the znode lacks: a replica's new incarnation, a replica nobody registered. False:
  * none. Fills proposed and history as the commit needs them; either may be NULL. */
 bool failover_find_fact(const struct failover *f, const struct failover_event *event,
                         struct topology_instance *proposed, struct topology_history *history);
+/* The master is the registered incarnation and says that it is master. */
+bool failover_master_is_well(const struct failover *f, int master);
+bool failover_follows(const struct failover *f, const struct health_member *h);
 /* It wrote a history of its own, or may have, and has not been sealed yet: no REPLICATE before its SEAL is
  * answered, or nobody would know what it had more. */
 bool failover_is_stray(const struct failover *f, int member);

@@ -247,6 +247,46 @@ static void view_put_strict(struct json_write *w, json_t *object, const struct v
         json_write_note(w, object, "not_holding", v->not_holding);
 }
 
+/* "10.0.0.2:6379: why" of those that have failed, as many as fit. */
+static void view_list_unfenced(const struct view_instance *v, char *text, size_t size)
+{
+    size_t at = 0;
+    text[0] = '\0';
+    for (uint32_t k = 0; k < v->record->n_members && at + 1 < size; k++) {
+        char address[TOPOLOGY_ADDRESS_MAX + 1];
+        const struct failover_fence *m = &v->failover->members[k].fence;
+        if (m->failed)
+            at += (size_t)snprintf(text + at, size - at, "%s%s: %s", at ? "; " : "",
+                                   topology_address_format(&v->record->members[k].address, address), m->why);
+    }
+}
+
+/* How applications log in at members directly; of a leader also where they can't, or can go around it. */
+static void view_put_fence(struct json_write *w, json_t *object, const struct view_instance *v)
+{
+    const struct topology_instance *i = v->record;
+    char login[TOPOLOGY_USER_MAX + 1], failed[256];
+    json_t *fence = json_write_object(w);
+    json_write_text(w, fence, "mode", topology_fence_name(i->policy.fence));
+    json_write_text(w, fence, "template", i->policy.fence_user);
+    topology_fence_login(i, login);
+    json_write_set(w, fence, "user", login[0] != '\0' ? json_string(login) : json_null());
+    if (v->failover != NULL && v->failover->term != 0) {
+        uint32_t n_done = 0, n_open = 0;
+        for (uint32_t k = 0; k < i->n_members; k++) {
+            const struct failover_fence *m = &v->failover->members[k].fence;
+            n_done += m->done && m->keep && m->epoch == i->epoch;
+            n_open += m->done && m->open;
+        }
+        json_write_int(w, fence, "members", n_done);
+        json_write_bool(w, fence, "template_may_log_in", n_open > 0);
+        view_list_unfenced(v, failed, sizeof failed);
+        if (failed[0] != '\0')
+            json_write_note(w, fence, "failed", failed);
+    }
+    json_write_set(w, object, "fence", fence);
+}
+
 static void view_put_head(struct json_write *w, json_t *object, const struct view_instance *v)
 {
     const struct topology_instance *i = v->record;
@@ -259,6 +299,8 @@ static void view_put_head(struct json_write *w, json_t *object, const struct vie
     if (topology_is_strict(i))
         view_put_strict(w, object, v);
     json_write_text(w, object, "reads", topology_reads_name(i->policy.reads));
+    if (topology_is_fenced(i))
+        view_put_fence(w, object, v);
     json_write_set(w, object, "master",
                    topology_address_is_set(&i->master)
                        ? json_string(topology_address_format(&i->master, text))

@@ -19,6 +19,8 @@ bool route_from_instance(const struct topology_instance *i, uint64_t revision, s
     out->acks = i->policy.acks;
     out->hold_ms = i->policy.hold_ms;
     out->reads = i->policy.reads;
+    if (topology_is_fenced(i))
+        memcpy(out->fence_user, i->policy.fence_user, sizeof(out->fence_user));
     out->n_readers = topology_readers(i, out->readers);
 
     const struct topology_address *to = topology_route(i);
@@ -58,6 +60,7 @@ void route_from_message(const struct message *m, const struct route *known, stru
         r.reads = m->reads;
         r.n_readers = m->n_readers;
         memcpy(r.readers, m->readers, sizeof(r.readers));
+        memcpy(r.fence_user, m->fence_user, sizeof(r.fence_user));
     }
     *out = r;
 }
@@ -80,4 +83,5 @@ void route_to_message(const struct route *r, struct message *out)
     out->reads = r->reads;
     out->n_readers = r->n_readers;
     memcpy(out->readers, r->readers, sizeof(out->readers));
+    memcpy(out->fence_user, r->fence_user, sizeof(out->fence_user));
 }

@@ -22,6 +22,7 @@ struct route {
     uint32_t acks;
     uint32_t hold_ms; /* 0: the proxy's --hold-ms */
     enum topology_reads reads;
+    char fence_user[TOPOLOGY_FENCE_USER_MAX + 1];         /* who logs in as it, does as the epoch's; "" */
     uint32_t n_readers;                                   /* 0 while HELD */
     struct topology_reader readers[TOPOLOGY_MEMBERS_MAX]; /* replicas that clients may read from */
 };

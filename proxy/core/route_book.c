@@ -148,7 +148,7 @@ static bool book_same_route(const struct route *a, const struct route *b)
     if (a->port != b->port || a->state != b->state || a->epoch != b->epoch ||
         !topology_address_equal(&a->master, &b->master) || a->n_replicas != b->n_replicas ||
         a->durability != b->durability || a->acks != b->acks || a->hold_ms != b->hold_ms ||
-        !book_same_readers(a, b))
+        strcmp(a->fence_user, b->fence_user) != 0 || !book_same_readers(a, b))
         return false;
     for (uint32_t i = 0; i < a->n_replicas; i++)
         if (!topology_address_equal(&a->replicas[i], &b->replicas[i]))

@@ -1,4 +1,5 @@
 #include "proxy/core/hold.h"
+#include "proxy/core/login.h"
 #include "proxy/core/session_internal.h"
 
 #include <assert.h>
@@ -374,7 +375,7 @@ static void session_judge(struct session *s, uint32_t now_ms)
             continue;
         }
         if (session_waits(s) || session_is_for_master(s, e) || session_awaits_acks(s, e) ||
-            session_awaits_scripts(s, e) || session_awaits_marker(s, e))
+            session_awaits_scripts(s, e) || session_awaits_marker(s, e) || !session_map_login(s, e))
             return;
         session_release(s, e, now_ms);
     }
@@ -426,7 +427,7 @@ void session_attached(struct session *s, uint32_t now_ms)
     }
     if (s->memory)
         n = remember_write(s->memory, &w->prologue);
-    if (n < 0)
+    if (n < 0 || login_map(s->env->route, &w->prologue))
         session_fail(s, "out of memory");
     w->prologue_left = n > 0 ? (uint32_t)n : 0;
     w->loads_scripts = w->marks = false;

@@ -150,7 +150,8 @@ struct session {
     bool marked : 1;
     bool on_replica : 1; /* its own connection leads to a replica */
     bool busy : 1;       /* the server runs a script, and didn't take what its connection is told first */
-    bool nested : 1;     /* a SUBSCRIBE inside of MULTI: what isn't a reply must be told by its word */
+    uint8_t login_doubts : 2; /* how often in a row the master refused who it had logged in as */
+    bool nested : 1;          /* a SUBSCRIBE inside of MULTI: what isn't a reply must be told by its word */
 };
 
 /* Adds to a counter that only this thread writes. */

@@ -89,6 +89,16 @@ bool session_undo_reply(struct session *s);
 /* A request was executed (bytes: its reply, NULL when it gives none): what does that change? */
 void session_succeeded(struct session *s, const struct pipeline_entry *e, const char *reply, size_t len);
 
+/* ---- session_login.c ---- */
+/* The next unsent request, e: who it logs in as is called otherwise in each epoch of a fenced instance.
+ * False: out of memory, the session closes. */
+bool session_map_login(struct session *s, const struct pipeline_entry *e);
+/* e was accepted: what the client said is remembered, not what the server was told of it. */
+void session_remember(struct session *s, struct remember *m, const struct pipeline_entry *e);
+/* The reply under way refuses a login that was accepted before. The server may not have been given the
+ * epoch's users yet, or be deposed: a few times that is a reason to ask who is master. */
+bool session_doubts_login(struct session *s);
+
 /* ---- session_durable.c ---- */
 /* The newest entry was classified: what does it touch? */
 void session_note_touch(struct session *s, struct pipeline_entry *e);

@@ -69,7 +69,7 @@ static void session_executed(struct session *s, const struct pipeline_entry *e)
 
     if (request_is_session(e->kind)) {
         if ((m = session_memory(s)) != NULL) {
-            remember_command(m, e->kind, pipeline_bytes(&s->work->pipe, e), e->len, &s->resp);
+            session_remember(s, m, e);
             m->incomplete |= (e->flags & PIPELINE_SILENT) != 0; /* whether it was taken nobody has said */
         }
         return;
@@ -341,7 +341,8 @@ static void session_prologue_reply(struct session *s, uint32_t now_ms)
     } else if (w->marks) {
         s->unmarked = false;
         s->unmarkable = r->type == '-';
-    } else if (r->type == '-' && (s->on_replica || session_is_refusal(r) || session_is_full(r))) {
+    } else if (r->type == '-' &&
+               (s->on_replica || session_is_refusal(r) || session_is_full(r) || session_doubts_login(s))) {
         s->actions |= SESSION_DOUBT;
         session_give_up(s, now_ms);
         return;
@@ -354,8 +355,10 @@ static void session_prologue_reply(struct session *s, uint32_t now_ms)
             r->error);
         session_fail(s, s->env->refused);
     }
-    if (w->prologue_left == 0)
-        s->link = SESSION_READY;
+    if (w->prologue_left > 0)
+        return;
+    s->link = SESSION_READY;
+    s->login_doubts = 0;
 }
 
 /* Was that its last reply? What is queued in a transaction has one, +QUEUED; whether there is one, only the

@@ -122,6 +122,10 @@ void ablations_before_step(const struct sim *s, struct failover *f)
         f->record.policy.durability = TOPOLOGY_ASYNC;
     for (int k = 0; s->ablation == ABLATE_REACH && k < TOPOLOGY_MEMBERS_MAX; k++)
         f->members[k].reached_us = INT64_MAX;
+    for (int k = 0; s->ablation == ABLATE_ACL_WAIT && k < TOPOLOGY_MEMBERS_MAX; k++)
+        if (f->record.state == TOPOLOGY_SEALING)
+            f->members[k].fence =
+                (struct failover_fence){.done = true, .keep = true, .epoch = f->record.epoch};
 }
 
 void ablations_after_step(const struct sim *s, const struct failover_event *event, struct failover *f)

@@ -35,7 +35,11 @@
     X(HOLD, "hold", "a strict instance's proxies pass replies to writes on at once")                         \
     X(MARKER, "marker", "WAIT goes without a marker: it counts who has what its connection wrote, nothing")  \
     X(SHOW, "show", "reads of what isn't acknowledged yet are answered at once")                             \
-    X(RETRY, "retry", "a proxy sends a write of unknown outcome again")
+    X(RETRY, "retry", "a proxy sends a write of unknown outcome again")                                     \
+    X(ACL, "acl", "a FENCE is answered, but the member's ACL stays as it is")                                \
+    X(ACL_OTHERS, "acl-others", "a FENCE takes no other epoch's user away, and cuts nobody")                 \
+    X(ACL_NEWER, "acl-newer", "a deposed controller's late FENCE is carried out")                             \
+    X(ACL_WAIT, "acl-wait", "a candidate counts as fenced before it is")
 /* clang-format on */
 
 #define ABLATION_ENUM(name, word, rule) ABLATE_##name,

@@ -233,6 +233,10 @@ static bool invariants_members_settled(const struct sim *s, int instance, int ma
             snprintf(why, size, "i%d: the process of %d is not registered", instance, redis);
             return false;
         }
+        if (!r->gone && !sim_fence_settled(s, redis)) {
+            snprintf(why, size, "i%d: the ACL of %d is not as the fence wants it", instance, redis);
+            return false;
+        }
         if (r->gone || redis == master)
             continue;
         if (!r->alive || r->is_master || r->follows != master || !r->link_up) {

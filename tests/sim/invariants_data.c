@@ -207,6 +207,7 @@ void invariants_on_order(struct sim *s, int redis, enum sim_command command, uin
     if (id < sizeof(s->id_epoch) / sizeof(s->id_epoch[0]) && s->id_epoch[id] < epoch)
         s->id_epoch[id] = epoch;
     invariants_on_promoted(s, redis, epoch);
+    sim_fence_on_promote(s, redis, epoch);
 }
 
 /* A route names a master that the record has named, in that epoch. */
@@ -215,6 +216,8 @@ void invariants_on_publish(struct sim *s, int controller, const struct message *
     int instance = m->instance[1] - '0';
     const struct sim_witness *w = &s->witness[instance];
     int master = topology_address_is_set(&m->master) ? sim_redis_at(&m->master) : -1;
+    if (master >= 0)
+        sim_fence_on_publish(s, m);
     if (master < 0 || m->epoch >= SIM_EPOCHS || m->epoch <= 1)
         return;
     if (w->candidate[m->epoch] != master)

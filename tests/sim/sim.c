@@ -166,6 +166,7 @@ static void sim_create(struct sim *s, uint64_t seed)
     for (int p = 0; p < SIM_PROXIES; p++)
         sim_proxy_start(s, p);
     faults_plan(s);
+    sim_fence_create(s);
     world_trace(w, "seed %llu: %s, %d instance(s)", (unsigned long long)seed, sim_stories[s->story],
                 s->n_instances);
 }

@@ -30,6 +30,7 @@ enum {
     SIM_SESSION_TIMEOUT_US = 2000000,
     SIM_ROWS = 128, /* failover_table rows are numbered below this */
     SIM_EPOCHS = 256,
+    SIM_APPS = 2, /* of an instance: clients that connect to members directly */
 };
 
 /* Places on the network, for delays and cuts. */
@@ -90,8 +91,13 @@ struct sim_redis {
     enum health_said said;            /* how it answers */
     bool pings;                       /* lets its replication pings be set to one a second */
     int64_t paused_until_us;          /* CLIENT PAUSE … WRITE */
-    int64_t acked[SIM_REDISES]; /* by replica: the offset that it has acknowledged on its present link */
-    int64_t gap_to_us;          /* when its last silence of more than a ping's period as a replica ended */
+    int64_t acked[SIM_REDISES];      /* by replica: the offset that it has acknowledged on its present link */
+    uint64_t users[SIM_EPOCHS / 64]; /* which epochs' logins it accepts */
+    uint64_t fenced_epoch;           /* the newest of a FENCE that this process has carried out */
+    uint64_t unfenced_epoch;         /* the newest of one that it has refused */
+    bool refuses_acl;                /* has no template */
+    bool template_off;
+    int64_t gap_to_us; /* when its last silence of more than a ping's period as a replica ended */
 };
 
 /* ---- ZooKeeper ----------------------------------------------------------------------------------------- */
@@ -180,7 +186,16 @@ struct sim_zk {
 
 /* ---- controllers --------------------------------------------------------------------------------------- */
 
-enum sim_command { SIM_INFO, SIM_SEAL, SIM_PROMOTE, SIM_REPLICATE, SIM_PAUSE, SIM_UNPAUSE, SIM_DONATE };
+enum sim_command {
+    SIM_INFO,
+    SIM_SEAL,
+    SIM_PROMOTE,
+    SIM_REPLICATE,
+    SIM_PAUSE,
+    SIM_UNPAUSE,
+    SIM_DONATE,
+    SIM_FENCE
+};
 
 struct sim_pending {
     uint32_t number; /* 0: free */
@@ -284,6 +299,15 @@ struct sim_proxy {
     int64_t tick_at;
 };
 
+/* An application that connects to members directly. */
+struct sim_app {
+    uint64_t known; /* the newest epoch that it has heard of */
+    bool connected; /* to … */
+    int redis;
+    uint32_t process;
+    uint64_t epoch; /* … logged in as that one's user */
+};
+
 /* ---- all of it ----------------------------------------------------------------------------------------- */
 
 enum sim_story {
@@ -331,6 +355,7 @@ struct sim_stats {
     uint64_t stories[SIM_STORIES];
     uint64_t verdicts[TOPOLOGY_VERDICT_PLANNED + 1]; /* committed intents by their reason */
     uint64_t orders, answers_done, answers_refused;
+    uint64_t logins;           /* of applications, at members */
     uint64_t promised, shorts; /* strict writes: acknowledged; not by enough replicas in time */
 };
 
@@ -343,7 +368,9 @@ struct sim {
     enum ablation ablation;
     int n_instances;
     int n_members[SIM_INSTANCES];
-    bool strict[SIM_INSTANCES];            /* it is, or may become so */
+    bool strict[SIM_INSTANCES]; /* it is, or may become so */
+    bool fence[SIM_INSTANCES];  /* it may be fenced */
+    struct sim_app apps[SIM_INSTANCES][SIM_APPS];
     bool calm;                             /* faults have stopped */
     bool gone_for_good;                    /* a process was left dead on purpose */
     uint32_t loss_permille, slow_permille; /* of messages lost; of deliveries that take long */
@@ -488,6 +515,19 @@ void sim_operator_hold(struct sim *s, int controller, int instance, const struct
 void sim_operator_on_held(struct sim *s, int proxy, int instance, uint64_t epoch);
 /* An order that waits for its answer for long; 0: none. */
 uint64_t sim_operator_unanswered(const struct sim *s);
+
+void sim_operator_fence(struct sim *s, int instance, bool on); /* turns it on, or off */
+
+/* sim_fence.c */
+void sim_fence_create(struct sim *s);
+void sim_fence_on_start(struct sim *s, int redis); /* a new process */
+/* The order: 0, or what a member answers that has no template. */
+int sim_fence_execute(struct sim *s, int redis, uint64_t epoch, bool keep);
+void sim_fence_on_refused(struct sim *s, int redis, uint64_t epoch); /* for whatever reason */
+void sim_fence_on_promote(struct sim *s, int redis, uint64_t epoch);
+void sim_fence_on_replicate(struct sim *s, int redis, uint64_t epoch); /* it is about to be done */
+void sim_fence_on_publish(struct sim *s, const struct message *m);
+bool sim_fence_settled(const struct sim *s, int redis);
 
 /* sim_strict.c */
 struct strict_wait {

@@ -103,6 +103,9 @@ static void engine_member(struct sim *s, int controller, int redis, const struct
         faults_on_donation(s, s->redis[redis].instance, redis);
         sim_link_command(s, controller, redis, SIM_DONATE, a->epoch, (int)a->limit_ms);
         break;
+    case FAILOVER_DO_FENCE:
+        sim_link_command(s, controller, redis, SIM_FENCE, a->epoch, a->fence.keep);
+        break;
     default:
         assert(!"an action of a member that the engine does not know");
     }

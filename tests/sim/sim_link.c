@@ -38,6 +38,7 @@ static void link_tell(struct sim *s, int controller, int redis, enum failover_ev
                       uint64_t epoch, const struct info *info)
 {
     struct failover_event event = {.type = type, .err = err, .epoch = epoch, .info = info};
+    event.open = !s->redis[redis].template_off;
     (void)sim_link_tell(s, controller, redis, &event);
 }
 
@@ -54,6 +55,8 @@ static enum failover_event_type link_answer(enum sim_command command)
         return FAILOVER_ON_PAUSED;
     case SIM_DONATE:
         return FAILOVER_ON_DONATING;
+    case SIM_FENCE:
+        return FAILOVER_ON_FENCED;
     case SIM_INFO:
     case SIM_UNPAUSE:
         break;
@@ -218,9 +221,12 @@ static void link_on_reply(struct sim *s, struct world_event *e)
 
 static int link_execute(struct sim *s, const struct world_event *e)
 {
-    static const char *const names[] = {"INFO", "SEAL", "PROMOTE", "REPLICATE", "PAUSE", "UNPAUSE", "DONATE"};
+    static const char *const names[] = {"INFO",  "SEAL",    "PROMOTE", "REPLICATE",
+                                        "PAUSE", "UNPAUSE", "DONATE",  "FENCE"};
     enum sim_command command = (enum sim_command)e->kind;
     struct sim_redis *r = &s->redis[e->target];
+    if (r->said == HEALTH_SAID_BUSY && command == SIM_FENCE)
+        sim_fence_on_refused(s, e->target, (uint64_t)e->x);
     if (r->said == HEALTH_SAID_BUSY)
         return ERR_REPLY; /* a script runs: it answers -BUSY to everything */
     if (command == SIM_INFO)
@@ -231,10 +237,14 @@ static int link_execute(struct sim *s, const struct world_event *e)
         r->paused_until_us = 0;
         return 0;
     }
+    if (command == SIM_FENCE)
+        return sim_fence_execute(s, e->target, (uint64_t)e->x, e->y != 0);
     if ((command == SIM_PAUSE || command == SIM_DONATE) && s->ablation != ABLATE_PAUSE)
         r->paused_until_us = s->world.now_us + e->y * 1000;
     if (command == SIM_PAUSE)
         return 0;
+    if (command == SIM_REPLICATE)
+        sim_fence_on_replicate(s, e->target, (uint64_t)e->x);
     int err = command == SIM_SEAL && s->ablation == ABLATE_SEAL
                   ? 0
                   : sim_redis_replicaof(s, e->target, command == SIM_DONATE ? -2 : (int)e->y);
@@ -255,7 +265,7 @@ static void link_on_command(struct sim *s, struct world_event *e)
     if (l->connection != e->gen || !l->up)
         return; /* nobody reads the answer */
     struct info *info = NULL;
-    if (err == 0 && e->kind != SIM_REPLICATE) {
+    if (err == 0 && e->kind != SIM_REPLICATE && e->kind != SIM_FENCE) {
         info = (struct info *)malloc(sizeof(*info));
         if (!info)
             abort();

@@ -209,6 +209,7 @@ static void sim_sum(struct sim_stats *sum, const struct sim_stats *stats)
     sum->answers_done += stats->answers_done;
     sum->answers_refused += stats->answers_refused;
     sum->promised += stats->promised;
+    sum->logins += stats->logins;
     sum->shorts += stats->shorts;
 }
 
@@ -262,6 +263,7 @@ static void sim_print_sum(const struct sim_stats *sum)
     printf("\n%llu orders: %llu done, %llu refused, the rest lost with their leader\n",
            (unsigned long long)sum->orders, (unsigned long long)sum->answers_done,
            (unsigned long long)sum->answers_refused);
+    printf("%llu logins of applications at fenced members\n", (unsigned long long)sum->logins);
     printf("%llu strict writes promised, %llu not acknowledged by enough replicas\n",
            (unsigned long long)sum->promised, (unsigned long long)sum->shorts);
     printf("%llu seeds, %llu failures, %llu failovers, %llu promotions, %llu events, %llu writes, %llu full "

@@ -38,6 +38,12 @@ static void operator_draw_durability(struct sim *s, const struct topology_instan
             (uint32_t)world_between(&s->world, 1, record->n_members > 1 ? record->n_members - 1 : 1);
 }
 
+static void operator_draw_fence(struct topology_policy *policy, bool on)
+{
+    policy->fence = on ? TOPOLOGY_FENCE_ACL : TOPOLOGY_FENCE_NONE;
+    memcpy(policy->fence_user, "app", 4);
+}
+
 static void operator_draw_policy(struct sim *s, int instance, struct failover_command *order)
 {
     static const enum topology_priority labels[] = {TOPOLOGY_NEUTRAL, TOPOLOGY_PREFER, TOPOLOGY_PREFER_NOT,
@@ -48,6 +54,8 @@ static void operator_draw_policy(struct sim *s, int instance, struct failover_co
     order->policy.auto_failover = s->story != SIM_CHAOS || world_chance(&s->world, 700);
     if (s->story == SIM_STRICT)
         operator_draw_durability(s, record, &order->policy);
+    if (s->fence[instance] && world_chance(&s->world, 500))
+        operator_draw_fence(&order->policy, world_chance(&s->world, 700));
     if (world_chance(&s->world, 500)) {
         uint32_t k = (uint32_t)world_between(&s->world, 0, (int64_t)record->n_members - 1);
         order->n_labels = 1;
@@ -118,6 +126,20 @@ void sim_operator_order(struct sim *s, int instance, enum failover_command_type 
     operator_draw_order(s, instance, &order);
     if (leader >= 0 && s->zk.nodes[instance].record.n_members > 0)
         operator_give(s, leader, instance, &order);
+}
+
+void sim_operator_fence(struct sim *s, int instance, bool on)
+{
+    int leader = operator_leader(s);
+    const struct topology_instance *record = &s->zk.nodes[instance].record;
+    struct failover_command order;
+    if (leader < 0 || topology_is_fenced(record) == on)
+        return;
+    memset(&order, 0, sizeof(order));
+    order.type = FAILOVER_COMMAND_SET;
+    order.policy = record->policy;
+    operator_draw_fence(&order.policy, on);
+    operator_give(s, leader, instance, &order);
 }
 
 void sim_operator_mend(struct sim *s)

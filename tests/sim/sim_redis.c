@@ -570,6 +570,7 @@ void sim_redis_start(struct sim *s, int redis, enum redis_restart how)
     r->follows = r->boot == REDIS_BOOT_REPLICA ? r->boot_follows : -1;
     r->sealed_epoch = 0;
     memset(r->feed_at, 0, sizeof(r->feed_at));
+    sim_fence_on_start(s, redis);
     redis_restore(s, r, how);
     r->link_up = r->syncing = false;
     r->loading = true;

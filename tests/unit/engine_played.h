@@ -37,6 +37,7 @@ struct monitor_member {
 static struct {
     struct loop *loop;
     struct engine *engine;
+    monitor_fenced_fn fenced;
     char trail[TRAIL_MAX];
     char said[TRAIL_MAX]; /* of on_event: the first words of each line */
     int fit;              /* on_unfit said last; NEVER */
@@ -84,9 +85,9 @@ static void trail(const char *fmt, ...)
  */
 
 static const char *const event_names[FAILOVER_EVENTS] = {
-    "RECORD", "LEAD",     "COMMITTED",   "COMMIT_FAILED", "LINK_UP", "LINK_DOWN", "INFO",
-    "SEALED", "PROMOTED", "REPLICATING", "HINT",          "TICK",    "MUTE",      "HEARD",
-    "KNOCK",  "PINGS",    "SURVEYED",    "HELD",          "PAUSED",  "DONATING",  "COMMAND",
+    "RECORD",   "LEAD",        "COMMITTED", "COMMIT_FAILED", "LINK_UP", "LINK_DOWN", "INFO",  "SEALED",
+    "PROMOTED", "REPLICATING", "HINT",      "TICK",          "MUTE",    "HEARD",     "KNOCK", "PINGS",
+    "SURVEYED", "HELD",        "PAUSED",    "DONATING",      "FENCED",  "COMMAND",
 };
 
 const char *failover_event_name(enum failover_event_type t)
@@ -131,6 +132,10 @@ static void core_render(const struct failover_event *e)
     case FAILOVER_ON_PAUSED:
     case FAILOVER_ON_SEALED:
         (void)snprintf(more, sizeof(more), " %s epoch %" PRIu64, e->err ? err_name(e->err) : "ok", e->epoch);
+        break;
+    case FAILOVER_ON_FENCED:
+        (void)snprintf(more, sizeof(more), " %s epoch %" PRIu64 " %s%s", e->err ? err_name(e->err) : "ok",
+                       e->epoch, e->open ? "open" : "", e->text);
         break;
     default:
         break;
@@ -272,6 +277,14 @@ void monitor_donate(struct monitor_member *member, int64_t limit_ms, monitor_don
 {
     assert_int_equal(limit_ms, 700);
     monitor_order("donate", member, done, ctx);
+}
+
+void monitor_fence(struct monitor_member *member, const struct fence_order *order, monitor_fenced_fn done,
+                   void *ctx)
+{
+    trail("fence %u %s-e%" PRIu64, member->address.port, order->keep ? order->user : "not", order->epoch);
+    play.fenced = done;
+    play.order_ctx = ctx;
 }
 
 static inline struct monitor_member *watched(uint16_t port)

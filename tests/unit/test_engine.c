@@ -45,6 +45,17 @@ static void test_orders_are_answered_also_for_a_member_that_cannot_be_watched(vo
     turn();
     assert_trail("SEALED ERR_CONNECTION epoch 7;");
 
+    script(FAILOVER_ON_HINT, FAILOVER_SEAL, FAILOVER_DO_FENCE)->fence =
+        (struct fence_order){.user = "app", .epoch = 7, .keep = true};
+    engine_on_hint(play.engine, "shop", 5);
+    play.fenced(play.order_ctx, ERR_NOT_FOUND, false, "no such user");
+    assert_trail("HINT;fence 1 app-e7;FENCED ERR_NOT_FOUND epoch 7 no such user;");
+    script(FAILOVER_ON_HINT, FAILOVER_SEAL, FAILOVER_DO_FENCE)->fence =
+        (struct fence_order){.user = "app", .epoch = 7};
+    engine_on_hint(play.engine, "shop", 5);
+    play.fenced(play.order_ctx, 0, true, "");
+    assert_trail("HINT;fence 1 not-e7;FENCED ok epoch 7 open;");
+
     script(FAILOVER_ON_HINT, FAILOVER_SEAL, FAILOVER_DO_DONATE)->member = 1;
     engine_on_hint(play.engine, "shop", 5);
     shop = instance_of(3, 1, 5);

@@ -149,6 +149,10 @@ static void test_settings(void **state)
     assert_int_equal(p->durability, TOPOLOGY_STRICT);
     assert_int_equal(p->acks, 2);
 
+    assert_int_equal(set("{\"policy\":{\"fence\":\"acl\",\"fence_user\":\"app\"}}"), 0);
+    assert_int_equal(p->fence, TOPOLOGY_FENCE_ACL);
+    assert_string_equal(p->fence_user, "app");
+
     /* What is not named stays as it is. */
     assert_int_equal(set("{\"members\":[{\"address\":\"10.0.0.2:6379\",\"priority\":\"prefer_not\"}]}"), 0);
     assert_int_equal(body.command.n_labels, 1);
@@ -187,6 +191,12 @@ static void test_odd_settings_are_refused(void **state)
         {"{\"policy\":{\"reads\":true}}", "policy.reads"},
         {"{\"policy\":{\"hold_ms\":1.5}}", "policy.hold_ms"},
         {"{\"policy\":{\"auto_failover\":\"off\"}}", "policy.auto_failover: must be true or false"},
+        {"{\"policy\":{\"fence\":\"maybe\"}}", "policy.fence: must be none or acl"},
+        {"{\"policy\":{\"fence\":true}}", "policy.fence"},
+        {"{\"policy\":{\"fence\":\"acl\"}}", "fence acl needs fence_user"},
+        {"{\"policy\":{\"fence_user\":7}}", "policy.fence_user"},
+        {"{\"policy\":{\"fence_user\":\"a-name-of-more-than-forty-characters-is-too-much\"}}", "at most 40"},
+        {"{\"policy\":{\"fence_user\":\"default\"}}", "can't be the default user"},
         {"{\"policy\":{\"durability\":\"maybe\"}}", "policy.durability: must be async or strict"},
         {"{\"members\":{}}", "members: must be an array"},
         {"{\"members\":[7]}", "members[0]: must be an object"},

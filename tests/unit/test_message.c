@@ -101,6 +101,24 @@ static void test_a_strict_route_and_its_ack(void **state)
     assert_int_equal(back.acks, 2);
 }
 
+static void test_a_fenced_route(void **state)
+{
+    (void)state;
+    struct topology_instance i = sample();
+    struct message m, back;
+    strcpy(i.policy.fence_user, "app"); /* named, but not switched on */
+    message_from_instance(&i, &m);
+    assert_string_equal(m.fence_user, "");
+    i.policy.fence = TOPOLOGY_FENCE_ACL;
+    message_from_instance(&i, &m);
+    m.term = 4294967313;
+    m.seq = 9;
+    m.revision = 4294967402;
+    check(&m, "message_route_fenced.json");
+    assert_int_equal(message_decode(text, strlen(text), &back), 0);
+    assert_string_equal(back.fence_user, "app");
+}
+
 static void test_route_while_promoting_is_the_candidate(void **state)
 {
     (void)state;
@@ -323,6 +341,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_route),
         cmocka_unit_test(test_a_strict_route_and_its_ack),
+        cmocka_unit_test(test_a_fenced_route),
         cmocka_unit_test(test_route_while_promoting_is_the_candidate),
         cmocka_unit_test(test_the_others),
         cmocka_unit_test(test_a_switchover),

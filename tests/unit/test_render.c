@@ -64,6 +64,7 @@ static void test_what_the_controllers_show(void **state)
     check(render_topology, "view_topology_zookeeper.json", "mrctl_topology_zookeeper.txt");
     check(render_topology, "view_topology_restrained.json", "mrctl_topology_restrained.txt");
     check(render_topology, "view_topology_strict.json", "mrctl_topology_strict.txt");
+    check(render_topology, "view_topology_fenced.json", "mrctl_topology_fenced.txt");
     check(render_plan, "view_plan.json", "mrctl_explain.txt");
     check(render_instances, "view_instances.json", "mrctl_list.txt");
     check(render_instance, "view_instance.json", "mrctl_show.txt");

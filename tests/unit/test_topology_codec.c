@@ -81,6 +81,14 @@ static struct topology_instance adopted(void)
     return i;
 }
 
+static struct topology_instance fenced(void)
+{
+    struct topology_instance i = stable();
+    i.policy.fence = TOPOLOGY_FENCE_ACL;
+    strcpy(i.policy.fence_user, "app");
+    return i;
+}
+
 /* encode → golden file → decode → encode gives the same text: nothing is lost on the way. */
 static void check_instance(const struct topology_instance *i, const char *golden)
 {
@@ -101,6 +109,8 @@ static void test_instances(void **state)
     (void)state;
     struct topology_instance i = stable();
     check_instance(&i, "instance_stable.json");
+    i = fenced();
+    check_instance(&i, "instance_fenced.json");
     i = promoting();
     check_instance(&i, "instance_promoting.json");
     i = adopted();
@@ -188,6 +198,8 @@ static void test_defaults_fill_what_is_absent(void **state)
     assert_int_equal(i.policy.acks, 1);
     assert_true(i.policy.auto_failover);
     assert_int_equal(i.policy.reads, TOPOLOGY_READS_MASTER);
+    assert_int_equal(i.policy.fence, TOPOLOGY_FENCE_NONE);
+    assert_string_equal(i.policy.fence_user, "");
     assert_false(i.members[0].serves_reads);
     assert_int_equal(i.n_epochs, 0);
     assert_string_equal(i.members[0].run_id, "");
@@ -218,6 +230,8 @@ static void test_largest_instance_fits(void **state)
     i.failover.epoch = INT64_MAX;
     i.failover.timeline = (struct topology_timeline){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
     memset(i.failover.evidence, '\1', TOPOLOGY_EVIDENCE_MAX);
+    i.policy.fence = TOPOLOGY_FENCE_ACL;
+    memset(i.policy.fence_user, 'f', TOPOLOGY_FENCE_USER_MAX);
     memset(i.auth.user, '\1', TOPOLOGY_USER_MAX);
     memset(i.auth.password, '\1', TOPOLOGY_PASSWORD_MAX);
     ssize_t len = topology_encode_instance(&i, text, sizeof text);
@@ -303,6 +317,10 @@ static void test_hostile_fields_are_named(void **state)
         {"\"acks\":1", "\"acks\":4294967296", ERR_INVALID, "policy.acks"},
         {"\"reads\":\"master\"", "\"reads\":\"slave\"", ERR_INVALID, "policy.reads"},
         {"\"serves_reads\":true", "\"serves_reads\":1", ERR_INVALID, "members[1].serves_reads"},
+        {"\"auto_failover\":true", "\"fence\":\"wall\"", ERR_INVALID, "policy.fence: must be none or acl"},
+        {"\"auto_failover\":true", "\"fence\":\"acl\"", ERR_INVALID, "fence acl needs fence_user"},
+        {"\"auto_failover\":true", "\"fence_user\":\"a b\"", ERR_INVALID, "fence_user must be"},
+        {"\"auto_failover\":true", "\"fence_user\":\"default\"", ERR_INVALID, "can't be the default user"},
         {"\"auto_failover\":true", "\"auto_failover\":1", ERR_INVALID, "policy.auto_failover"},
         {"\"policy\":", "\"auth\":{\"user\":\"u\"},\"policy\":", ERR_INVALID, "auth.password: is missing"},
     };

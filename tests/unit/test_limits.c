@@ -369,6 +369,7 @@ static void test_who_sends_all_before_it_reads_is_read(void **state)
     memcpy(reply, "$1024\r\n", 7);
     memcpy(reply + sizeof(reply) - 2, "\r\n", 2);
     bench_init(&b);
+    b.limits.reply_bytes = 2 * SESSION_OUT_MAX;
     session_attached(&b.session, 0);
     for (int k = 0; k < SESSION_DEEP_MAX + 100; k++)
         says(&b, "GET a\r\n");

@@ -75,6 +75,10 @@ static void acks_take_steps(struct acks *a)
         if (run.client != c)
             acks_end_run(a, &run);
         run.client = c;
+        if (run.span.len > 0 && session_answers_before(s, &step)) {
+            client_pass(c, run.span.data, run.span.len);
+            run.span.len = 0;
+        }
         if (step.fate == DURABLE_GONE)
             shared_lost(&c->user, a->epoch);
         struct buf_span span = session_take_step(s, shard_now_ms(a->instance->shard), &step, a->epoch, text);

@@ -132,11 +132,11 @@ demo: deps-run                 ## a cluster here: kill the master, see the outag
 	@MR_BUILD=$(BUILD) KEEP=$(KEEP) deploy/demo/demo.sh
 
 # `make bench proxy` is `make bench BENCH_ARGS=proxy`: a bench named beside the goal isn't a goal of its own.
-BENCHES     := failover scale outages soak proxy
+BENCHES     := failover scale outages soak proxy strict
 BENCH_NAMED := $(if $(filter bench,$(MAKECMDGOALS)),$(filter $(BENCHES),$(MAKECMDGOALS)))
 .PHONY: $(BENCH_NAMED)
 $(BENCH_NAMED): ;@:
-bench: $(if $(filter proxy,$(BENCH_NAMED) $(BENCH_ARGS)),deps-bench,deps-run) ## measure: the outage of 20 kills, beside Sentinel's and the floor (bench outages: each kind of loss; bench proxy: the data path beside HAProxy and nutcracker; bench scale; bench soak; BENCH_ARGS=--help)
+bench: $(if $(filter proxy,$(BENCH_NAMED) $(BENCH_ARGS)),deps-bench,deps-run) ## measure: the outage of 20 kills, beside Sentinel's and the floor (bench outages: each kind of loss; bench proxy: the data path beside HAProxy and nutcracker; bench strict: durability strict beside async; bench scale; bench soak; BENCH_ARGS=--help)
 	@$(PARALLEL) programs $(BENCH)
 	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/bench/run.py $(BENCH_NAMED) $(BENCH_ARGS)
 

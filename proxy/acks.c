@@ -12,10 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-    ACKS_TEXT_MAX = 256,
-    ACKS_WAIT_MS = 1000, /* when the proxy wasn't told */
-};
+enum { ACKS_WAIT_MS = 1000 /* when the proxy wasn't told */ };
 
 int64_t acks_now_us(const struct acks *a)
 {
@@ -97,6 +94,10 @@ static void acks_take_steps(struct acks *a)
         if (run.client != c)
             acks_end_run(a, &run);
         run.client = c;
+        if (run.span.len > 0 && session_answers_before(s, &step)) {
+            client_pass(c, run.span.data, run.span.len);
+            run.span.len = 0;
+        }
         if (step.fate == DURABLE_GONE)
             shared_lost(&c->user, a->epoch);
         acks_add_to_run(&run, session_take_step(s, now_ms, &step, a->epoch, text), text);
@@ -182,21 +183,58 @@ static void acks_refuse_all(struct acks *a)
     acks_connect(a);
 }
 
+/* A marker and WAIT: their length. */
+static size_t acks_format(const struct acks *a, uint32_t acks, char *text)
+{
+    char number[2][16];
+    int n = snprintf(number[0], sizeof(number[0]), "%u", acks);
+    int ms = snprintf(number[1], sizeof(number[1]), "%u", a->instance->env.ack_ms);
+
+    return (size_t)snprintf(text, ACKS_TEXT_MAX,
+                            DURABLE_MARKER "*3\r\n$4\r\nWAIT\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", n, number[0], ms,
+                            number[1]);
+}
+
 static void acks_send(struct acks *a)
 {
-    char text[ACKS_TEXT_MAX], number[2][16];
+    char text[ACKS_TEXT_MAX];
     uint32_t acks;
     int k;
 
-    while ((k = durable_send(&a->durable, &acks)) >= 0) {
-        int n = snprintf(number[0], sizeof(number[0]), "%u", acks);
-        int ms = snprintf(number[1], sizeof(number[1]), "%u", a->instance->env.ack_ms);
-        int len =
-            snprintf(text, sizeof(text), DURABLE_MARKER "*3\r\n$4\r\nWAIT\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", n,
-                     number[0], ms, number[1]);
-        if (!acks_write(a, &a->conns[k], text, (size_t)len, 1))
+    while ((k = durable_send(&a->durable, &acks)) >= 0)
+        if (!acks_write(a, &a->conns[k], text, acks_format(a, acks, text), 1))
             return;
-    }
+}
+
+uint64_t acks_begin_inline(struct instance *i, const struct buf *key, char *text, size_t *len)
+{
+    struct acks *a = i->acks;
+    uint32_t acks;
+
+    /* Somebody else may not be allowed to PUBLISH. */
+    if (!a || !a->open || a->refused || a->inline_refused || !acks_is_key(a, key))
+        return 0;
+    uint64_t clients = atomic_load_explicit(&i->counts.clients, memory_order_relaxed);
+    uint64_t batch = durable_begin_inline(&a->durable, clients, &acks);
+    if (batch > 0)
+        *len = acks_format(a, acks, text);
+    return batch;
+}
+
+void acks_answered_inline(struct instance *i, uint64_t batch, uint32_t n)
+{
+    assert(i->acks);
+    session_count(&i->counts.session.batches, 1);
+    durable_acked_inline(&i->acks->durable, batch, n);
+    acks_touch(i);
+}
+
+void acks_lost_inline(struct instance *i, uint64_t batch, bool refused)
+{
+    assert(i->acks);
+    i->acks->inline_refused |= refused;
+    durable_lost_inline(&i->acks->durable, batch);
+    acks_touch(i);
 }
 
 static void acks_settle_one(struct acks *a)

@@ -16,7 +16,10 @@
 #define MR_PROXY_ACKS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+enum { ACKS_TEXT_MAX = 256 /* a marker and WAIT */ };
 
 struct buf;
 struct instance;
@@ -31,6 +34,15 @@ void acks_follow(struct instance *i);
 void acks_followed(struct instance *i);
 /* Requests that touch data may be sent, of a client whose connections are told that first. */
 bool acks_let(struct instance *i, const struct buf *key);
+/* Requests are about to be written, over a connection that is told that first. The number of an inline batch
+ * (durable.h), and in text, of at least ACKS_TEXT_MAX bytes, what is to be written behind them; 0: nothing
+ * is. */
+uint64_t acks_begin_inline(struct instance *i, const struct buf *key, char *text, size_t *len);
+/* So many replicas have it. */
+void acks_answered_inline(struct instance *i, uint64_t batch, uint32_t n);
+/* It wasn't asked for, or nobody will know: the ack connections ask. refused: nothing more is asked for
+ * inline. */
+void acks_lost_inline(struct instance *i, uint64_t batch, bool refused);
 /* Replies were taken: at the end of the turn it is looked after them. */
 void acks_touch(struct instance *i);
 /* The end of a turn. */

@@ -24,6 +24,14 @@ static uint32_t acks_hash(const struct buf *key)
     return names_hash(buf_len(key) > 0 ? buf_at(key, buf_start(key)) : "", buf_len(key));
 }
 
+bool acks_is_key(const struct acks *a, const struct buf *key)
+{
+    size_t len = buf_len(&a->key);
+
+    return buf_len(key) == len &&
+           (len == 0 || memcmp(buf_at(&a->key, buf_start(&a->key)), buf_at(key, buf_start(key)), len) == 0);
+}
+
 static bool acks_was_refused(const struct acks *a, const struct buf *key)
 {
     uint32_t hash = acks_hash(key), known = a->n_refused < ACKS_REFUSED_MAX ? a->n_refused : ACKS_REFUSED_MAX;
@@ -281,6 +289,7 @@ void acks_connect(struct acks *a)
     struct instance *i = a->instance;
 
     a->open = a->fresh = true;
+    a->inline_refused = false;
     a->epoch = i->route.epoch;
     a->master = i->route.master;
     a->opened_us = acks_now_us(a);

@@ -35,9 +35,10 @@ struct acks {
     uint64_t epoch;
     bool open;  /* connected, or connecting */
     bool fresh; /* open, but not all of them have been ready yet: nothing was sent that they are to confirm */
-    bool wanted;    /* refused, but somebody came who hasn't been asked yet */
-    bool refused;   /* nobody who was asked may PUBLISH: nothing is acknowledged */
-    struct buf key; /* what the connections are told first */
+    bool wanted;         /* refused, but somebody came who hasn't been asked yet */
+    bool inline_refused; /* PUBLISH or WAIT failed, though their user is the same: not again */
+    bool refused;        /* nobody who was asked may PUBLISH: nothing is acknowledged */
+    struct buf key;      /* what the connections are told first */
     uint32_t key_replies;
     uint32_t refused_keys[ACKS_REFUSED_MAX], n_refused;
     int64_t opened_us, looked_us, refused_us;
@@ -60,6 +61,8 @@ void acks_lose(struct acks *a, const char *reason, bool doubt);
 void acks_connect(struct acks *a);
 /* Asks; the answer that counts comes behind that many others. False: the connections are gone. */
 bool acks_write(struct acks *a, struct ack_conn *conn, const char *data, size_t len, uint32_t before);
+/* Its connections are told that first. */
+bool acks_is_key(const struct acks *a, const struct buf *key);
 /* Somebody who has something to say, and may perhaps PUBLISH: its key is taken. *refused: there are only such
  * as were refused. */
 bool acks_find_key(struct acks *a, bool *refused);

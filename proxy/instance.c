@@ -169,6 +169,7 @@ static void instance_on_accept(void *ctx, int fd)
         close(fd);
         return;
     }
+    mux_make_way(i);
     if (client_open(i, fd)) {
         if (i->share)
             limits_leave(i->share);

@@ -174,6 +174,8 @@ void mux_close(struct mux_conn *conn, bool unsent)
 
     mux_retire(conn);
     m->crowded = m->crowded == conn ? NULL : m->crowded;
+    if (conn->shared.batch > 0)
+        acks_lost_inline(m->instance, conn->shared.batch, false);
     backend_close(conn->backend);
     session_count(mux_is_replica(m) ? &m->instance->counts.replicas : &m->instance->counts.masters,
                   (uint64_t)-1);
@@ -288,6 +290,28 @@ static void mux_broken(struct mux_conn *conn, bool unsent)
     mux_touch_waiting(m);
 }
 
+/* Others go on over a new connection, and this one is closed once it is empty. */
+static void mux_crowd(struct mux_conn *conn)
+{
+    struct mux *m = conn->mux;
+
+    if (m->crowded)
+        return;
+    m->crowded = conn;
+    m->current = NULL;
+    m->wanted = true;
+}
+
+void mux_make_way(struct instance *i)
+{
+    list_for_each(node, &i->muxes)
+    {
+        struct mux_conn *conn = list_entry(node, struct mux, node)->current;
+        if (conn && conn->shared.batch > 0)
+            mux_crowd(conn);
+    }
+}
+
 bool mux_feed(struct mux_conn *conn, const char *data, size_t len)
 {
     struct mux *m = conn->mux;
@@ -311,6 +335,10 @@ bool mux_feed(struct mux_conn *conn, const char *data, size_t len)
             else if (current && mux_is_replica(m))
                 mux_replica_failed(m);
         }
+        if (step.batch > 0 && step.no_acks)
+            acks_lost_inline(m->instance, step.batch, true);
+        else if (step.batch > 0)
+            acks_answered_inline(m->instance, step.batch, step.acks);
         if (step.user)
             mux_pass(conn, &step);
     }
@@ -321,11 +349,8 @@ bool mux_feed(struct mux_conn *conn, const char *data, size_t len)
         if (m->current == conn)
             m->failures = 0;
     }
-    if (m->current == conn && !m->crowded && shared_is_crowded(&conn->shared)) {
-        m->crowded = conn;
-        m->current = NULL;
-        m->wanted = true;
-    }
+    if (m->current == conn && shared_is_crowded(&conn->shared))
+        mux_crowd(conn);
     return true;
 }
 

@@ -49,6 +49,8 @@ bool mux_share(struct mux *m, struct client *c);
 bool mux_echo(struct instance *i, struct client *c);
 /* Where clients wait for mux_is_open(). */
 struct list *mux_waiting(struct mux *m);
+/* Another client comes: it is not to wait behind what was asked for inline (durable.h). */
+void mux_make_way(struct instance *i);
 /* The client is closed; or it has taken replies. */
 void mux_leave(struct client *c);
 void mux_drained(struct client *c);

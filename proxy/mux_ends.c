@@ -1,5 +1,6 @@
 /* Shared connections as time passes, routes change, and turns end. Contracts in mux.h. */
 #include "common/loop.h"
+#include "proxy/acks.h"
 #include "proxy/backend.h"
 #include "proxy/client.h"
 #include "proxy/mux_private.h"
@@ -124,15 +125,32 @@ int64_t mux_silent_since_us(const struct instance *i)
     {
         const struct mux *m = list_entry(node, const struct mux, node);
         const struct mux_conn *conn = m->current;
-        if (conn && !mux_is_replica(m) && conn->ready && shared_count(&conn->shared) > 0 &&
-            (since_us == 0 || conn->heard_us < since_us))
-            since_us = conn->heard_us;
+        if (!conn || mux_is_replica(m) || !conn->ready || shared_count(&conn->shared) == 0)
+            continue;
+        int64_t due_us = conn->heard_us + (conn->shared.batch > 0 ? (int64_t)i->env.ack_ms * 1000 : 0);
+        if (since_us == 0 || due_us < since_us)
+            since_us = due_us;
     }
     return since_us;
 }
 
 /* ---- the end of a turn ------------------------------------------------------------------------------------
  */
+
+/* A client that is alone has its acknowledgement asked for on the same connection (durable.h). */
+static void mux_ask(struct mux_conn *conn)
+{
+    struct mux *m = conn->mux;
+    char text[ACKS_TEXT_MAX];
+    size_t len = 0;
+
+    if (mux_is_replica(m) || !conn->ready || m->current != conn || conn->blocked || conn->shared.batch > 0 ||
+        shared_span(&conn->shared).len == 0)
+        return;
+    uint64_t batch = acks_begin_inline(m->instance, &m->key, text, &len);
+    if (batch > 0 && shared_ask(&conn->shared, batch, text, len))
+        acks_lost_inline(m->instance, batch, false);
+}
 
 void mux_write(struct mux_conn *conn)
 {
@@ -158,7 +176,9 @@ void mux_settle(struct shard *shard)
     struct list *node;
 
     while ((node = list_first(&shard->flush)) != NULL) {
+        struct mux_conn *conn = list_entry(node, struct mux_conn, dirty);
         list_remove(node);
-        mux_write(list_entry(node, struct mux_conn, dirty));
+        mux_ask(conn);
+        mux_write(conn);
     }
 }

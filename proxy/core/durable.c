@@ -70,7 +70,17 @@ void durable_mark(struct durable *d, uint16_t slot)
         d->marks[slot]++;
 }
 
-void durable_unmark(struct durable *d, uint16_t slot, bool done)
+/* Which batch covers a reply that comes now, over a connection with that inline batch under way. Once a later
+ * one was sent, which doesn't cover it, that one's answer would pass for its own: then it is the next. */
+static uint64_t durable_covering(const struct durable *d, uint64_t batch)
+{
+    bool counts = batch > 0 && d->batches[DURABLE_INLINE].number == batch && d->next == batch + 1;
+
+    return counts ? batch : d->next;
+}
+
+/* batch: that covers it; 0: it wasn't executed. */
+static void durable_end_mark(struct durable *d, uint16_t slot, uint64_t batch)
 {
     assert(slot <= DURABLE_ANY && d->marks_all > 0);
     bool any = slot == DURABLE_ANY || !d->marks || d->marks[slot] == 0;
@@ -82,13 +92,21 @@ void durable_unmark(struct durable *d, uint16_t slot, bool done)
         d->marks_any--;
     else
         d->marks[slot]--;
-    if (!done)
+    if (batch == 0)
         return;
-    d->last_all = d->next;
-    if (any)
-        d->last_any = d->next;
-    else
-        d->last[slot] = d->next;
+    uint64_t *last = any ? &d->last_any : &d->last[slot];
+    *last = batch > *last ? batch : *last;
+    d->last_all = batch > d->last_all ? batch : d->last_all;
+}
+
+void durable_unmark(struct durable *d, uint16_t slot, bool done)
+{
+    durable_end_mark(d, slot, done ? d->next : 0);
+}
+
+void durable_unmark_inline(struct durable *d, uint16_t slot, uint64_t batch)
+{
+    durable_end_mark(d, slot, durable_covering(d, batch));
 }
 
 /* ---- replies --------------------------------------------------------------------------------------------
@@ -97,6 +115,11 @@ void durable_unmark(struct durable *d, uint16_t slot, bool done)
 uint64_t durable_write_needs(const struct durable *d)
 {
     return d->on ? d->next : 0;
+}
+
+uint64_t durable_write_needs_inline(const struct durable *d, uint64_t batch)
+{
+    return d->on ? durable_covering(d, batch) : 0;
 }
 
 uint64_t durable_read_needs(const struct durable *d, uint16_t slot)
@@ -191,7 +214,7 @@ void durable_block(struct durable *d)
 int durable_send(struct durable *d, uint32_t *acks)
 {
     int conn = -1;
-    bool under_way = false;
+    bool under_way = d->batches[DURABLE_INLINE].number > 0;
 
     if (!d->due || !d->ready)
         return -1;
@@ -216,7 +239,7 @@ int durable_send(struct durable *d, uint32_t *acks)
 
 void durable_acked(struct durable *d, int conn, uint32_t n)
 {
-    assert(conn >= 0 && conn < DURABLE_CONNS && d->batches[conn].number > 0);
+    assert(conn >= 0 && conn <= DURABLE_INLINE && d->batches[conn].number > 0);
     struct durable_batch b = d->batches[conn];
 
     d->batches[conn].number = 0;
@@ -231,9 +254,37 @@ void durable_acked(struct durable *d, int conn, uint32_t n)
     assert(d->acked <= d->settled && d->settled < d->next);
 }
 
+uint64_t durable_begin_inline(struct durable *d, uint64_t clients, uint32_t *acks)
+{
+    /* Another client's requests would wait behind it. What is held already is for the ack connections: they
+     * are quicker, as its replies are here. */
+    if (clients != 1 || !d->on || !d->ready || d->marks_all == 0 || durable_count(d) > 0)
+        return 0;
+    for (int i = 0; i <= DURABLE_INLINE; i++)
+        if (d->batches[i].number > 0)
+            return 0;
+    d->batches[DURABLE_INLINE] = (struct durable_batch){.number = d->next, .acks = d->acks};
+    *acks = d->acks;
+    return d->next++;
+}
+
+void durable_acked_inline(struct durable *d, uint64_t batch, uint32_t n)
+{
+    if (batch > 0 && d->batches[DURABLE_INLINE].number == batch)
+        durable_acked(d, DURABLE_INLINE, n);
+}
+
+void durable_lost_inline(struct durable *d, uint64_t batch)
+{
+    if (batch == 0 || d->batches[DURABLE_INLINE].number != batch)
+        return;
+    d->batches[DURABLE_INLINE].number = 0;
+    d->due = true; /* a later one covers it, and what reads may yet wait for */
+}
+
 void durable_lost(struct durable *d)
 {
-    for (int i = 0; i < DURABLE_CONNS; i++)
+    for (int i = 0; i <= DURABLE_INLINE; i++)
         d->batches[i].number = 0;
     if (d->next > 0)
         d->settled = d->next - 1; /* those under way are never answered */
@@ -246,7 +297,7 @@ void durable_vouch(struct durable *d)
 {
     d->acked = d->settled = d->next;
     d->next++;
-    for (int i = 0; i < DURABLE_CONNS; i++)
+    for (int i = 0; i <= DURABLE_INLINE; i++)
         d->batches[i].number = 0;
     d->due = false;
     d->uncovered = 0;

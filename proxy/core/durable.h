@@ -14,6 +14,10 @@
  * earlier ones, too. A batch is begun at once when none is under way, else when a fair share of all that is
  * held waits for it: so batches grow with the load, and a lone client doesn't wait for others.
  *
+ * Of a client that is alone, marker and WAIT follow its requests on the connection that they take: that saves
+ * a way to the master and back, and nobody else waits behind the WAIT. Such a batch is *inline*: it covers
+ * the replies that come before its own, which are held for it, not for `next`.
+ *
  * Reads are held when they may have seen a write that isn't acknowledged: each write leaves the number of its
  * batch at its key's slot (a hash; of several keys, or when the keys aren't known, at all slots), and its
  * mark while it is under way. A write that too few replicas acknowledged stays unacknowledged: reads of it
@@ -34,9 +38,10 @@
 #define DURABLE_MARKER "*3\r\n$7\r\nPUBLISH\r\n$14\r\n__mr-redis_ack\r\n$0\r\n\r\n"
 
 enum {
-    DURABLE_CONNS = 4,           /* ack connections */
-    DURABLE_SLOTS = 8192,        /* a power of two */
-    DURABLE_ANY = DURABLE_SLOTS, /* instead of a slot: all keys, or nobody knows which */
+    DURABLE_CONNS = 4,              /* ack connections */
+    DURABLE_INLINE = DURABLE_CONNS, /* the batch whose marker follows its requests on their own connection */
+    DURABLE_SLOTS = 8192,           /* a power of two */
+    DURABLE_ANY = DURABLE_SLOTS,    /* instead of a slot: all keys, or nobody knows which */
 };
 
 /* What a request does to data. */
@@ -81,7 +86,7 @@ struct durable {
     uint64_t next;    /* number of the batch whose marker comes next */
     uint64_t acked;   /* enough replicas have that batch, and all before */
     uint64_t settled; /* so many are answered, or will never be */
-    struct durable_batch batches[DURABLE_CONNS];
+    struct durable_batch batches[DURABLE_CONNS + 1];
     uint32_t got, wanted; /* of the last short answer */
     /* Writes: the batch of the newest one, and how many are under way. */
     uint64_t *last;    /* of each slot; NULL: none was needed yet */
@@ -123,6 +128,8 @@ uint16_t durable_slot(const char *key, size_t len);
  * durable_unmark(), done: it was executed, or nobody knows. */
 void durable_mark(struct durable *d, uint16_t slot);
 void durable_unmark(struct durable *d, uint16_t slot, bool done);
+/* The same, executed: its reply came on a connection with that inline batch under way (0: none). */
+void durable_unmark_inline(struct durable *d, uint16_t slot, uint64_t batch);
 
 /* ---- replies --------------------------------------------------------------------------------------------
  */
@@ -130,6 +137,8 @@ void durable_unmark(struct durable *d, uint16_t slot, bool done);
 /* Which batch must be acknowledged before the reply to a write, or to a read of that slot, that has come now
  * may be passed on; 0: none. */
 uint64_t durable_write_needs(const struct durable *d);
+/* The same of a reply that came on a connection with that inline batch under way (0: none). */
+uint64_t durable_write_needs_inline(const struct durable *d, uint64_t batch);
 uint64_t durable_read_needs(const struct durable *d, uint16_t slot);
 /* Keeps a reply (copied), and its request if it is to be asked again when the master is lost (len 0: it
  * isn't). needs 0: it only stands behind others of its client. ERR_NOMEM. Not while steps are being taken. */
@@ -149,6 +158,12 @@ void durable_block(struct durable *d);
 int durable_send(struct durable *d, uint32_t *acks);
 /* Its answer came: that many replicas have it. */
 void durable_acked(struct durable *d, int conn, uint32_t n);
+/* Requests wait to be written to a connection, of one of so many clients. May marker and WAIT *acks follow
+ * them there? The number of the inline batch, or 0: they must not. */
+uint64_t durable_begin_inline(struct durable *d, uint64_t clients, uint32_t *acks);
+/* What was asked for inline is answered; or it never will be, and what it covered is asked for again. */
+void durable_acked_inline(struct durable *d, uint64_t batch, uint32_t n);
+void durable_lost_inline(struct durable *d, uint64_t batch);
 /* The ack connections are gone, perhaps the master with them: all that is held is GONE (durable_step()). */
 void durable_lost(struct durable *d);
 /* What is held is RELEASED: whoever is master next has all of it. */

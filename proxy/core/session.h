@@ -194,6 +194,9 @@ void session_drain(struct session *s);
 
 /* env->durable is on from now on: what hasn't been sent yet is held. */
 void session_becomes_strict(struct session *s);
+/* Of that step: before its reply comes what the session answers itself, or what has no answer. What steps
+ * gave before must have been passed on first. */
+bool session_answers_before(const struct session *s, const struct durable_step *step);
 /* A step of env->durable is about this session's oldest held reply. Returns what its client is to be given: a
  * part of the step, or of `text` (HOLD_TEXT_MAX bytes); len 0: nothing. Then follows shared_settle(). epoch:
  * of the master that the reply came from. */

@@ -303,6 +303,14 @@ static struct buf_span session_gone(struct session *s, uint32_t now_ms, const st
     return (struct buf_span){NULL, 0};
 }
 
+bool session_answers_before(const struct session *s, const struct durable_step *step)
+{
+    const struct pipeline *p = s->work ? &s->work->pipe : NULL;
+
+    return step->note.own && step->fate != DURABLE_GONE && p && pipeline_count(p) > 0 &&
+           pipeline_at(p, p->head)->state != PIPELINE_ANSWERED;
+}
+
 struct buf_span session_take_step(struct session *s, uint32_t now_ms, const struct durable_step *step,
                                   uint64_t epoch, char *text)
 {
@@ -313,6 +321,8 @@ struct buf_span session_take_step(struct session *s, uint32_t now_ms, const stru
         return session_open_gate(s, step, text);
     if (step->fate == DURABLE_GONE)
         return session_gone(s, now_ms, step);
+    if (session_answers_before(s, step))
+        (void)session_answer(s);
     if (step->note.own && !step->note.push) {
         assert(pipeline_at(&s->work->pipe, s->work->pipe.head)->state == PIPELINE_ANSWERED);
         hold_pop(s);

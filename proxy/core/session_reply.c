@@ -372,13 +372,14 @@ static bool session_has_all(const struct session *s, const struct pipeline_entry
     return e->answered >= e->replies;
 }
 
-/* The oldest request, a MULTI, began nothing. What was sent behind it may have begun another transaction. */
+/* The request whose reply this is, a MULTI, began nothing. What was sent behind it may have begun another
+ * transaction; those before it are answered, but perhaps held. */
 static void session_multi_refused(struct session *s)
 {
     const struct pipeline *p = &s->work->pipe;
 
     s->in_multi = s->tx_sent = false;
-    for (uint64_t seq = p->head + 1; seq < p->tail; seq++) {
+    for (uint64_t seq = p->reply + 1; seq < p->tail; seq++) {
         const struct pipeline_entry *e = pipeline_at(p, seq);
         bool begins = e->kind == REQUEST_MULTI;
         if (!begins && e->kind != REQUEST_EXEC && e->kind != REQUEST_DISCARD && e->kind != REQUEST_RESET)
@@ -402,8 +403,11 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
         if (m && !remember_confirmation(m, bytes, len))
             m->incomplete = true;
     }
-    if (!error && !session_has_all(s, e))
+    if (!error && !session_has_all(s, e)) {
+        if (w->verdict == SESSION_HOLD)
+            session_pass_reply(s, NULL, bytes, len); /* in its place; the request stays */
         return;
+    }
     if (s->link == SESSION_DRAINING) {
         session_drained(s, e, now_ms);
         return;

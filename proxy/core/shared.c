@@ -56,7 +56,7 @@ static bool shared_grow(struct shared *sh)
     return true;
 }
 
-static bool shared_push(struct shared *sh, const struct shared_entry *e)
+bool shared_push(struct shared *sh, const struct shared_entry *e)
 {
     if (shared_count(sh) == sh->size && !shared_grow(sh))
         return false;
@@ -448,6 +448,7 @@ static bool shared_complete(struct shared *sh, uint32_t now_ms, struct shared_st
     }
     step->user = e->user;
     step->what = refused ? SHARED_REFUSED : SHARED_PASS;
+    shared_note_answer(sh, step);
     if (refused && e->user && !sh->replica)
         e->user->session->env->refusal = "it is no master, or still loading";
     if (e->user && (asks_master || sh->swallowing || e->user->diverted)) {
@@ -466,7 +467,7 @@ static bool shared_complete(struct shared *sh, uint32_t now_ms, struct shared_st
             session_measure(e->user->session->env, e->arrived_us);
     }
     shared_pop(sh);
-    return step->user || refused;
+    return step->user || refused || step->batch > 0;
 }
 
 /* One reply, or what is here of it; true when there is something to do. */
@@ -476,7 +477,7 @@ static bool shared_one(struct shared *sh, uint32_t now_ms, const char **data, si
     size_t used = 0;
     enum resp_result result = resp_reply_feed(&sh->reply, *data, *len, &used);
     const char *bytes = *data;
-
+    shared_note_bytes(sh, bytes, used);
     *data += used;
     *len -= used;
     if (result == RESP_MORE)

@@ -67,6 +67,9 @@ struct shared {
     bool swallowing;         /* the reply under way is dropped: it is asked for again elsewhere */
     uint64_t n_answered;     /* ever */
     struct durable *durable; /* of who uses it; NULL: none */
+    uint64_t batch;          /* whose marker and WAIT are on their way (durable.h: inline); 0: none */
+    uint32_t acks;           /* what WAIT answers, as far as it is here */
+    bool marker_failed;
     bool replica; /* it leads to one: takes only what replicas may answer; shared_free() keeps it */
 };
 
@@ -83,8 +86,11 @@ struct shared_step {
     struct shared_user *user;
     const char *data;
     size_t len;
-    bool part;   /* of a large reply; more of it, or its end, follows */
-    bool unsent; /* BROKEN: nothing that is pending was executed */
+    bool part;      /* of a large reply; more of it, or its end, follows */
+    bool unsent;    /* BROKEN: nothing that is pending was executed */
+    uint64_t batch; /* besides: that inline batch is answered, … */
+    uint32_t acks;  /* … so many replicas have it */
+    bool no_acks;   /* … or it wasn't asked for after all */
 };
 
 void shared_free(struct shared *sh);
@@ -117,6 +123,9 @@ unsigned shared_take_waiting(struct shared *sh, struct shared_user *u);
 /* Does `data` begin with a whole request that may be shared? */
 bool shared_may_take(const char *data, size_t len);
 
+/* Behind everything that was taken follow a marker and WAIT, which is `text`, for that inline batch; none is
+ * on its way here. ERR_NOMEM. */
+int shared_ask(struct shared *sh, uint64_t batch, const char *text, size_t len) MR_MUST_CHECK;
 /* What is to be written; len 0: nothing. */
 struct buf_span shared_span(const struct shared *sh);
 void shared_wrote(struct shared *sh, size_t n);

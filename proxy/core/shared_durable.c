@@ -2,6 +2,7 @@
  * requests with them, in case that they have to be asked again. */
 #include "proxy/core/hold.h"
 #include "proxy/core/pipeline.h"
+#include "proxy/core/request.h"
 #include "proxy/core/session.h"
 #include "proxy/core/shared_internal.h"
 #include "proxy/core/touch.h"
@@ -19,7 +20,7 @@ void shared_note_touch(const struct shared_user *u, const struct resp_request *f
 void shared_unmark(const struct shared *sh, struct shared_entry *e)
 {
     if (e->touch == DURABLE_WRITES)
-        durable_unmark(sh->durable, e->slot, true);
+        durable_unmark_inline(sh->durable, e->slot, sh->batch);
     e->touch = DURABLE_NOTHING;
 }
 
@@ -29,7 +30,7 @@ static uint64_t shared_needs(const struct shared *sh, const struct shared_entry 
     case DURABLE_NOTHING:
         return 0;
     case DURABLE_WRITES:
-        return durable_write_needs(sh->durable);
+        return durable_write_needs_inline(sh->durable, sh->batch);
     case DURABLE_READS:
         break;
     }
@@ -78,4 +79,52 @@ bool shared_hold(struct shared *sh, bool failed, const char *reply, size_t len)
     if (durable_hold(d, &s->held, needs, &note, request, (struct buf_span){reply, len}))
         session_fail(s, "out of memory");
     return true;
+}
+
+/* ---- inline ---------------------------------------------------------------------------------------------
+ */
+
+int shared_ask(struct shared *sh, uint64_t batch, const char *text, size_t len)
+{
+    /* Their replies are looked at one by one, so they aren't plain. Only the sum of the lengths matters. */
+    struct shared_entry marker = {.len = (uint32_t)len, .kind = REQUEST_WAIT, .marker = true};
+    struct shared_entry wait = {.kind = REQUEST_WAIT, .wait = true};
+
+    assert(sh->batch == 0 && batch > 0);
+    if (buf_append(&sh->log, text, len))
+        return ERR_NOMEM;
+    bool first = shared_push(sh, &marker);
+    if (!first || !shared_push(sh, &wait)) {
+        sh->tail -= first;
+        sh->n_unsent -= first;
+        buf_cut(&sh->log, buf_end(&sh->log) - len);
+        return ERR_NOMEM;
+    }
+    sh->batch = batch;
+    sh->acks = 0;
+    sh->marker_failed = false;
+    return 0;
+}
+
+void shared_note_bytes(struct shared *sh, const char *data, size_t len)
+{
+    if (sh->batch == 0 || shared_count(sh) == 0 || !shared_at(sh, sh->head)->wait || sh->reply.type != ':')
+        return;
+    for (size_t k = 0; k < len; k++)
+        if (data[k] >= '0' && data[k] <= '9' && sh->acks < UINT32_MAX / 16)
+            sh->acks = sh->acks * 10 + (uint32_t)(data[k] - '0');
+}
+
+void shared_note_answer(struct shared *sh, struct shared_step *step)
+{
+    const struct shared_entry *e = shared_at(sh, sh->head);
+
+    if (sh->reply.type != ':')
+        sh->marker_failed |= e->marker || e->wait; /* nothing is known */
+    if (!e->wait)
+        return;
+    step->batch = sh->batch;
+    step->acks = sh->acks;
+    step->no_acks = sh->marker_failed;
+    sh->batch = 0;
 }

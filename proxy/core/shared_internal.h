@@ -17,6 +17,8 @@ struct shared_entry {
     uint8_t touch;  /* enum durable_touch; WRITES: it is marked */
     bool again : 1, repeated : 1;
     bool prologue : 1; /* an error as its reply breaks the connection */
+    bool marker : 1;   /* of an inline batch */
+    bool wait : 1;     /* … and its WAIT */
 };
 
 static inline struct shared_entry *shared_at(const struct shared *sh, uint64_t seq)
@@ -25,10 +27,18 @@ static inline struct shared_entry *shared_at(const struct shared *sh, uint64_t s
     return &sh->ring[seq & (sh->size - 1)];
 }
 
+/* ---- shared.c ---- */
+/* Another entry, whose bytes are in the log; false: out of memory. */
+bool shared_push(struct shared *sh, const struct shared_entry *e);
+
 /* ---- shared_durable.c ---- */
 /* What it touches is looked up: of a request that is taken now. */
 void shared_note_touch(const struct shared_user *u, const struct resp_request *framer, const char *bytes,
                        struct shared_entry *e);
+/* Bytes of the reply under way to the head. */
+void shared_note_bytes(struct shared *sh, const char *data, size_t len);
+/* The head is answered: perhaps a marker, or its WAIT. */
+void shared_note_answer(struct shared *sh, struct shared_step *step);
 /* e will have no reply any more that is looked at. */
 void shared_unmark(const struct shared *sh, struct shared_entry *e);
 /* The reply to the head, of which the first bytes have come, would have to be held. */

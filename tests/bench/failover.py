@@ -137,16 +137,24 @@ class Floor(Contender):
         pass
 
 
-class MrRedis(Contender):
-    title = "Mr-Redis"
+def mr_cluster(sandbox):
+    return Cluster(sandbox, ZooKeeper(sandbox), "/mr-bench", controllers=3, proxies=1, log_level="info")
 
-    def __init__(self, sandbox, gap_us, big):
+
+class MrRedis(Contender):
+    title, name, durability = "Mr-Redis", NAME, "async"
+
+    def __init__(self, sandbox, gap_us, big, cluster=None):
+        """cluster: of mr_cluster(); a new one unless given."""
         super().__init__(sandbox, gap_us, big)
-        self.cluster = Cluster(sandbox, ZooKeeper(sandbox), "/mr-bench", controllers=3, proxies=1, log_level="info")
-        self.instance = self.cluster.adopt(NAME, replicas=REPLICAS)
+        self.cluster = cluster or mr_cluster(sandbox)
+        self.instance = self.cluster.adopt(self.name, replicas=REPLICAS)
         self.members = self.instance.members
         if big:
             fill(self.members)
+        if self.durability == "strict":
+            self.cluster.mrctl_ok("set", self.name, "durability=strict", "acks=1")
+            poll(lambda: self.instance.state().get("holding") == len(self.cluster.proxies), "the proxy to hold replies")
         proxy = self.cluster.proxies[0]
         self.client = Talker(sandbox, [program("outage_client"), "--host", proxy.bind, "--port", self.instance.port,
                                        "--gap-us", gap_us])
@@ -168,7 +176,16 @@ class MrRedis(Contender):
     def after_round(self, killed):
         killed.start()
         poll(self.instance.is_settled, "the killed master to be a replica", SETTLE_S)
-        self.cluster.mrctl_ok("ack", NAME)  # the rounds follow each other faster than the cooldown allows
+        self.cluster.mrctl_ok("ack", self.name)  # the rounds follow each other faster than the cooldown allows
+
+
+class MrRedisStrict(MrRedis):
+    title, name, durability = "Mr-Redis, strict", f"{NAME}-strict", "strict"
+
+    def before_round(self):
+        """The one that was killed counts again once it has all that its master told of since."""
+        super().before_round()
+        poll(lambda: self.instance.state()["readiness"]["ready"], "a failover to be possible", SETTLE_S)
 
 
 class Sentinel(Contender):

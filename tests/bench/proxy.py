@@ -193,17 +193,20 @@ class Throughput:
 # ---- the bench -----------------------------------------------------------------------------------------------------
 
 def add_arguments(parser):
-    parser.add_argument("--part", default=",".join(PARTS), help=f"proxy: some of {','.join(PARTS)}")
+    parser.add_argument("--part", help=f"proxy: some of {','.join(PARTS)}; strict: of throughput,failover")
     parser.add_argument("--modes", default=",".join(MODES), help=f"proxy: some of {','.join(MODES)}")
     parser.add_argument("--cells", default="*", metavar="OP:SIZE:CLIENTS:PIPELINE,…",
-                        help="proxy: only these, with wildcards: get:3:50:*,*:1m:*:1")
-    parser.add_argument("--repeats", type=int, default=REPEATS, help=f"proxy: of each cell ({REPEATS})")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"proxy: about how long a run takes ({SECONDS})")
-    parser.add_argument("--write-readme", action="store_true", help="proxy: put the tables into README.md")
+                        help="proxy: only these, with wildcards: get:3:50:*,*:1m:*:1; "
+                        "strict: PLACE:WRITERS:READERS:PIPELINE, delayed:25:25:1")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help=f"proxy, strict: of each cell ({REPEATS})")
+    parser.add_argument("--seconds", type=float, default=SECONDS,
+                        help=f"proxy, strict: about how long a run takes ({SECONDS})")
+    parser.add_argument("--write-readme", action="store_true", help="proxy, strict: put the tables into README.md")
 
 
 def check_arguments(parser, options):
     """Lists out of what was given; ends with a usage error."""
+    options.part = options.part or ",".join(PARTS)
     is_whole = (options.part, options.modes, options.cells) == (",".join(PARTS), ",".join(MODES), "*")
     if options.write_readme and (options.quick or not is_whole or set(options.only) != set(ARMS)):
         parser.error("--write-readme: into README belongs the whole, not --quick, nor some parts, modes, cells or arms")

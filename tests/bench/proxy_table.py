@@ -1,12 +1,12 @@
 """What the proxy's bench measured: tables in Markdown, for people and README.md, and a line for each target."""
 
-import math
 import os
 import textwrap
 
 import table
 from arms import ARMS, MODES
 from proxy_limits import BAD_KINDS
+from table import markdown, number
 
 BEGIN, END = "<!-- proxy-bench:begin -->", "<!-- proxy-bench:end -->"
 SMALL, LARGE = ("3", "1k"), ("64k", "1m")
@@ -15,24 +15,9 @@ FLAT_MB = 10  # a tenth of what 100 clients with 1 MB each leave unread
 OPS = ("set", "get")
 
 
-def _number(value, digits=3):
-    """With so many significant digits, or as a whole number."""
-    if value is None:
-        return "–"
-    if value == 0:
-        return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:.{decimals}f}"
-
-
 def _size_text(name):
     """The size of a cell's name, for people."""
     return f"{name[:-1]} {name[-1].upper()}B" if name[-1] in "km" else f"{name} B"
-
-
-def _markdown(rows):
-    head = ["|" + "|".join(f" {cell} " for cell in rows[0]) + "|", "|" + "---|" * len(rows[0])]
-    return head + ["|" + "|".join(f" {cell} " for cell in row) + "|" for row in rows[1:]]
 
 
 class Report:
@@ -68,15 +53,15 @@ class Report:
             rows[0] += [f"{ARMS[name].title}: × direct", "p50/p99 ms"]
         for cell in self._order(mode):
             rate = self.value(mode, cell, "direct", "rps")
-            row = [self._name(cell), _number(rate / 1000 if rate else None), self._latency(mode, cell, "direct")]
+            row = [self._name(cell), number(rate / 1000 if rate else None), self._latency(mode, cell, "direct")]
             for name in others:
-                row += [_number(self.value(mode, cell, name, "ratio")), self._latency(mode, cell, name)]
+                row += [number(self.value(mode, cell, name, "ratio")), self._latency(mode, cell, name)]
             rows.append(row)
         return rows
 
     def _latency(self, mode, cell, name):
         p50, p99 = self.value(mode, cell, name, "p50_us"), self.value(mode, cell, name, "p99_us")
-        return "–" if p50 is None else f"{_number(p50 / 1000, 2)}/{_number(p99 / 1000, 2)}"
+        return "–" if p50 is None else f"{number(p50 / 1000, 2)}/{number(p99 / 1000, 2)}"
 
     def _cpu(self):
         names = [name for name in self.results["arms"] if name != "direct"]
@@ -84,10 +69,10 @@ class Report:
         for name in names:
             rows[0].append(f"{ARMS[name].title}: it, Redis" if ARMS[name].has_redis else ARMS[name].title)
         for cell in self._order("onecore"):
-            row = [self._name(cell), _number(self.value("onecore", cell, "direct", "redis_us"))]
+            row = [self._name(cell), number(self.value("onecore", cell, "direct", "redis_us"))]
             for name in names:
-                own = _number(self.value("onecore", cell, name, "proxy_us"))
-                redis = _number(self.value("onecore", cell, name, "redis_us"))
+                own = number(self.value("onecore", cell, name, "proxy_us"))
+                redis = number(self.value("onecore", cell, name, "redis_us"))
                 row.append(f"{own}, {redis}" if ARMS[name].has_redis else own)
             rows.append(row)
         return rows
@@ -101,7 +86,7 @@ class Report:
 
     @staticmethod
     def _megabytes(kilobytes):
-        return _number(kilobytes / 1024 if kilobytes is not None else None)
+        return number(kilobytes / 1024 if kilobytes is not None else None)
 
     def _slow(self):
         rows = [["clients that don't read", "RSS before, MB", "at most, MB", "served in the end"]]
@@ -110,7 +95,7 @@ class Report:
             if name in found:
                 row = found[name]
                 title = "Redis, direct" if name == "direct" else ARMS[name].title
-                rows.append([title, _number(row["before_kb"] / 1024), _number(row["peak_kb"] / 1024),
+                rows.append([title, number(row["before_kb"] / 1024), number(row["peak_kb"] / 1024),
                              f"{row['served']} of {row['clients']}"])
         return rows
 
@@ -120,7 +105,7 @@ class Report:
             row = [ARMS[name].title]
             for mode in rows[0][1:]:
                 account = self._alone(mode).get(name)
-                row.append(f"{_number(account['p50_us'])}/{_number(account['p99_us'])}" if account else "–")
+                row.append(f"{number(account['p50_us'])}/{number(account['p99_us'])}" if account else "–")
             rows.append(row)
         return rows
 
@@ -135,8 +120,8 @@ class Report:
             row = [ARMS[name].title]
             for kind in ("quiet", *BAD_KINDS):
                 account = found.get((name, kind))
-                times = f" ({_number(account['x_quiet'], 2)})" if account and account["x_quiet"] else ""
-                row.append("failed" if not account else f"{_number(account['p50_us'])}/{_number(account['p99_us'])}"
+                times = f" ({number(account['x_quiet'], 2)})" if account and account["x_quiet"] else ""
+                row.append("failed" if not account else f"{number(account['p50_us'])}/{number(account['p99_us'])}"
                            + ("" if kind == "quiet" else times))
             rows.append(row)
         return rows
@@ -204,7 +189,7 @@ class Report:
         """Met when every number is good."""
         if not numbers:
             return goal, None, "not measured"
-        told = ", ".join(f"{name} {_number(value)}" for name, value in numbers.items())
+        told = ", ".join(f"{name} {number(value)}" for name, value in numbers.items())
         return goal, all(map(is_good, numbers.values())), told
 
     def _versus(self, goal, sizes, clients, pipeline, other, least):
@@ -265,7 +250,7 @@ class Report:
             goal, met, told = self._judge(f"beside one that {self._bad_title(kind)}: a neighbour's p99 <= 3 x quiet",
                                           numbers, lambda value: value <= 3)
             if numbers and direct:
-                told += f" ({_number(row['p99_us'] / direct['p99_us'], 2)} x a direct neighbour's)"
+                told += f" ({number(row['p99_us'] / direct['p99_us'], 2)} x a direct neighbour's)"
             yield goal, met, told
 
     def target_lines(self):
@@ -304,11 +289,11 @@ def readme_text(results):
     report = Report(results)
     lines = [BEGIN, "", *textwrap.wrap(" ".join(_about(results)), README_WIDTH)]
     for title, rows in report.tables():
-        lines += ["", title, "", *_markdown(rows)]
+        lines += ["", title, "", *markdown(rows)]
     verdicts = [["target", "measured", ""]]
     verdicts += [[goal, told, "–" if met is None else "met" if met else "**missed**"]
                  for goal, met, told in report.targets()]
-    lines += ["", *_markdown(verdicts)]
+    lines += ["", *markdown(verdicts)]
     if results["failures"]:
         lines += ["", "Failed: " + "; ".join(results["failures"]) + "."]
     return "\n".join([*lines, "", END])
@@ -316,9 +301,4 @@ def readme_text(results):
 
 def write_readme(path, results):
     """Replaces what is between the markers of that file, once."""
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _old, end, after = rest.partition(END)
-    if not begin or not end:
-        raise AssertionError(f"{path} lacks {BEGIN} … {END}")
-    path.write_text(before + readme_text(results) + after, encoding="utf-8")
+    table.replace_between(path, BEGIN, END, readme_text(results))

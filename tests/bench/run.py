@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures failovers: `run.py failover` beside Sentinel's and the floor, `run.py scale` among 1,000 instances,
 `run.py outages` each kind of loss beside Sentinel, `run.py soak` what must not be taken for a loss. `run.py proxy`
-measures the data path beside HAProxy and nutcracker.
+measures the data path beside HAProxy and nutcracker, `run.py strict` durability strict beside async.
 
 outages and soak run on hosts in network namespaces (root), the others on loopback; all in a folder that is removed, and
 what they start ends with this program, on Ctrl-C too.
@@ -21,8 +21,10 @@ sys.dont_write_bytecode = True
 # pylint: disable=wrong-import-position
 import proxy  # noqa: E402
 import proxy_table  # noqa: E402
+import strict  # noqa: E402
+import strict_table  # noqa: E402
 import table  # noqa: E402
-from failover import Floor, MrRedis, Sentinel  # noqa: E402
+from failover import Floor, MrRedis, MrRedisStrict, Sentinel  # noqa: E402
 from outages import FAULTS, measure_outages, outage_lines  # noqa: E402
 from sandbox import TOP, Sandbox  # noqa: E402
 from scale import measure_scale, scale_lines  # noqa: E402
@@ -32,6 +34,7 @@ QUICK_KILLS = 3
 CONTENDERS = {
     "floor": Floor,
     "mr-redis": MrRedis,
+    "mr-redis-strict": MrRedisStrict,
     "sentinel-1000": lambda *args: Sentinel(*args, down_after_ms=1000),
     "sentinel-5000": lambda *args: Sentinel(*args, down_after_ms=5000),
 }
@@ -82,29 +85,38 @@ def measure_proxy(options):
     return in_sandbox(work)
 
 
+def measure_strict(options):
+    results = strict.measure_strict(in_sandbox, options, tell)
+    print("\n".join(strict_table.strict_lines(results)), flush=True)
+    if options.write_readme:
+        strict_table.write_readme(TOP / "README.md", results)
+    return results
+
+
 def parse(argv):
     parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
     parser.add_argument("what", nargs="?", default="failover",
-                        choices=["failover", "scale", "outages", "soak", "proxy", "all"],
+                        choices=["failover", "scale", "outages", "soak", "proxy", "strict", "all"],
                         help="all: failover and scale")
     parser.add_argument("--quick", action="store_true",
                         help=f"a smoke test: {QUICK_KILLS} kills, 50 instances, few cells")
     parser.add_argument("--kills", type=int, default=20, help="rounds of each contender (20)")
     parser.add_argument("--gap-us", type=int, default=100, help="the client's pause between writes, microseconds (100)")
     parser.add_argument("--big", action="store_true", help="failover: again with 1 GB in the master")
-    parser.add_argument("--only", help=f"failover: some of {','.join(CONTENDERS)}; proxy: of {','.join(proxy.ARMS)}")
+    parser.add_argument("--only", help=f"failover: some of {','.join(CONTENDERS)}; "
+                        f"proxy: of {','.join(proxy.ARMS)}; strict: of {','.join(strict.ARMS)}")
     parser.add_argument("--instances", type=int, default=1000, help="scale: how many (1000)")
     parser.add_argument("--rounds", type=int, default=10, help="outages: rounds of each kind (10)")
     parser.add_argument("--faults", default=",".join(FAULTS), help=f"outages: some of {','.join(FAULTS)}")
     parser.add_argument("--no-sentinel", action="store_true", help="outages: without Sentinel")
     parser.add_argument("--minutes", type=float, default=30, help="soak: how long (30)")
-    parser.add_argument("--seed", type=int, help="soak, proxy: of the order of what is done; printed")
+    parser.add_argument("--seed", type=int, help="soak, proxy, strict: of the order of what is done; printed")
     parser.add_argument("--disk", type=Path, default=Path.cwd() / "build",
                         help="soak: a folder on a real disk, for the members' files (build)")
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE as well")
     proxy.add_arguments(parser)
     options = parser.parse_args(argv)
-    known = proxy.ARMS if options.what == "proxy" else CONTENDERS
+    known = {"proxy": proxy.ARMS, "strict": strict.ARMS}.get(options.what, CONTENDERS)
     options.only, options.faults = options.only.split(",") if options.only else list(known), options.faults.split(",")
     unknown = [name for name in options.only if name not in known]
     unknown += [name for name in options.faults if name not in FAULTS]
@@ -113,7 +125,7 @@ def parse(argv):
     if options.quick:
         options.kills = options.rounds = QUICK_KILLS
         options.instances = min(options.instances, 50)
-    proxy.check_arguments(parser, options)
+    (strict if options.what == "strict" else proxy).check_arguments(parser, options)
     return options
 
 
@@ -136,9 +148,11 @@ def main(argv):
         print("\n".join(soak_lines(results["soak"])), flush=True)
     if options.what == "proxy":
         results["proxy"] = measure_proxy(options)
+    if options.what == "strict":
+        results["strict"] = measure_strict(options)
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    return 1 if results.get("proxy", {}).get("failures") else 0
+    return 1 if any(results.get(name, {}).get("failures") for name in ("proxy", "strict")) else 0
 
 
 if __name__ == "__main__":

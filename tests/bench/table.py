@@ -1,5 +1,6 @@
 """What was measured, as a table for people and as a value for programs."""
 
+import math
 import statistics
 
 
@@ -40,6 +41,31 @@ def align(rows):
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
                       for column, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
+
+
+def number(value, digits=3):
+    """With so many significant digits, or as a whole number."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"
+
+
+def markdown(rows):
+    """The rows as a table, the first as its head."""
+    head = ["|" + "|".join(f" {cell} " for cell in rows[0]) + "|", "|" + "---|" * len(rows[0])]
+    return head + ["|" + "|".join(f" {cell} " for cell in row) + "|" for row in rows[1:]]
+
+
+def replace_between(path, begin, end, text):
+    """What is between those markers of a file, and they themselves, become that text."""
+    before, begins, rest = path.read_text(encoding="utf-8").partition(begin)
+    _old, ends, after = rest.partition(end)
+    if not begins or not ends:
+        raise AssertionError(f"{path} lacks {begin} … {end}")
+    path.write_text(before + text + after, encoding="utf-8")
 
 
 def failover_lines(results, big):

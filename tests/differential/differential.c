@@ -2,6 +2,7 @@
  *
  * Everything that is said follows from the seed; only how the bytes happen to meet on their way does not. */
 #include "tests/differential/pair.h"
+#include "tests/differential/phrase.h"
 
 #include <assert.h>
 #include <getopt.h>
@@ -178,10 +179,13 @@ static void run_round(struct run *r)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"direct", required_argument, NULL, 'd'},  {"proxied", required_argument, NULL, 'p'},
-        {"seed", required_argument, NULL, 's'},    {"seconds", required_argument, NULL, 't'},
-        {"limit-s", required_argument, NULL, 'l'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"direct", required_argument, NULL, 'd'},
+                                            {"proxied", required_argument, NULL, 'p'},
+                                            {"seed", required_argument, NULL, 's'},
+                                            {"seconds", required_argument, NULL, 't'},
+                                            {"limit-s", required_argument, NULL, 'l'},
+                                            {"replicas", no_argument, NULL, 'r'},
+                                            {NULL, 0, NULL, 0}};
     static struct run r = {.limit_ms = 30000};
     long seconds = 5;
     int c;
@@ -195,12 +199,15 @@ int main(int argc, char **argv)
             seconds = strtol(optarg, NULL, 10);
         else if (c == 'l')
             r.limit_ms = (int)strtol(optarg, NULL, 10) * 1000;
+        else if (c == 'r')
+            phrase_expect_replicas();
         else
             return 2;
     }
     if (r.ports[0] == 0 || r.ports[1] == 0 || optind < argc) {
         fprintf(stderr,
-                "usage: differential --direct PORT --proxied PORT [--seed N] [--seconds N] [--limit-s N]\n");
+                "usage: differential --direct PORT --proxied PORT [--seed N] [--seconds N] [--limit-s N] "
+                "[--replicas]\n");
         return 2;
     }
     printf("seed %llu\n", (unsigned long long)r.seed);

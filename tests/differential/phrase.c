@@ -8,6 +8,8 @@
 
 enum { PHRASE_BIG_MAX = 1200 * 1024, PHRASE_KEYS = 10, PHRASE_SCRIPTS = 8 };
 
+static bool phrase_has_replicas;
+
 /* Sets hold integers only and hashes little, so that Redis keeps their order. */
 static const char *const phrases[] = {
     "GET %k",
@@ -162,7 +164,7 @@ static const char *const phrases[] = {
     "COMMAND COUNT",
     "COMMAND GETKEYS MSET a 1 b 2",
     "ACL WHOAMI",
-    "WAIT 0 10",
+    "WAIT %r 10",
     "PUBLISH nowhere %v",
     "PUBSUB CHANNELS nothing*",
     "PUBSUB NUMSUB nowhere",
@@ -283,12 +285,19 @@ static size_t phrase_fill(struct dice *dice, unsigned id, char c, char *to)
         return (size_t)sprintf(to, "%u", dice_below(dice, dice_once_in(dice, 50) ? 30000 : 100));
     case 'd':
         return (size_t)sprintf(to, "%u", dice_below(dice, 3));
+    case 'r':
+        return (size_t)sprintf(to, "%s", phrase_has_replicas ? "x" : "0");
     case 'l':
         return (size_t)sprintf(to, "f%u", dice_below(dice, 20));
     default:
         assert(c == 's' || c == 'h');
         return phrase_script(dice, id, to, c == 'h');
     }
+}
+
+void phrase_expect_replicas(void)
+{
+    phrase_has_replicas = true;
 }
 
 /* One word of the phrase, its placeholders filled. */

@@ -17,15 +17,20 @@ from servers import Redis  # noqa: E402
 from wait import SLOWNESS  # noqa: E402
 
 
-def run_once(seed, seconds, threads):
-    """Fresh servers and a fresh proxy; returns whether all was the same. Sanitizer reports raise."""
+def run_once(seed, seconds, threads, durability):
+    """Fresh servers and a fresh proxy; returns whether all was the same. Sanitizer reports raise. strict: both have a
+    replica."""
     sandbox = Sandbox()
     try:
         direct, behind = Redis(sandbox, "direct"), Redis(sandbox, "behind")
-        proxy = LoneProxy(sandbox, behind, "--threads", threads)
+        if durability == "strict":
+            for master in (direct, behind):
+                Redis(sandbox, f"{master.name}-replica", replica_of=master)
+                master.wait_replicated(1)
+        proxy = LoneProxy(sandbox, behind, "--threads", threads, durability=durability)
         run = subprocess.run([BUILD / "tests/differential/differential", "--direct", str(direct.port), "--proxied",
                               str(proxy.port), "--seed", str(seed), "--seconds", str(seconds), "--limit-s",
-                              str(int(30 * SLOWNESS))], check=False)
+                              str(int(30 * SLOWNESS)), *(["--replicas"] if durability == "strict" else [])], check=False)
         if run.returncode != 0:
             for name, text in sandbox.log_tails():
                 print(f"--- end of {name}\n{text}")
@@ -38,15 +43,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=None, help="default: a random one")
+    parser.add_argument("--durability", choices=["async", "strict"], help="default: async and strict in turns")
     parser.add_argument("--each-s", type=int, default=60, help="new processes so often")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it has started, too
     seed = random.randrange(1 << 40) if options.seed is None else options.seed
     until, passed, failed = time.monotonic() + options.seconds, 0, 0
     while failed == 0 and (passed == 0 or time.monotonic() < until):
-        seconds = max(1, min(options.each_s, int(until - time.monotonic())))
+        seconds = max(1, min(options.each_s, options.seconds // 2, int(until - time.monotonic())))
+        durability = options.durability or ("async", "strict")[passed % 2]
         try:
-            same = run_once(seed, seconds, threads=1 + passed % 2)
+            same = run_once(seed, seconds, 1 + passed // 2 % 2, durability)
         except AssertionError as error:
             print(error)
             same = False

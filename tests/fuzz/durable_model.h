@@ -54,6 +54,13 @@ struct dm_wait {
     uint64_t at; /* writes that the master had executed when the marker was */
 };
 
+/* Marker and WAIT behind a client's requests on its own connection. */
+struct dm_inline {
+    uint64_t batch; /* 0: none is under way */
+    uint32_t user, after;
+    struct dm_wait wait;
+};
+
 struct dm {
     const uint8_t *dice;
     size_t n, at;
@@ -65,6 +72,8 @@ struct dm {
     uint64_t has[DM_REPLICAS];
     uint64_t shows[DM_USERS][DM_REPLIES]; /* what each reply that was asked for shows, by its id */
     struct dm_wait waits[DURABLE_CONNS];
+    struct dm_inline inline_;
+    uint64_t inlines;
     uint64_t released, shorts, gone;
 };
 
@@ -121,6 +130,8 @@ static void dm_execute(struct dm *m, uint32_t by)
         struct dm_request *r = &m->flight[i];
         if (r->state != DM_SENT || r->user != by)
             continue;
+        if (m->inline_.batch > 0 && m->inline_.user == by && r->id > m->inline_.after)
+            return; /* behind the WAIT */
         r->state = DM_EXECUTED;
         if (r->touch == DURABLE_WRITES && !r->failed) {
             r->shows = ++m->writes;
@@ -181,10 +192,13 @@ static void dm_reply(struct dm *m, uint32_t by)
     struct dm_request r = m->flight[i];
     m->n_flight--;
     memmove(&m->flight[i], &m->flight[i + 1], (m->n_flight - i) * sizeof(r));
-    if (r.touch == DURABLE_WRITES)
-        durable_unmark(&m->d, dm_slot(r.key), !r.failed);
+    uint64_t batch = m->inline_.user == r.user && r.id <= m->inline_.after ? m->inline_.batch : 0;
+    if (r.touch == DURABLE_WRITES && !r.failed)
+        durable_unmark_inline(&m->d, dm_slot(r.key), batch);
+    else if (r.touch == DURABLE_WRITES)
+        durable_unmark(&m->d, dm_slot(r.key), false);
     uint64_t needs = r.touch == DURABLE_NOTHING               ? 0
-                     : r.touch == DURABLE_WRITES && !r.failed ? durable_write_needs(&m->d)
+                     : r.touch == DURABLE_WRITES && !r.failed ? durable_write_needs_inline(&m->d, batch)
                                                               : durable_read_needs(&m->d, dm_slot(r.key));
     bool untold = !m->d.on && needs == 0;
     m->shows[r.user][r.id] = r.touch == DURABLE_NOTHING || untold ? 0 : r.shows;
@@ -228,6 +242,49 @@ static void dm_wait_moves(struct dm *m, bool late)
     dm_step_all(m);
 }
 
+static void dm_begin_inline(struct dm *m)
+{
+    uint32_t by = dm_dice(m, DM_USERS), acks = 0;
+    uint64_t batch = m->inline_.batch == 0 ? durable_begin_inline(&m->d, 1, &acks) : 0;
+
+    if (batch == 0)
+        return;
+    m->inline_ =
+        (struct dm_inline){.batch = batch, .user = by, .after = m->users[by].asked, .wait = {.acks = acks}};
+    m->inlines++;
+}
+
+/* The marker is executed behind what was sent before it; WAIT's answer comes behind all of their replies; or
+ * the connection breaks, once these have been read. */
+static void dm_inline_moves(struct dm *m, uint32_t what)
+{
+    struct dm_inline *in = &m->inline_;
+    bool sent = false, unread = false;
+
+    if (in->batch == 0)
+        return;
+    for (uint32_t i = 0; i < m->n_flight; i++) {
+        const struct dm_request *r = &m->flight[i];
+        bool before = r->user == in->user && r->id <= in->after;
+        unread = unread || before;
+        sent = sent || (before && r->state == DM_SENT);
+    }
+    if (!in->wait.executed) {
+        in->wait.executed = !sent;
+        in->wait.at = m->writes;
+        return;
+    }
+    uint32_t n = dm_have(m, in->wait.at);
+    if (unread || (n < in->wait.acks && what > 0))
+        return;
+    if (what == 1)
+        durable_lost_inline(&m->d, in->batch);
+    else
+        durable_acked_inline(&m->d, in->batch, n);
+    in->batch = 0;
+    dm_step_all(m);
+}
+
 static void dm_lose(struct dm *m)
 {
     uint64_t before = durable_count(&m->d);
@@ -244,6 +301,7 @@ static void dm_lose(struct dm *m)
     }
     m->n_flight = 0;
     memset(m->waits, 0, sizeof(m->waits));
+    m->inline_.batch = 0;
     if (dm_dice(m, 2) == 0) { /* another master, with whatever it has */
         durable_renew(&m->d);
         for (int i = 0; i < DM_REPLICAS; i++)
@@ -288,6 +346,10 @@ static void dm_move(struct dm *m)
     } else if (what == 63 && !m->d.ready) {
         durable_opened(&m->d);
     }
+    if (dm_dice(m, 4) == 0)
+        dm_begin_inline(m);
+    if (dm_dice(m, 4) == 0)
+        dm_inline_moves(m, dm_dice(m, 16));
     dm_send(m);
 }
 
@@ -300,10 +362,13 @@ static void dm_finish(struct dm *m)
         uint32_t by = m->flight[0].user;
         dm_execute(m, by);
         dm_reply(m, by);
+        dm_inline_moves(m, 0);
         dm_send(m);
     }
     for (int i = 0; i < DM_REPLICAS; i++)
         m->has[i] = m->writes;
+    dm_inline_moves(m, 0); /* it is executed, … */
+    dm_inline_moves(m, 0); /* … and answered */
     for (int round = 0; round < 64 && durable_count(&m->d) > 0; round++) {
         dm_send(m);
         for (int conn = 0; conn < DURABLE_CONNS; conn++) {
@@ -336,6 +401,7 @@ static void durable_model_run(const uint8_t *dice, size_t n, struct dm *totals)
         totals->released += m->released;
         totals->shorts += m->shorts;
         totals->gone += m->gone;
+        totals->inlines += m->inlines;
     }
     dm_finish(m);
     durable_free(&m->d);

@@ -266,6 +266,7 @@ static void model_connect_shared(struct model *m, struct model_hub *hub)
     hub->door.replica = hub->shared.replica = is_replica;
     hub->door.readonly = m->next_readonly;
     hub->door.refusal = is_replica ? m->next_refusal : NULL;
+    hub->door.may_not = model_dice(m, 8) == 7;
     hub->draining = false;
 }
 
@@ -273,6 +274,7 @@ static void model_break_shared(struct model *m, struct model_hub *hub, bool unse
 {
     struct shared_user *u;
 
+    durable_lost_inline(&m->durable, hub->shared.batch);
     shared_break(&hub->shared, m->now_ms, unsent);
     while ((u = shared_take_back(&hub->shared, m->now_ms, m->route.epoch)) != NULL)
         MODEL_CHECK(!u->on && (!u->session->behind || u->session->held.held > 0));
@@ -295,8 +297,9 @@ static void model_change_readers(struct model *m)
     }
 }
 
-static void model_write_shared(struct model_hub *hub, size_t max)
+static void model_write_shared(struct model *m, struct model_hub *hub, size_t max)
 {
+    model_ask_inline(m, hub);
     struct buf_span span = hub->door.connected ? shared_span(&hub->shared) : (struct buf_span){0};
     size_t n = span.len < max ? span.len : max;
 
@@ -320,6 +323,10 @@ static void model_reply_shared(struct model *m, struct model_hub *hub, size_t ma
         shared_take_reply(&hub->shared, m->now_ms, &data, &left, &step);
         MODEL_CHECK(step.what != SHARED_BROKEN);
         hub->draining = hub->draining || step.what == SHARED_REFUSED;
+        if (step.batch > 0 && step.no_acks)
+            durable_lost_inline(&m->durable, step.batch);
+        else if (step.batch > 0)
+            durable_acked_inline(&m->durable, step.batch, step.acks);
         if (!step.user)
             continue;
         if (step.len > 0)
@@ -471,7 +478,7 @@ static void model_event(struct model *m)
     else if (what < 9)
         model_share(m, c);
     else if (what < 12)
-        model_write_shared(hub, model_size(m));
+        model_write_shared(m, hub, model_size(m));
     else if (what < 15)
         model_server_turn(m, &hub->door, model_size(m));
     else if (what < 18)
@@ -493,6 +500,8 @@ static void model_event(struct model *m)
             model_ask(m, (uint32_t)(c - m->clients));
     if (m->strict && model_dice(m, 4) == 0)
         model_wait_turn(m, &m->waits[model_dice(m, DURABLE_CONNS)], model_dice(m, 8) > 0);
+    if (m->strict && model_dice(m, 4) == 0)
+        model_end_wait(m, &m->hubs[MODEL_MASTER].door, model_dice(m, 8) > 0);
     if (m->strict && model_dice(m, 64) == 0)
         model_lose_master(m);
     else if (model_dice(m, 16) == 0)
@@ -534,7 +543,7 @@ static void model_finish(struct model *m)
             done = done && (c->over || (c->n_answered == c->n_asked && buf_len(&c->sent) == 0));
         }
         for (int k = 0; k < MODEL_HUBS; k++) {
-            model_write_shared(&m->hubs[k], SIZE_MAX);
+            model_write_shared(m, &m->hubs[k], SIZE_MAX);
             model_server_turn(m, &m->hubs[k].door, SIZE_MAX);
             model_reply_shared(m, &m->hubs[k], SIZE_MAX);
         }
@@ -542,6 +551,7 @@ static void model_finish(struct model *m)
         model_ask_acks(m);
         for (int k = 0; k < 2 * DURABLE_CONNS; k++)
             model_wait_turn(m, &m->waits[k % DURABLE_CONNS], true);
+        model_end_wait(m, &m->hubs[MODEL_MASTER].door, true);
     }
     MODEL_CHECK(done);
 }

@@ -59,6 +59,24 @@ static void model_wait_turn(struct model *m, struct model_wait *w, bool follows)
     }
 }
 
+/* Marker and WAIT follow what waits to be written: that it is one client's is for the others' comfort only.
+ */
+static void model_ask_inline(struct model *m, struct model_hub *hub)
+{
+    static const char text[] = DURABLE_MARKER "*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$4\r\n1000\r\n";
+    uint32_t acks;
+
+    if (hub != &m->hubs[MODEL_MASTER] || !m->strict || !hub->door.connected || hub->draining ||
+        hub->shared.batch > 0 || shared_span(&hub->shared).len == 0 || model_dice(m, 2) > 0)
+        return;
+    MODEL_CHECK(durable_begin_inline(&m->durable, 2, &acks) == 0);
+    uint64_t batch = durable_begin_inline(&m->durable, 1, &acks);
+    if (batch == 0)
+        return;
+    m->inline_batches++;
+    MODEL_CHECK(acks == 1 && shared_ask(&hub->shared, batch, text, sizeof(text) - 1) == 0);
+}
+
 static void model_open_acks(struct model *m)
 {
     if (!m->strict || m->durable.ready)

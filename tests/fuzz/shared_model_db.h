@@ -47,6 +47,9 @@ struct model_door {
     bool multi, dirty;
     uint32_t queued; /* of the transaction: its only write, or 0 */
     uint32_t queued_by;
+    bool waits;      /* a WAIT is under way: nothing more is executed */
+    bool may_not;    /* its user may not PUBLISH */
+    uint64_t marked; /* writes that had been executed before its last marker */
     struct resp_request framer;
     struct buf to, from, request;
 };
@@ -89,6 +92,7 @@ struct model {
     const char *next_refusal;
     struct durable durable;
     struct model_wait waits[DURABLE_CONNS];
+    uint64_t inline_batches;
     uint64_t writes, replicated; /* executed; of them, the replica has acknowledged */
     struct route route;
     struct session_env env;
@@ -196,8 +200,40 @@ static void model_serve_exec(struct model *m, struct model_door *d)
     model_puts(&d->from, d->queued ? "*1\r\n+OK\r\n" : "*0\r\n");
 }
 
+/* A marker, or its WAIT, which is answered later. False: it is something else. */
+static bool model_serve_ack(struct model *m, struct model_door *d)
+{
+    if (strcmp(d->framer.word[0], "PUBLISH") == 0) {
+        d->marked = d->may_not ? d->marked : m->writes;
+        model_puts(&d->from, d->may_not ? "-NOPERM this user has no permissions\r\n" : ":0\r\n");
+    } else if (strcmp(d->framer.word[0], "WAIT") == 0) {
+        d->waits = !d->readonly;
+        if (d->readonly)
+            model_puts(&d->from, "-ERR WAIT cannot be used with replica instances.\r\n");
+    } else {
+        return false;
+    }
+    MODEL_CHECK(d == &m->hubs[MODEL_MASTER].door && m->strict);
+    return true;
+}
+
+/* The replicas have all that the WAIT is for, or its time is over. */
+static void model_end_wait(struct model *m, struct model_door *d, bool follows)
+{
+    if (!d->waits)
+        return;
+    d->waits = false;
+    if (follows && d->marked > m->replicated)
+        m->replicated = d->marked;
+    model_puts(&d->from, d->marked <= m->replicated ? ":1\r\n" : ":0\r\n");
+}
+
 static void model_serve(struct model *m, struct model_door *d)
 {
+    if (model_serve_ack(m, d)) {
+        buf_free(&d->request);
+        return;
+    }
     struct resp_arg args[4];
     size_t len = buf_len(&d->request);
     char *scratch = malloc(len);
@@ -234,7 +270,7 @@ static void model_serve(struct model *m, struct model_door *d)
 
 static void model_server_turn(struct model *m, struct model_door *d, size_t max)
 {
-    while (max > 0 && buf_len(&d->to) > 0) {
+    while (max > 0 && buf_len(&d->to) > 0 && !d->waits) {
         size_t len = buf_len(&d->to), used = 0;
         const char *data = buf_at(&d->to, buf_start(&d->to));
         enum resp_result result = resp_request_feed(&d->framer, data, len < max ? len : max, &used);

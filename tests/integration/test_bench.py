@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import netns
 import pytest
@@ -23,6 +24,8 @@ import proxy  # noqa: E402
 import proxy_limits  # noqa: E402
 import proxy_table  # noqa: E402
 import soak  # noqa: E402
+import strict  # noqa: E402
+import strict_table  # noqa: E402
 from talk import Talker  # noqa: E402
 
 STALL_S = 0.5
@@ -272,3 +275,91 @@ def test_neighbour_counts_a_stall_for_every_request_it_delayed(sandbox):
     # Every millisecond one was due, also during the stall; a tenth of them waited for most of it.
     assert account["requests"] >= 1400 and account["errors"] == 0
     assert account["p99_us"] >= 0.8e6 * STALL_S
+
+
+def test_strict_bench_measures_every_arm_and_failovers(sandbox):
+    results = bench(sandbox, "strict", "--quick", "--cells", "*:50:0:1,delayed:1:0:*,delayed:25:25:1", "--seed",
+                    7)["strict"]
+    assert results["seed"] == 7 and results["failures"] == []
+    rows = {(row["cell"], row["arm"]): row for row in results["throughput"]}
+    cells = {"loopback:50:0:1", "delayed:50:0:1", "delayed:1:0:1", "delayed:1:0:16", "delayed:25:25:1"}
+    assert set(rows) == {(cell, arm) for cell in cells for arm in strict.ARMS}
+    for (cell, arm), row in rows.items():
+        assert ("read" in row) == (cell == "delayed:25:25:1")
+        assert (row["proxy_us"] is None) == (arm in ("direct", "set-wait"))
+        for kind in ("write", "read"):
+            if kind in row:
+                assert row[kind]["per_s"] > 0 and 0 < row[kind]["p50_us"] <= row[kind]["p99_us"]
+        if (arm == "strict" or arm.endswith("set-wait")) and cell.startswith("delayed"):
+            assert row["write"]["p50_us"] >= 2 * strict.DELAY_US, "an OK came before the replica's word can have come"
+    assert [row["title"] for row in results["failover"]] == ["Mr-Redis", "Mr-Redis, strict"]
+    for row in results["failover"]:
+        assert row["kills"] == 1 and row["acknowledged"] > 0 and row["missing"] == 0 and row["reconnects"] == 0
+
+
+def test_relay_delays_each_byte_and_changes_none(sandbox):
+    redis = Redis(sandbox, "redis")
+    relay = Talker(sandbox, [BUILD / "tests" / "bench" / "delay_relay", "--to", redis.address, "--delay-us", 20000])
+    with resp.Client(relay.hear("ready")["port"]) as client:
+        value = "".join(map(str, range(500000)))
+        began = time.monotonic()
+        assert client.call("SET", "big", value) == "OK"
+        assert client.call("GET", "big") == value
+        assert time.monotonic() - began >= 2 * 2 * 0.020
+        # All at once: what is asked together is late together, not one after the other.
+        began = time.monotonic()
+        assert client.pipeline([("PING",)] * 100) == ["PONG"] * 100
+        assert 0.040 <= time.monotonic() - began < 100 * 0.040
+    assert redis.call("GET", "big") == value
+
+
+def pretended_strict(x_async, median_ms=9.0):
+    def row(cell, arm, per_s, ratio):
+        return {"cell": cell, "arm": arm, "repeats": 1, "redis_us": 1, "replica_us": 1, "proxy_us": 1,
+                "write": {"per_s": per_s, "p50_us": 100, "p99_us": 200, "x_async": ratio, "x_set_wait": 1.2,
+                          "x_async_set_wait": 0.9}}
+
+    def failovers(title, median):
+        return {"title": title, "kills": 20, "median_ms": median, "min_ms": 1.0, "max_ms": 20.0, "missing": 0,
+                "acknowledged": 1000}
+    mixed = row("delayed:25:25:1", "strict", 11000.0, 0.2)
+    mixed["read"] = {**mixed["write"], "x_async": 0.97}
+    return {"seed": 1, "versions": {"Redis": "7"}, "minutes": 1, "repeats": 1, "seconds": 1, "real_time": True,
+            "failures": ["strict: gone"],
+            "throughput": [row("loopback:50:0:1", "async", 1000.0, 1.0),
+                           row("loopback:50:0:1", "strict", 1000 * x_async, x_async), mixed],
+            "failover": [failovers("Mr-Redis", 8.0), failovers("Mr-Redis, strict", median_ms)]}
+
+
+def test_strict_bench_judges_its_targets():
+    def verdict(goal, *args):
+        return next((met, told) for name, met, told in strict_table.Report(pretended_strict(*args)).targets()
+                    if goal in name)
+    assert verdict("50 clients, P = 1", 0.9) == (True, "x async 0.900")
+    assert verdict("50 clients, P = 1", 0.8) == (False, "x async 0.800")
+    assert verdict("50 clients, P = 16", 0.9) == (None, "not measured")
+    assert verdict("12.5k/s", 0.9) == (True, "x 0.880")
+    assert verdict("GET not slower", 0.9) == (False, "x async 0.970")
+    assert verdict("never below SET + WAIT through", 0.9)[0] is False
+    assert verdict("median <= 10 + 5", 0.9, 14.9)[0] is True and verdict("median <= 10 + 5", 0.9, 15.1)[0] is False
+    lines = list(strict_table.strict_lines(pretended_strict(0.8)))
+    assert any(line.startswith("  MISSED") and "50 clients, P = 1" in line for line in lines)
+    assert lines[-1].endswith("strict: gone")
+
+
+def test_strict_bench_replaces_its_part_of_readme_only(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"a\n{proxy_table.BEGIN}\nkept\n{proxy_table.END}\n{strict_table.BEGIN}\nold\n"
+                      f"{strict_table.END}\nz\n", encoding="utf-8")
+    strict_table.write_readme(readme, pretended_strict(0.8))
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith(f"a\n{proxy_table.BEGIN}\nkept\n{proxy_table.END}\n{strict_table.BEGIN}\n")
+    assert text.endswith(f"{strict_table.END}\nz\n") and "old" not in text and "**missed**" in text
+    assert strict_table.BEGIN in (TOP / "README.md").read_text(encoding="utf-8")
+
+
+def test_strict_bench_writes_nothing_partial_into_readme():
+    for options in (["--quick"], ["--part", "failover"], ["--cells", "delayed:*"], ["--only", "strict"]):
+        run = subprocess.run([*map(str, RUN), "strict", "--write-readme", *options], capture_output=True, text=True,
+                             timeout=LIMIT_S, check=False)
+        assert run.returncode == 2 and "--write-readme" in run.stderr

@@ -27,9 +27,11 @@ static void test_nothing_is_passed_on_too_early_lost_doubled_or_reordered(void *
             print_message("seeds from %llu\n", (unsigned long long)seed);
         durable_model_run(dice, n, &totals);
     }
-    print_message("released %llu, short %llu, gone %llu\n", (unsigned long long)totals.released,
-                  (unsigned long long)totals.shorts, (unsigned long long)totals.gone);
-    assert_true(totals.released > 10000 && totals.shorts > 1000 && totals.gone > 100);
+    print_message("released %llu, short %llu, gone %llu, inline %llu\n", (unsigned long long)totals.released,
+                  (unsigned long long)totals.shorts, (unsigned long long)totals.gone,
+                  (unsigned long long)totals.inlines);
+    assert_true(totals.released > 10000 && totals.shorts > 1000 && totals.gone > 100 &&
+                totals.inlines > 1000);
 }
 
 /* ---- exact moments --------------------------------------------------------------------------------------
@@ -264,6 +266,59 @@ static void test_a_lost_master_gives_everything_back_in_order(void **state)
     rig_free(&r);
 }
 
+static void test_a_lone_client_is_confirmed_on_its_own_connection(void **state)
+{
+    struct rig r;
+    uint16_t a = durable_slot("a", 1);
+
+    (void)state;
+    rig_init(&r, 2);
+    assert_int_equal(durable_begin_inline(&r.d, 1, &r.acks), 0); /* nothing is written */
+    durable_mark(&r.d, a);
+    assert_int_equal(durable_begin_inline(&r.d, 2, &r.acks), 0); /* somebody would wait behind it */
+    uint64_t batch = durable_begin_inline(&r.d, 1, &r.acks);
+    assert_true(batch > 0 && batch < r.d.next);
+    assert_int_equal(r.acks, 2);
+    assert_int_equal(durable_begin_inline(&r.d, 1, &r.acks), 0); /* one at a time */
+    durable_unmark_inline(&r.d, a, batch);
+    assert_int_equal(durable_write_needs_inline(&r.d, batch), batch);
+    assert_int_equal(durable_read_needs(&r.d, a), batch);
+    rig_hold(&r, 0, batch, DURABLE_WRITES, "A");
+    assert_int_equal(rig_send(&r), -1); /* nothing is due */
+    rig_write(&r, 0, "b", "B");         /* over another connection: not covered */
+    assert_int_equal(rig_send(&r), 0);
+    /* What comes now isn't covered by that one, whose answer would count for all before it. */
+    assert_int_equal(durable_write_needs_inline(&r.d, batch), r.d.next);
+    durable_acked_inline(&r.d, batch, 2);
+    assert_string_equal(rig_steps(&r), "ok:0:A ");
+    assert_true(rig_reads(&r, "a"));
+    assert_false(rig_reads(&r, "b"));
+    durable_acked(&r.d, 0, 2);
+    assert_string_equal(rig_steps(&r), "ok:0:B ");
+    rig_free(&r);
+}
+
+static void test_what_was_asked_inline_and_is_lost_is_asked_again(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_init(&r, 1);
+    durable_mark(&r.d, durable_slot("a", 1));
+    uint64_t batch = durable_begin_inline(&r.d, 1, &r.acks);
+    durable_unmark_inline(&r.d, durable_slot("a", 1), batch);
+    rig_hold(&r, 0, batch, DURABLE_WRITES, "A");
+    durable_lost_inline(&r.d, batch);
+    assert_int_equal(durable_write_needs_inline(&r.d, batch), r.d.next); /* it covers nothing more */
+    durable_acked_inline(&r.d, batch, 1);                                /* of another time */
+    assert_string_equal(rig_steps(&r), "");
+    assert_int_equal(rig_send(&r), 0);
+    durable_acked(&r.d, 0, 1);
+    assert_string_equal(rig_steps(&r), "ok:0:A ");
+    assert_true(rig_reads(&r, "a"));
+    rig_free(&r);
+}
+
 static void test_asynchronous_again_holds_nothing_new_and_keeps_what_is_held(void **state)
 {
     struct rig r;
@@ -291,6 +346,8 @@ int main(void)
         cmocka_unit_test(test_what_comes_behind_a_held_reply_of_the_same_client_waits_behind_it),
         cmocka_unit_test(test_batches_grow_with_the_load),
         cmocka_unit_test(test_a_lost_master_gives_everything_back_in_order),
+        cmocka_unit_test(test_a_lone_client_is_confirmed_on_its_own_connection),
+        cmocka_unit_test(test_what_was_asked_inline_and_is_lost_is_asked_again),
         cmocka_unit_test(test_asynchronous_again_holds_nothing_new_and_keeps_what_is_held),
         cmocka_unit_test(test_nothing_is_passed_on_too_early_lost_doubled_or_reordered),
     };

@@ -1,0 +1,214 @@
+/* Durability strict, when a client is alone: its acknowledgement is asked for on the connection that its
+ * requests take. With a real master and its replica behind. */
+#include "common/loop.h"
+#include "tests/lib/proxy_rig.h"
+#include "tests/lib/wait.h"
+
+#include <hiredis/hiredis.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#define ask   proxy_rig_ask
+#define send_ proxy_rig_send
+#define reply proxy_rig_reply
+
+enum { ACK_CONNS = 4, DEEP = 500 };
+
+static void begin(struct proxy_rig *r)
+{
+    proxy_rig_start(r, WAIT_MS);
+    proxy_rig_be_strict(r, 1);
+}
+
+static void signal_replica(const struct proxy_rig *r, int number)
+{
+    assert_int_equal(kill(r->replica->pid, number), 0);
+}
+
+static void assert_begins(const char *text, const char *begin)
+{
+    if (strncmp(text, begin, strlen(begin)) != 0)
+        fail_msg("\"%s\" instead of \"%s\"", text, begin);
+}
+
+static bool has_reply(const redisContext *c)
+{
+    char byte;
+
+    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* Connections of the master whose last command was that. */
+static unsigned count_last(const struct proxy_rig *r, const char *command)
+{
+    redisReply *list = redis_server_command(r->master, "CLIENT LIST TYPE normal");
+    char text[32];
+    unsigned n = 0;
+
+    assert_true(list && list->str);
+    snprintf(text, sizeof(text), " cmd=%s ", command);
+    for (const char *at = list->str; (at = strstr(at, text)) != NULL; at++)
+        n++;
+    freeReplyObject(list);
+    return n;
+}
+
+static bool waits(void *ctx)
+{
+    return count_last(ctx, "wait") == 1;
+}
+
+static bool is_acknowledged(void *ctx)
+{
+    return strcmp(ask(ctx, "SET again 1"), "OK") == 0;
+}
+
+static bool has_key(const struct redis_server *s, const char *key)
+{
+    redisReply *answer = redis_server_command(s, "EXISTS %s", key);
+    bool has = answer && answer->integer == 1;
+
+    freeReplyObject(answer);
+    return has;
+}
+
+static void test_alone_nothing_but_its_own_connection_is_asked(void **state)
+{
+    struct proxy_rig r;
+    char key[32];
+
+    (void)state;
+    begin(&r);
+    redisContext *c = proxy_rig_connect(&r);
+    for (int i = 0; i < 20; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        assert_string_equal(ask(c, "SET %s v", key), "OK");
+        assert_true(has_key(r.replica, key));
+        assert_string_equal(ask(c, "GET %s", key), "v");
+        assert_string_equal(ask(c, "DEL none"), "0");
+    }
+    assert_int_equal(proxy_rig_stats(&r).batches, 40);
+    /* The others have said nothing since they were opened. */
+    assert_int_equal(count_last(&r, "publish"), ACK_CONNS);
+    redisContext *second = proxy_rig_connect(&r);
+    assert_string_equal(ask(second, "PING"), "PONG");
+    assert_string_equal(ask(c, "SET a 1"), "OK");
+    assert_string_equal(ask(second, "SET b 1"), "OK");
+    assert_int_equal(count_last(&r, "publish"), ACK_CONNS - 1);
+    redisFree(second);
+    redisFree(c);
+    proxy_rig_stop(&r);
+}
+
+static void test_alone_it_may_send_many_at_once(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    begin(&r);
+    redisContext *c = proxy_rig_connect(&r);
+    for (int i = 0; i < DEEP; i++) {
+        send_(c, "INCR n");
+        send_(c, "GET n");
+    }
+    for (int i = 1; i <= DEEP; i++) {
+        char number[16];
+        snprintf(number, sizeof(number), "%d", i);
+        assert_string_equal(reply(c), number);
+        assert_string_equal(reply(c), number);
+    }
+    assert_int_equal(proxy_rig_stats(&r).shorts, 0);
+    redisFree(c);
+    proxy_rig_stop(&r);
+}
+
+static void test_who_comes_does_not_wait_behind_it(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    begin(&r);
+    redisContext *c = proxy_rig_connect(&r);
+    assert_string_equal(ask(c, "SET b 1"), "OK");
+    signal_replica(&r, SIGSTOP);
+    send_(c, "SET a 1");
+    assert_true(wait_until(r.loop, waits, &r, WAIT_MS));
+    redisContext *other = proxy_rig_connect(&r);
+    assert_string_equal(ask(other, "GET b"), "1");
+    assert_false(has_reply(c)); /* it was quicker than the WAIT */
+    assert_begins(ask(other, "GET a"), "MRDURABILITY ");
+    assert_begins(reply(c), "MRDURABILITY applied on the master of instance cart, but only 0 of 1 replicas");
+    signal_replica(&r, SIGCONT);
+    assert_true(wait_until(r.loop, is_acknowledged, c, WAIT_MS));
+    assert_string_equal(ask(other, "GET a"), "1");
+    redisFree(other);
+    redisFree(c);
+    proxy_rig_stop(&r);
+}
+
+static void test_a_connection_that_breaks_behind_its_replies_is_asked_for_elsewhere(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    begin(&r);
+    redisContext *c = proxy_rig_connect(&r);
+    assert_string_equal(ask(c, "SET b 1"), "OK");
+    signal_replica(&r, SIGSTOP);
+    send_(c, "SET a 1");
+    assert_true(wait_until(r.loop, waits, &r, WAIT_MS));
+    /* Only the one that waits. */
+    redisReply *list = redis_server_command(r.master, "CLIENT LIST TYPE normal");
+    assert_true(list && list->str);
+    const char *line = strstr(list->str, " cmd=wait ");
+    while (line > list->str && line[-1] != '\n')
+        line--;
+    redis_server_do(r.master, "CLIENT KILL ID %lu", strtoul(line + strlen("id="), NULL, 10));
+    freeReplyObject(list);
+    signal_replica(&r, SIGCONT);
+    proxy_rig_wait_broken(&r, 1);
+    proxy_rig_confirm(&r);
+    assert_string_equal(reply(c), "OK"); /* the ack connections had it confirmed */
+    assert_true(has_key(r.replica, "a"));
+    assert_string_equal(ask(c, "GET a"), "1");
+    redisFree(c);
+    proxy_rig_stop(&r);
+}
+
+static void test_what_it_waits_for_is_lost_with_its_master(void **state)
+{
+    struct proxy_rig r;
+
+    (void)state;
+    begin(&r);
+    redisContext *c = proxy_rig_connect(&r);
+    assert_string_equal(ask(c, "SET b 1"), "OK");
+    signal_replica(&r, SIGSTOP);
+    send_(c, "SET a 1");
+    assert_true(wait_until(r.loop, waits, &r, WAIT_MS));
+    redis_server_kill(r.master, SIGKILL);
+    proxy_rig_wait_broken(&r, 1);
+    assert_begins(reply(c), "MRUNKNOWN ");
+    signal_replica(&r, SIGCONT);
+    redisFree(c);
+    proxy_rig_stop(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_alone_nothing_but_its_own_connection_is_asked),
+        cmocka_unit_test(test_alone_it_may_send_many_at_once),
+        cmocka_unit_test(test_who_comes_does_not_wait_behind_it),
+        cmocka_unit_test(test_a_connection_that_breaks_behind_its_replies_is_asked_for_elsewhere),
+        cmocka_unit_test(test_what_it_waits_for_is_lost_with_its_master),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -11,6 +11,7 @@ Ends with "N passed, N failed"; each round counts, and each arm that should have
 import argparse
 import dataclasses
 import itertools
+import multiprocessing
 import os
 import signal
 import statistics
@@ -192,12 +193,13 @@ def parse(argv):
     parser.add_argument("--rounds", type=int, default=200, help="of each arm (200)")
     parser.add_argument("--seed", type=int, default=None, help="of the first round; printed when none is given")
     parser.add_argument("--arms", default="strict,strict-2,async,sentinel", help="some of " + ", ".join(STAGES))
+    parser.add_argument("--jobs", type=int, default=1, help="arms played at the same time, each on hosts of its own (1)")
     parser.add_argument("--write-readme", action="store_true", help="put the table into README.md")
     options = parser.parse_args(argv)
     options.arms = options.arms.split(",")
     unknown = [name for name in options.arms if name not in STAGES]
-    if unknown or options.rounds < 1:
-        parser.error(f"no arm is called {unknown[0]}" if unknown else "--rounds is too small")
+    if unknown or options.rounds < 1 or options.jobs < 1:
+        parser.error(f"no arm is called {unknown[0]}" if unknown else "--rounds or --jobs is too small")
     if options.write_readme and (set(options.arms) != set(STAGES) or options.rounds < 200):
         parser.error("--write-readme: into README belongs the whole: all arms, at least 200 rounds")
     return options
@@ -219,6 +221,17 @@ def play_arm(name, seeds):
     return arm
 
 
+def play_all(names, seeds, jobs):
+    """Each arm, in that order. What is stopped stops its arms, which take down what they have built."""
+    if jobs == 1:
+        return [play_arm(name, seeds) for name in names]
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        arms = pool.starmap(play_arm, [(name, seeds) for name in names], chunksize=1)
+        pool.close()
+        pool.join()
+        return arms
+
+
 def main(argv):
     options = parse(argv)
     if not netns.is_possible():
@@ -227,7 +240,7 @@ def main(argv):
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(3), "big")
     tell(f"strict chaos: seed {seed}, {options.rounds} rounds of {', '.join(options.arms)}")
-    arms = [play_arm(name, range(seed, seed + options.rounds)) for name in options.arms]
+    arms = play_all(options.arms, range(seed, seed + options.rounds), options.jobs)
     lines = table_lines(arms, seed)
     tell("\n".join(lines))
     blind = [arm.name for arm in arms if arm.name not in STRICT and options.rounds >= 20 and not arm.total.lost]

@@ -205,7 +205,7 @@ chaos: deps                    ## break a cluster on hosts of its own, 30 rounds
 
 chaos-strict: deps             ## 200 rounds of random faults, strict, async and on Sentinel; the judge finds what each loses (root; CHAOS_ARGS="--rounds 20 --arms strict --seed 7")
 	@$(PARALLEL) programs
-	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/chaos/strict.py $(CHAOS_ARGS)
+	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/chaos/strict_chaos.py $(CHAOS_ARGS)
 
 check-pure: deps               ## the core objects, linked alone, need only memory, string and formatting functions
 	@$(PARALLEL) $(call archives,$(CORES))

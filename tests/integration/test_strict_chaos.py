@@ -10,7 +10,7 @@ sys.path.insert(0, str(TOP / "tests" / "chaos"))
 
 from faults import Fault, Plan, choose, until_succession  # noqa: E402
 from stages import STAGES  # noqa: E402
-from strict import BEGIN, END, Arm, Round, play, table_lines, write_readme  # noqa: E402
+from strict_chaos import BEGIN, END, Arm, Round, play, table_lines, write_readme  # noqa: E402
 from strict_history import Verdict  # noqa: E402
 
 SEEDS = (8, 25, 37)  # two masters after each other; no quorum; master, leader and a proxy killed

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Random faults while eight clients write and read through two proxies: of a strict instance nothing acknowledged is lost.
 
-`strict.py --rounds 200` plays round S, S+1, … of a seed S: the round's number decides its faults and what its clients do.
+`strict_chaos.py --rounds 200` plays round S, S+1, … of a seed S: the round's number decides its faults and what its clients do.
 `--seed N --rounds 1` plays round N again. `--arms` says with whom: strict (acks=1), strict-2 (acks=2), async (the same
 without the rule that holds replies), sentinel. Of the last two the same judge must find losses. Needs root (network
 namespaces).
@@ -189,7 +189,7 @@ def write_readme(path, lines):
 
 
 def parse(argv):
-    parser = argparse.ArgumentParser(prog="strict.py", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="strict_chaos.py", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=200, help="of each arm (200)")
     parser.add_argument("--seed", type=int, default=None, help="of the first round; printed when none is given")
     parser.add_argument("--arms", default="strict,strict-2,async,sentinel", help="some of " + ", ".join(STAGES))

@@ -225,8 +225,7 @@ bool shared_is_due(const struct shared *sh)
     size_t bytes = (size_t)(buf_end(&sh->log) - sh->written);
     bool is_idle = shared_count(sh) <= sh->n_unsent;
 
-    return bytes >= SHARED_BATCH_BYTES ||
-           (is_idle && (sh->n_unsent >= SHARED_START_REQUESTS || bytes >= SHARED_START_BYTES));
+    return bytes >= SHARED_BATCH_BYTES || (is_idle && sh->n_unsent >= SHARED_START_REQUESTS);
 }
 
 /* ---- replies ---- */

@@ -36,8 +36,7 @@ enum {
     SHARED_LOG_MAX = 8 * 1024 * 1024, /* bytes of them */
     SHARED_UNSENT_MAX = 1024 * 1024,  /* bytes that the server hasn't taken */
     /* shared_is_due(), measured with 50 clients: to write costs as much as 20 small requests. */
-    SHARED_BATCH_BYTES = 64 * 1024,
-    SHARED_START_BYTES = 16 * 1024, /* what the server reads at once */
+    SHARED_BATCH_BYTES = 16 * 1024, /* what the server reads at once */
     SHARED_START_REQUESTS = 64,
 };
 

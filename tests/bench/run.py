@@ -131,7 +131,8 @@ def parse(argv):
 
 def main(argv):
     options = parse(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     results = {"processors": os.cpu_count()}
     if options.what in ("failover", "all"):
         results["failover"] = measure_failover(options, big=False)

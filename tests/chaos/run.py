@@ -126,7 +126,8 @@ def main(argv):
     if not netns.is_possible():
         tell("chaos: this needs root and iproute2: network namespaces can't be made here")
         return 1
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4), "big")
     tell(f"chaos: seed {seed}, {options.rounds} rounds of {len(options.only)} scenarios")
     order = options.only * options.rounds

@@ -237,7 +237,8 @@ def main(argv):
     if not netns.is_possible():
         tell("chaos: this needs root and iproute2: network namespaces can't be made here")
         return 1
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(3), "big")
     tell(f"strict chaos: seed {seed}, {options.rounds} rounds of {', '.join(options.arms)}")
     arms = play_all(options.arms, range(seed, seed + options.rounds), options.jobs)

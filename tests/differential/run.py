@@ -46,7 +46,8 @@ def main():
     parser.add_argument("--durability", choices=["async", "strict"], help="default: async and strict in turns")
     parser.add_argument("--each-s", type=int, default=60, help="new processes so often")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it has started, too
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # ends what it has started, too
     seed = random.randrange(1 << 40) if options.seed is None else options.seed
     until, passed, failed = time.monotonic() + options.seconds, 0, 0
     while failed == 0 and (passed == 0 or time.monotonic() < until):

@@ -1,16 +1,14 @@
 """What the proxy's bench measured: tables in Markdown, for people and README.md, and a line for each target."""
 
 import os
-import textwrap
 
 import table
 from arms import ARMS, MODES
 from proxy_limits import BAD_KINDS
-from table import markdown, number
+from table import number
 
 BEGIN, END = "<!-- proxy-bench:begin -->", "<!-- proxy-bench:end -->"
 SMALL, LARGE = ("3", "1k"), ("64k", "1m")
-README_WIDTH = 120
 FLAT_MB = 10  # a tenth of what 100 clients with 1 MB each leave unread
 OPS = ("set", "get")
 
@@ -253,10 +251,6 @@ class Report:
                 told += f" ({number(row['p99_us'] / direct['p99_us'], 2)} x a direct neighbour's)"
             yield goal, met, told
 
-    def target_lines(self):
-        for goal, met, told in self.targets():
-            yield f"  {'-     ' if met is None else 'met   ' if met else 'MISSED'}  {goal}: {told}"
-
 
 def _about(r):
     """What a reader must know of the call."""
@@ -271,34 +265,8 @@ def _about(r):
 
 
 def proxy_lines(results):
-    """For people: aligned columns, the targets, what failed."""
-    report = Report(results)
-    yield from _about(results)
-    for title, rows in report.tables():
-        yield ""
-        yield title
-        yield from table.align(rows)
-    yield ""
-    yield from report.target_lines()
-    for failure in results["failures"]:
-        yield f"  FAILED  {failure}"
-
-
-def readme_text(results):
-    """What belongs between the markers, the markers included."""
-    report = Report(results)
-    lines = [BEGIN, "", *textwrap.wrap(" ".join(_about(results)), README_WIDTH)]
-    for title, rows in report.tables():
-        lines += ["", title, "", *markdown(rows)]
-    verdicts = [["target", "measured", ""]]
-    verdicts += [[goal, told, "–" if met is None else "met" if met else "**missed**"]
-                 for goal, met, told in report.targets()]
-    lines += ["", *markdown(verdicts)]
-    if results["failures"]:
-        lines += ["", "Failed: " + "; ".join(results["failures"]) + "."]
-    return "\n".join([*lines, "", END])
+    return table.report_lines(_about(results), Report(results), results["failures"])
 
 
 def write_readme(path, results):
-    """Replaces what is between the markers of that file, once."""
-    table.replace_between(path, BEGIN, END, readme_text(results))
+    table.write_report(path, BEGIN, END, _about(results), Report(results), results["failures"])

@@ -1,14 +1,12 @@
 """What the bench of durability strict measured: tables in Markdown, for people and README.md, and each target."""
 
 import os
-import textwrap
 
 import table
 from strict import ARMS, DELAY_US, MIXED, PLACES
-from table import markdown, number
+from table import number
 
 BEGIN, END = "<!-- strict-bench:begin -->", "<!-- strict-bench:end -->"
-README_WIDTH = 120
 BOUND_SHARE = 0.8  # of what the way to the replica and back allows
 OUTAGE_MORE_MS = 5
 MEDIAN_MS, MAX_MS = 10, 50  # async's own targets
@@ -116,10 +114,6 @@ class Report:
                    f"{ours[what]:.1f} (async {plain[what]:.1f})")
         yield "failover: nothing acknowledged is missing", ours["missing"] == 0, str(ours["missing"])
 
-    def target_lines(self):
-        for goal, met, told in self.targets():
-            yield f"  {'-     ' if met is None else 'met   ' if met else 'MISSED'}  {goal}: {told}"
-
 
 def _about(r):
     """What a reader must know of the call."""
@@ -132,34 +126,8 @@ def _about(r):
 
 
 def strict_lines(results):
-    """For people: aligned columns, the targets, what failed."""
-    report = Report(results)
-    yield from _about(results)
-    for title, rows in report.tables():
-        yield ""
-        yield title
-        yield from table.align(rows)
-    yield ""
-    yield from report.target_lines()
-    for failure in results["failures"]:
-        yield f"  FAILED  {failure}"
-
-
-def readme_text(results):
-    """What belongs between the markers, the markers included."""
-    report = Report(results)
-    lines = [BEGIN, "", *textwrap.wrap(" ".join(_about(results)), README_WIDTH)]
-    for title, rows in report.tables():
-        lines += ["", title, "", *markdown(rows)]
-    verdicts = [["target", "measured", ""]]
-    verdicts += [[goal, told, "–" if met is None else "met" if met else "**missed**"]
-                 for goal, met, told in report.targets()]
-    lines += ["", *markdown(verdicts)]
-    if results["failures"]:
-        lines += ["", "Failed: " + "; ".join(results["failures"]) + "."]
-    return "\n".join([*lines, "", END])
+    return table.report_lines(_about(results), Report(results), results["failures"])
 
 
 def write_readme(path, results):
-    """Replaces what is between the markers of that file, once."""
-    table.replace_between(path, BEGIN, END, readme_text(results))
+    table.write_report(path, BEGIN, END, _about(results), Report(results), results["failures"])

@@ -2,6 +2,9 @@
 
 import math
 import statistics
+import textwrap
+
+README_WIDTH = 120
 
 
 def summary(contender):
@@ -66,6 +69,37 @@ def replace_between(path, begin, end, text):
     if not begins or not ends:
         raise AssertionError(f"{path} lacks {begin} … {end}")
     path.write_text(before + text + after, encoding="utf-8")
+
+
+def _verdict(met, words):
+    return words[2] if met is None else words[0] if met else words[1]
+
+
+def report_lines(about, report, failures):
+    """For people: what a reader must know, the report's tables in aligned columns, its targets, what failed."""
+    yield from about
+    for title, rows in report.tables():
+        yield ""
+        yield title
+        yield from align(rows)
+    yield ""
+    for goal, met, told in report.targets():
+        yield f"  {_verdict(met, ('met   ', 'MISSED', '-     '))}  {goal}: {told}"
+    for failure in failures:
+        yield f"  FAILED  {failure}"
+
+
+def write_report(path, begin, end, about, report, failures):
+    """The same, as what stands between those markers of a Markdown file."""
+    lines = [begin, "", *textwrap.wrap(" ".join(about), README_WIDTH)]
+    for title, rows in report.tables():
+        lines += ["", title, "", *markdown(rows)]
+    verdicts = [["target", "measured", ""]]
+    verdicts += [[goal, told, _verdict(met, ("met", "**missed**", "–"))] for goal, met, told in report.targets()]
+    lines += ["", *markdown(verdicts)]
+    if failures:
+        lines += ["", "Failed: " + "; ".join(failures) + "."]
+    replace_between(path, begin, end, "\n".join([*lines, "", end]))
 
 
 def failover_lines(results, big):

@@ -26,6 +26,7 @@ sys.dont_write_bytecode = True
 
 # pylint: disable=wrong-import-position
 import netns  # noqa: E402
+import table  # noqa: E402
 from faults import choose, play_out  # noqa: E402
 from history import now_ms  # noqa: E402
 from sandbox import TOP  # noqa: E402
@@ -179,13 +180,7 @@ def table_lines(arms, seed):
 
 
 def write_readme(path, lines):
-    """Replaces what is between the markers of that file, once."""
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _old, end, after = rest.partition(END)
-    if not begin or not end:
-        raise AssertionError(f"{path} lacks {BEGIN} … {END}")
-    path.write_text("\n".join([before + BEGIN, "", *lines, "", END + after]), encoding="utf-8")
+    table.replace_between(path, BEGIN, END, "\n".join([BEGIN, "", *lines, "", END]))
 
 
 def parse(argv):

@@ -110,6 +110,18 @@ static bool has_key(const struct redis_server *s, const char *key)
     return has;
 }
 
+/* A client is alone, and its SET of "a" waits for a replica that stands still; "b" is 1. */
+static redisContext *begin_waiting(struct proxy_rig *r)
+{
+    begin(r);
+    redisContext *c = proxy_rig_connect(r);
+    assert_string_equal(ask(c, "SET b 1"), "OK");
+    signal_replica(r, SIGSTOP);
+    send_(c, "SET a 1");
+    assert_true(wait_until(r->loop, waits, r, WAIT_MS));
+    return c;
+}
+
 static void test_alone_nothing_but_its_own_connection_is_asked(void **state)
 {
     struct proxy_rig r;
@@ -173,12 +185,7 @@ static void test_who_comes_does_not_wait_behind_it(void **state)
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
-    redisContext *c = proxy_rig_connect(&r);
-    assert_string_equal(ask(c, "SET b 1"), "OK");
-    signal_replica(&r, SIGSTOP);
-    send_(c, "SET a 1");
-    assert_true(wait_until(r.loop, waits, &r, WAIT_MS));
+    redisContext *c = begin_waiting(&r);
     redisContext *other = proxy_rig_connect(&r);
     assert_string_equal(ask(other, "GET b"), "1");
     assert_false(has_reply(c)); /* it was quicker than the WAIT */
@@ -197,12 +204,7 @@ static void test_a_connection_that_breaks_behind_its_replies_is_asked_for_elsewh
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
-    redisContext *c = proxy_rig_connect(&r);
-    assert_string_equal(ask(c, "SET b 1"), "OK");
-    signal_replica(&r, SIGSTOP);
-    send_(c, "SET a 1");
-    assert_true(wait_until(r.loop, waits, &r, WAIT_MS));
+    redisContext *c = begin_waiting(&r);
     /* Only the one that waits. */
     unsigned long id = waiting_id(&r);
     assert_int_not_equal(id, 0);
@@ -222,12 +224,7 @@ static void test_what_it_waits_for_is_lost_with_its_master(void **state)
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
-    redisContext *c = proxy_rig_connect(&r);
-    assert_string_equal(ask(c, "SET b 1"), "OK");
-    signal_replica(&r, SIGSTOP);
-    send_(c, "SET a 1");
-    assert_true(wait_until(r.loop, waits, &r, WAIT_MS));
+    redisContext *c = begin_waiting(&r);
     redis_server_kill(r.master, SIGKILL);
     proxy_rig_wait_broken(&r, 1);
     assert_begins(reply(c), "MRUNKNOWN ");

@@ -2,9 +2,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 /* These clean up after vanished hosts; deadlines on replies are what detects them. */
 enum { KEEPALIVE_IDLE_S = 5, KEEPALIVE_INTERVAL_S = 2, KEEPALIVE_PROBES = 3, USER_TIMEOUT_MS = 10000 };
@@ -83,4 +85,24 @@ bool tcp_met_itself(int fd)
     return getsockname(fd, (struct sockaddr *)&here, &here_len) == 0 &&
            getpeername(fd, (struct sockaddr *)&there, &there_len) == 0 && here_len == there_len &&
            memcmp(&here, &there, here_len) == 0;
+}
+
+int tcp_waiting_bytes(int fd)
+{
+    int bytes = 0;
+
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
+bool tcp_host_is_gone(int fd, unsigned after_ms)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+
+    memset(&info, 0, sizeof info);
+    if (tcp_waiting_bytes(fd) == 0 || getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return false;
+    /* The probes of a full window come less and less often: one may be on its way. */
+    bool asked = (info.tcpi_unacked > 0 && info.tcpi_retransmits > 0) || info.tcpi_probes > 1;
+    return asked && info.tcpi_last_ack_recv >= after_ms;
 }

@@ -16,6 +16,12 @@ void tcp_close_resets(int fd);
 /* A connect to an unused local port of the ephemeral range can meet itself (TCP's simultaneous open). It
  * looks like a peer that echoes, and keeps the port from the server that wants it back. */
 bool tcp_met_itself(int fd);
+/* What was sent waits, and for after_ms nothing at all came from the peer's kernel, though it was asked again
+ * meanwhile. Not so of a peer that lives and doesn't read, which TCP_USER_TIMEOUT takes for gone: the kernel
+ * of one whose buffers are full still answers. */
+bool tcp_host_is_gone(int fd, unsigned after_ms);
+/* Bytes that were sent and that the peer's kernel doesn't have; 0 when nobody can tell. */
+int tcp_waiting_bytes(int fd);
 /* ERR_REFUSED, ERR_UNREACHABLE, ERR_TIMEOUT, ERR_CLOSED (reset) or ERR_IO for an errno. */
 int tcp_reason(int error);
 

@@ -265,6 +265,7 @@ static void engine_fill_view(struct engine_instance *i, struct engine_view *out)
     engine_acks_count(i);
     out->failover = &i->failover;
     out->acks = &i->acks;
+    out->orders = i->counts;
     if (i->strict.on)
         engine_strict_count(i);
     out->strict = i->strict.on ? &i->strict.shown : NULL;

@@ -17,6 +17,7 @@ struct announcer;
 struct engine;
 struct voters;
 struct loop;
+struct orders_count;
 struct zk_store;
 
 enum { ENGINE_MISSING_MAX = 255 }; /* bytes */
@@ -108,6 +109,7 @@ struct engine_holding {
 struct engine_view {
     const struct failover *failover;
     const struct engine_acks *acks;
+    const struct orders_count *orders;   /* ORDERS_KINDS of them, since the instance was first seen */
     const struct engine_holding *strict; /* NULL: it isn't, or this controller doesn't lead */
     const char *corrupt; /* NULL, or why its znode could not be read (failover then shows the last good
                             record, if any) */

@@ -91,6 +91,8 @@ void engine_order_answer(struct engine_order *o, const struct failover_event *ou
 static void engine_order_end(struct engine_order *o, const struct failover_event *outcome)
 {
     int err = outcome->err;
+    int64_t took_us = loop_now_us(o->instance->engine->loop) - o->asked_us;
+    orders_note(o->instance->counts, o->answer, err, took_us);
     if (err != 0) {
         char address[TOPOLOGY_ADDRESS_MAX + 1];
         engine_say(o->instance->engine, o->instance->name, FAILOVER_WARN,

@@ -7,6 +7,7 @@
 #define MR_CONTROLLER_ENGINE_INSTANCE_H
 
 #include "common/core/list.h"
+#include "controller/core/orders.h"
 #include "controller/core/outlook.h"
 #include "controller/core/promise.h"
 #include "controller/engine.h"
@@ -75,7 +76,8 @@ struct engine_instance {
     struct engine_member *members[TOPOLOGY_MEMBERS_MAX];
     uint32_t n_members;
     struct list orders;
-    struct list commands; /* of operators, that the core has not answered yet */
+    struct orders_count counts[ORDERS_KINDS]; /* of those that were answered */
+    struct list commands;                     /* of operators, that the core has not answered yet */
     ev_timer deadline;
     struct engine_acks acks;
     struct engine_set acked;

@@ -169,24 +169,15 @@ static void http_body_read_policy_key(struct json_read *r, const json_t *policy,
     if (json_object_get(policy, k->key) == NULL)
         return;
     switch (k->kind) {
-    case POLICY_DURABILITY: {
-        const char *word = json_read_word(r, policy, k->key, JSON_READ_REQUIRED);
-        if (word != NULL && topology_durability_parse(word, &out->durability) != 0)
-            json_read_fail(r, ERR_INVALID, k->key, "must be async or strict");
+    case POLICY_DURABILITY:
+        json_read_durability(r, policy, JSON_READ_REQUIRED, &out->durability);
         break;
-    }
-    case POLICY_READS: {
-        const char *word = json_read_word(r, policy, k->key, JSON_READ_REQUIRED);
-        if (word != NULL && topology_reads_parse(word, &out->reads) != 0)
-            json_read_fail(r, ERR_INVALID, k->key, "must be master, replica or nearest");
+    case POLICY_READS:
+        json_read_reads(r, policy, JSON_READ_REQUIRED, &out->reads);
         break;
-    }
-    case POLICY_FENCE: {
-        const char *word = json_read_word(r, policy, k->key, JSON_READ_REQUIRED);
-        if (word != NULL && topology_fence_parse(word, &out->fence) != 0)
-            json_read_fail(r, ERR_INVALID, k->key, "must be none or acl");
+    case POLICY_FENCE:
+        json_read_fence(r, policy, JSON_READ_REQUIRED, &out->fence);
         break;
-    }
     case POLICY_USER:
         json_read_text(r, policy, k->key, JSON_READ_REQUIRED, out->fence_user, sizeof out->fence_user);
         break;
@@ -263,9 +254,7 @@ static void http_body_read_label(struct json_read *r, const struct topology_inst
         return;
     struct topology_member *label = &c->labels[c->n_labels++];
     *label = record->members[member];
-    const char *word = json_read_word(r, item, "priority", JSON_READ_OPTIONAL);
-    if (word != NULL && topology_priority_parse(word, &label->priority) != 0)
-        json_read_fail(r, ERR_INVALID, "priority", "must be prefer, neutral, prefer_not or must_not");
+    json_read_priority(r, item, JSON_READ_OPTIONAL, &label->priority);
     json_read_text(r, item, "zone", JSON_READ_OPTIONAL, label->zone, sizeof label->zone);
 }
 

@@ -72,6 +72,7 @@ static void http_api_view_of(struct http_api *a, const struct engine_view *v, st
     out->missing = acked ? v->acks->missing : NULL;
     out->holding = v->strict ? (int32_t)v->strict->n : VIEW_UNKNOWN;
     out->not_holding = v->strict ? v->strict->missing : NULL;
+    out->orders = v->orders;
     out->now_us = loop_now_us(a->loop);
     out->wall_ms = loop_wall_ms();
     out->next = -1;

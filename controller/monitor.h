@@ -96,7 +96,7 @@ void monitor_unpause(struct monitor_member *member); /* CLIENT UNPAUSE; nobody i
  * it, nobody may write. */
 void monitor_donate(struct monitor_member *member, int64_t limit_ms, monitor_done_fn done, void *ctx);
 
-/* As monitor_done_fn; and fence_end()'s errors. open (err 0): the template may log in itself.
+/* As monitor_done_fn; and those of fence_next(). open (err 0): the template may log in itself.
  */
 typedef void (*monitor_fenced_fn)(void *ctx, int err, bool open, const char *text);
 /* Makes its ACL what the fence wants (core/fence.h); order is copied. */

@@ -1,7 +1,6 @@
-/* The fence's order to a member: look at its ACL, then change what is to be changed. core/fence.h decides.
+/* The fence's order to a member: sends what core/fence.h says, a round after the other.
  *
- *   INFO, ACL LIST ─► [ACL DELUSER app-e6 …] [ACL SETUSER app-e7 …] [CLIENT KILL USER app] ─► done(err, open,
- * text)
+ *   round ─► commands, together ─► replies, the last one ─► next round, or done(err, open, text)
  *
  * Not in a transaction with REPLICAOF: a server that doesn't let us change its ACL would refuse both. */
 #include "common/log.h"
@@ -25,8 +24,6 @@ struct monitor_fence {
     int err;
     char text[MONITOR_TEXT_MAX];
 };
-
-static void fence_look(struct monitor_fence *o);
 
 static void fence_finish(struct monitor_fence *o)
 {
@@ -84,53 +81,24 @@ static bool fence_heard(struct monitor_fence *o, int err, const redisReply *repl
     return true;
 }
 
+static bool fence_send(struct monitor_fence *o);
+
+/* A reply was heard, and taken: the last one of its round ends it. */
+static void fence_on_taken(struct monitor_fence *o)
+{
+    if (--o->n_left > 0)
+        return;
+    if (o->err == 0 && fence_next(&o->fence) && fence_send(o))
+        return;
+    if (o->err == 0 && o->fence.err != 0)
+        fence_note(o, o->fence.err, o->fence.why);
+    fence_finish(o);
+}
+
 static void fence_on_changed(void *ctx, int err, const redisReply *reply)
 {
-    struct monitor_fence *o = ctx;
-    if (!fence_heard(o, err, reply) || --o->n_left > 0)
-        return;
-    if (o->err == 0 && o->fence.more)
-        fence_look(o);
-    else
-        fence_finish(o);
-}
-
-/* What can't be sent was preceded by the connection's end, of which each reply that is awaited will tell. */
-static void fence_send(struct monitor_fence *o, int argc, const char *const *argv)
-{
-    int err = monitor_member_send(o->member, fence_on_changed, o, argc, argv);
-    if (err == 0)
-        o->n_left++;
-    else
-        fence_note(o, err, err_text(err));
-}
-
-static void fence_change(struct monitor_fence *o)
-{
-    const char *words[FENCE_WORDS_MAX] = {"ACL", "DELUSER"};
-    struct fence *f = &o->fence;
-    bool makes = fence_must_make(f);
-    for (uint32_t k = 0; k < f->n_stale; k++)
-        words[2 + k] = f->stale[k];
-    if (f->n_stale > 0)
-        fence_send(o, (int)(2 + f->n_stale), words);
-    if (makes) {
-        const char *make[FENCE_WORDS_MAX];
-        int n = fence_make(f, make);
-        if (n < 0)
-            fence_note(o, n, "its rules have too many words");
-        else
-            fence_send(o, n, make);
-    }
-    if (fence_must_cut_template(f)) {
-        const char *const cut[] = {"CLIENT", "KILL", "USER", f->order.user};
-        fence_send(o, 4, cut);
-    }
-    if (o->n_left > 0)
-        log_info("event=member.fencing member=\"%s\" login=%s keep=%s made=%s removed=%u", o->member->label,
-                 f->login, f->order.keep ? "yes" : "no", makes ? "yes" : "no", f->n_stale);
-    else
-        fence_finish(o);
+    if (fence_heard(ctx, err, reply))
+        fence_on_taken(ctx);
 }
 
 static void fence_on_list(void *ctx, int err, const redisReply *reply)
@@ -143,35 +111,43 @@ static void fence_on_list(void *ctx, int err, const redisReply *reply)
     for (size_t k = 0; o->err == 0 && k < reply->elements; k++)
         if (reply->element[k]->type == REDIS_REPLY_STRING)
             fence_take(&o->fence, reply->element[k]->str, reply->element[k]->len);
-    const char *why = "";
-    int refused = o->err == 0 ? fence_end(&o->fence, &why) : 0;
-    if (refused != 0)
-        fence_note(o, refused, why);
-    if (o->err == 0)
-        fence_change(o);
-    else
-        fence_finish(o);
+    fence_on_taken(o);
 }
 
-static void fence_on_role(void *ctx, int err, const redisReply *reply)
+static void fence_on_id(void *ctx, int err, const redisReply *reply)
 {
     struct monitor_fence *o = ctx;
-    if (fence_heard(o, err, reply) && err == 0 && reply->type == REDIS_REPLY_STRING)
-        fence_take_role(&o->fence, reply->str, reply->len);
+    if (!fence_heard(o, err, reply))
+        return;
+    if (o->err == 0 && reply->type != REDIS_REPLY_INTEGER)
+        fence_note(o, ERR_PROTOCOL, "CLIENT ID did not answer with a number");
+    else if (o->err == 0)
+        fence_take_id(&o->fence, (uint64_t)reply->integer);
+    fence_on_taken(o);
 }
 
-static void fence_look(struct monitor_fence *o)
+/* The round's commands. False: none could be sent; a connection that ends in the midst of them tells so with
+ * each reply that is awaited. */
+static bool fence_send(struct monitor_fence *o)
 {
-    static const char *const role[] = {"INFO", "replication"}, *const look[] = {"ACL", "LIST"};
-    struct fence_order order = o->fence.order;
-    fence_begin(&o->fence, &order);
-    if (monitor_member_send(o->member, fence_on_role, o, 2, role) != 0) {
-        fence_finish_later(o);
-        return;
+    static void (*const takers[])(void *ctx, int err, const redisReply *reply) = {
+        [FENCE_ANSWER_DONE] = fence_on_changed,
+        [FENCE_ANSWER_ID] = fence_on_id,
+        [FENCE_ANSWER_LIST] = fence_on_list,
+    };
+    struct fence_command c;
+    if (o->fence.round == FENCE_CHANGE)
+        log_info("event=member.fencing member=\"%s\" login=%s keep=%s made=%s removed=%u", o->member->label,
+                 o->fence.login, o->fence.order.keep ? "yes" : "no", o->fence.makes ? "yes" : "no",
+                 o->fence.n_stale);
+    while (fence_command(&o->fence, &c)) {
+        int err = monitor_member_send(o->member, takers[c.answer], o, c.argc, c.argv);
+        if (err == 0)
+            o->n_left++;
+        else
+            fence_note(o, err, err_text(err));
     }
-    int err = monitor_member_send(o->member, fence_on_list, o, 2, look);
-    assert(err == 0); /* the link is either up for both or for none */
-    (void)err;
+    return o->n_left > 0;
 }
 
 void monitor_fence(struct monitor_member *member, const struct fence_order *order, monitor_fenced_fn done,
@@ -186,9 +162,10 @@ void monitor_fence(struct monitor_member *member, const struct fence_order *orde
         abort();
     }
     o->member = member;
-    o->fence.order = *order;
     o->done = done;
     o->ctx = ctx;
+    fence_begin(&o->fence, order);
     list_push_back(&member->fences, &o->node);
-    fence_look(o);
+    if (!fence_send(o))
+        fence_finish_later(o);
 }

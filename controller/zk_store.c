@@ -31,6 +31,22 @@ void zk_store_retry_later(struct zk_store *s)
     }
 }
 
+void zk_store_list_failed(struct zk_store *s, const char *folder, int err)
+{
+    if (err != ERR_NOT_FOUND)
+        log_warn("event=zk_store.list_failed znode=%s err=%s say=\"%s; trying again\"", folder, err_name(err),
+                 err_text(err));
+    else if (!s->folder_gone)
+        log_error("event=zk_store.folder_gone znode=%s say=\"somebody deleted it, and nobody leads without. "
+                  "Restore "
+                  "ZooKeeper's data, and all goes on. Or restart the controllers to begin with nothing: "
+                  "proxies drop "
+                  "the routes that they still have then\"",
+                  folder);
+    s->folder_gone = s->folder_gone || err == ERR_NOT_FOUND;
+    zk_store_retry_later(s);
+}
+
 /* ---- /controllers/<id> -----------------------------------------------------------------------------------
  */
 
@@ -114,6 +130,12 @@ static void zk_store_register(struct zk_store *s)
         len < 0 ? (int)len : zk_create(s->zk, path, text, (size_t)len, ZK_EPHEMERAL, zk_store_on_register, s);
     if (err != 0)
         zk_store_registered(s, err);
+}
+
+void zk_store_register_again(struct zk_store *s)
+{
+    if (!s->registering && !s->register_again && !s->register_retry)
+        zk_store_register(s);
 }
 
 /* ---- session ---------------------------------------------------------------------------------------------

@@ -59,9 +59,13 @@ static void zk_store_step_later(struct zk_store *s, int err)
 {
     if (zk_store_is_lost(err))
         return;
+    s->election_retry = true;
+    if (err == ERR_NOT_FOUND) {
+        zk_store_list_failed(s, "/election", err);
+        return;
+    }
     log_warn("event=election.failed err=%s say=\"cannot take part in the election (%s); trying again\"",
              err_name(err), err_text(err));
-    s->election_retry = true;
     zk_store_retry_later(s);
 }
 
@@ -136,6 +140,13 @@ static void zk_store_on_candidates(void *ctx, int err, const char *const *names,
     (void)stat;
     if (err != 0 && c->watching)
         s->election_watched = false; /* no watch was set */
+    if (err == ERR_NOT_FOUND) {      /* nobody stands; making our znode fails, too, and is tried again */
+        zk_store_list_failed(s, "/election", err);
+        err = 0;
+        n = 0;
+    } else if (err == 0) {
+        s->folder_gone = false;
+    }
     if (err == 0 && n > ELECTION_ENTRIES_MAX)
         err = ERR_TOO_LARGE;
     c->err = err;

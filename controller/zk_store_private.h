@@ -100,6 +100,7 @@ struct zk_store {
     char told_leader[TOPOLOGY_NAME_MAX + 1];
 
     bool registering, register_again, register_retry;
+    bool folder_gone;  /* a standing folder is missing; said once */
     bool rival_logged; /* somebody else holds our name; said once */
 
     void *records;       /* tsearch tree of struct zk_store_record, by name */
@@ -123,6 +124,10 @@ struct zk_store {
 /* zk_store.c */
 /* Something failed though ZooKeeper is there: try again in half a second. */
 void zk_store_retry_later(struct zk_store *s);
+/* A list of that standing folder failed, though ZooKeeper is there: says so, and tries again. */
+void zk_store_list_failed(struct zk_store *s, const char *folder, int err);
+/* Our znode isn't among those of /controllers: makes it again. */
+void zk_store_register_again(struct zk_store *s);
 /* True for errors after which the next CONNECTED starts everything over. */
 bool zk_store_is_lost(int err);
 

@@ -300,10 +300,8 @@ static void zk_store_records_on_list(void *ctx, int err, const char *const *name
             s->instances_watched = false;
         s->list_again = false;
         if (!zk_store_is_lost(err)) {
-            log_warn("event=zk_store.list_failed znode=/instances err=%s say=\"%s; trying again\"",
-                     err_name(err), err_text(err));
             s->pass_retry = true;
-            zk_store_retry_later(s);
+            zk_store_list_failed(s, "/instances", err);
         }
         return;
     }

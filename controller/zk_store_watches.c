@@ -69,9 +69,19 @@ static void zk_store_folder_tell(struct zk_store_folder *f)
         config->on_proxies(config->ctx, (const char *const *)f->names, f->n);
 }
 
+static bool zk_store_folder_has_us(const struct zk_store_folder *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (strcmp(f->names[i], f->store->self.id) == 0)
+            return true;
+    return false;
+}
+
 static void zk_store_folder_finish(struct zk_store_folder *f, int err)
 {
     f->reading = false;
+    if (err == 0 && f->has_values && !zk_store_folder_has_us(f))
+        zk_store_register_again(f->store);
     if (err == 0)
         zk_store_folder_tell(f);
     zk_store_folder_clear(f);
@@ -80,10 +90,8 @@ static void zk_store_folder_finish(struct zk_store_folder *f, int err)
         return;
     }
     if (err != 0) {
-        log_warn("event=zk_store.list_failed znode=%s err=%s say=\"%s; trying again\"", f->path,
-                 err_name(err), err_text(err));
         f->retry = true;
-        zk_store_retry_later(f->store);
+        zk_store_list_failed(f->store, f->path, err);
     }
     if (f->again) {
         f->again = false;

@@ -17,7 +17,8 @@ static int buf_grow(struct buf *b, size_t more)
         b->tail = len;
         return 0;
     }
-    while (size < len + more)
+    /* One that is too full to be moved would soon be so again. */
+    while (size < len + more || (b->head > 0 && size == b->size))
         size *= 2;
     char *data = malloc(size);
     if (!data)
@@ -57,11 +58,18 @@ const char *buf_at(const struct buf *b, uint64_t at)
 
 void buf_consume(struct buf *b, size_t n)
 {
+    buf_consume_keep(b, n);
+    if (buf_len(b) == 0)
+        buf_free(b);
+}
+
+void buf_consume_keep(struct buf *b, size_t n)
+{
     assert(n <= buf_len(b));
     b->head += n;
     b->start += n;
     if (b->head == b->tail)
-        buf_free(b);
+        b->head = b->tail = 0;
 }
 
 void buf_skip(struct buf *b, uint64_t n)

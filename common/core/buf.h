@@ -1,4 +1,4 @@
-/* A queue of bytes that owns memory only while it holds something. Pure.
+/* A queue of bytes that owns memory only while it holds something, unless told otherwise. Pure.
  *
  * Bytes are appended at the end and consumed at the front; every byte has an absolute offset that never
  * changes (buf_start() is the front's), so that others may keep places in the stream. */
@@ -12,7 +12,7 @@
 
 /* All zeroes is an empty buffer. */
 struct buf {
-    char *data; /* NULL while empty */
+    char *data; /* NULL: it owns none */
     size_t head, tail, size;
     uint64_t start; /* absolute offset of data[head] */
 };
@@ -44,6 +44,8 @@ int buf_append(struct buf *b, const char *data, size_t len) MR_MUST_CHECK;
 const char *buf_at(const struct buf *b, uint64_t at);
 /* Drops n bytes at the front. */
 void buf_consume(struct buf *b, size_t n);
+/* The same, but an empty one keeps its memory, until buf_free(): for one that is soon filled again. */
+void buf_consume_keep(struct buf *b, size_t n);
 /* Moves the offsets of an empty buffer on by n: bytes that went another way. */
 void buf_skip(struct buf *b, uint64_t n);
 /* Drops everything from absolute offset `at` on. */

@@ -162,6 +162,19 @@ void json_read_address(struct json_read *r, const json_t *object, const char *ke
         json_read_fail(r, ERR_INVALID, key, "\"%.60s\" is not an address like 10.0.0.1:6379", word);
 }
 
+#define JSON_READ_WORDS(kind, words)                                                                         \
+    void json_read_##kind(struct json_read *r, const json_t *object, enum json_read_need need,               \
+                          enum topology_##kind *out)                                                         \
+    {                                                                                                        \
+        const char *word = json_read_word(r, object, #kind, need);                                           \
+        if (word != NULL && topology_##kind##_parse(word, out) != 0)                                         \
+            json_read_fail(r, ERR_INVALID, #kind, "must be " words);                                         \
+    }
+JSON_READ_WORDS(durability, "async or strict")
+JSON_READ_WORDS(reads, "master, replica or nearest")
+JSON_READ_WORDS(fence, "none or acl")
+JSON_READ_WORDS(priority, "prefer, neutral, prefer_not or must_not")
+
 json_t *json_read_object(struct json_read *r, const json_t *object, const char *key)
 {
     json_t *field = json_read_field(r, object, key, JSON_READ_OPTIONAL);

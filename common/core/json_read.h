@@ -47,6 +47,15 @@ void json_read_bool(struct json_read *r, const json_t *object, const char *key, 
 /* "host:port". */
 void json_read_address(struct json_read *r, const json_t *object, const char *key, enum json_read_need need,
                        struct topology_address *out);
+/* The words of a policy and of a member, below the key of that name. */
+void json_read_durability(struct json_read *r, const json_t *object, enum json_read_need need,
+                          enum topology_durability *out);
+void json_read_reads(struct json_read *r, const json_t *object, enum json_read_need need,
+                     enum topology_reads *out);
+void json_read_fence(struct json_read *r, const json_t *object, enum json_read_need need,
+                     enum topology_fence *out);
+void json_read_priority(struct json_read *r, const json_t *object, enum json_read_need need,
+                        enum topology_priority *out);
 /* Borrowed; NULL when absent or an error was noted. */
 json_t *json_read_object(struct json_read *r, const json_t *object, const char *key);
 json_t *json_read_array(struct json_read *r, const json_t *object, const char *key, size_t max_elements);

@@ -133,9 +133,7 @@ static void message_read_name(struct json_read *r, const json_t *root, const cha
 
 static void message_read_readers(struct json_read *r, const json_t *root, struct message *out)
 {
-    const char *word = json_read_word(r, root, "reads", JSON_READ_OPTIONAL);
-    if (word != NULL && topology_reads_parse(word, &out->reads) != 0)
-        json_read_fail(r, ERR_INVALID, "reads", "must be master, replica or nearest");
+    json_read_reads(r, root, JSON_READ_OPTIONAL, &out->reads);
     const json_t *readers = json_read_array(r, root, "readers", TOPOLOGY_MEMBERS_MAX);
     for (size_t k = 0; r->err == 0 && k < json_array_size(readers); k++) {
         const json_t *reader = json_array_get(readers, k);
@@ -154,9 +152,7 @@ static void message_read_route(struct json_read *r, const json_t *root, struct m
             json_read_fail(r, ERR_INVALID, "replicas", "element %zu is not an address", k);
     }
     out->acks = 1;
-    const char *word = json_read_word(r, root, "durability", JSON_READ_OPTIONAL);
-    if (word != NULL && topology_durability_parse(word, &out->durability) != 0)
-        json_read_fail(r, ERR_INVALID, "durability", "must be async or strict");
+    json_read_durability(r, root, JSON_READ_OPTIONAL, &out->durability);
     json_read_u32(r, root, "acks", JSON_READ_OPTIONAL, &out->acks);
     if (out->durability == TOPOLOGY_STRICT && (out->acks < 1 || out->acks >= TOPOLOGY_MEMBERS_MAX))
         json_read_fail(r, ERR_INVALID, "acks", "must be 1 to %d", TOPOLOGY_MEMBERS_MAX - 1);

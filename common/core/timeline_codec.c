@@ -2,19 +2,21 @@
 
 #include <assert.h>
 
-enum { UNKNOWN_US = -1, SPANS = 5 };
+enum { UNKNOWN_US = -1, SPANS = 6 };
 
-static const char *const span_keys[SPANS] = {"detect_us", "commit_us", "seal_us", "promote_us", "publish_us"};
+static const char *const span_keys[SPANS] = {"detect_us", "commit_us",  "seal_us",
+                                             "fence_us",  "promote_us", "publish_us"};
 
 void timeline_codec_clear(struct topology_timeline *t)
 {
-    *t = (struct topology_timeline){UNKNOWN_US, UNKNOWN_US, UNKNOWN_US, UNKNOWN_US, UNKNOWN_US};
+    *t = (struct topology_timeline){UNKNOWN_US, UNKNOWN_US, UNKNOWN_US, UNKNOWN_US, UNKNOWN_US, UNKNOWN_US};
 }
 
 void timeline_codec_write(struct json_write *w, json_t *object, const struct topology_timeline *t)
 {
     assert(t != NULL);
-    const int64_t spans[SPANS] = {t->detect_us, t->commit_us, t->seal_us, t->promote_us, t->publish_us};
+    const int64_t spans[SPANS] = {t->detect_us, t->commit_us,  t->seal_us,
+                                  t->fence_us,  t->promote_us, t->publish_us};
     json_t *timeline = NULL;
     for (int k = 0; k < SPANS; k++) {
         if (spans[k] < 0)
@@ -34,8 +36,8 @@ void timeline_codec_read(struct json_read *r, const json_t *object, struct topol
     json_t *timeline = json_read_object(r, object, "timeline");
     if (timeline == NULL)
         return;
-    int64_t *const spans[SPANS] = {&out->detect_us, &out->commit_us, &out->seal_us, &out->promote_us,
-                                   &out->publish_us};
+    int64_t *const spans[SPANS] = {&out->detect_us, &out->commit_us,  &out->seal_us,
+                                   &out->fence_us,  &out->promote_us, &out->publish_us};
     const char *where = r->where;
     r->where = "timeline";
     for (int k = 0; k < SPANS; k++)

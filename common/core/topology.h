@@ -125,9 +125,10 @@ struct topology_auth {
 
 /* How long each part of a failover took, microseconds; -1: not known (another controller did it). */
 struct topology_timeline {
-    int64_t detect_us;  /* first evidence → verdict */
-    int64_t commit_us;  /* the intent's and the choice's commits together */
-    int64_t seal_us;    /* first seal sent → last answer */
+    int64_t detect_us; /* first evidence → verdict */
+    int64_t commit_us; /* the intent's and the choice's commits together */
+    int64_t seal_us;   /* first seal sent → last answer */
+    int64_t fence_us; /* choice committed → the candidate's ACL is the epoch's, or can't be; not fenced: -1 */
     int64_t promote_us; /* REPLICAOF NO ONE sent → role:master seen */
     int64_t publish_us; /* route handed to the publisher */
 };

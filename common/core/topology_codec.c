@@ -146,9 +146,7 @@ static void decode_policy(struct json_read *r, const json_t *root, struct topolo
     if (policy == NULL)
         return;
     r->where = "policy";
-    const char *word = json_read_word(r, policy, "durability", JSON_READ_OPTIONAL);
-    if (word != NULL && topology_durability_parse(word, &p->durability) != 0)
-        json_read_fail(r, ERR_INVALID, "durability", "must be async or strict");
+    json_read_durability(r, policy, JSON_READ_OPTIONAL, &p->durability);
     json_read_u32(r, policy, "acks", JSON_READ_OPTIONAL, &p->acks);
     json_read_u32(r, policy, "unreachable_after_ms", JSON_READ_OPTIONAL, &p->unreachable_after_ms);
     json_read_u32(r, policy, "hung_after_ms", JSON_READ_OPTIONAL, &p->hung_after_ms);
@@ -156,14 +154,10 @@ static void decode_policy(struct json_read *r, const json_t *root, struct topolo
     json_read_u32(r, policy, "min_replicas_to_write", JSON_READ_OPTIONAL, &p->min_replicas_to_write);
     json_read_u32(r, policy, "min_replicas_max_lag", JSON_READ_OPTIONAL, &p->min_replicas_max_lag);
     json_read_u32(r, policy, "hold_ms", JSON_READ_OPTIONAL, &p->hold_ms);
-    word = json_read_word(r, policy, "reads", JSON_READ_OPTIONAL);
-    if (word != NULL && topology_reads_parse(word, &p->reads) != 0)
-        json_read_fail(r, ERR_INVALID, "reads", "must be master, replica or nearest");
+    json_read_reads(r, policy, JSON_READ_OPTIONAL, &p->reads);
     json_read_u64(r, policy, "max_lag_bytes", JSON_READ_OPTIONAL, &p->max_lag_bytes);
     json_read_bool(r, policy, "auto_failover", &p->auto_failover);
-    word = json_read_word(r, policy, "fence", JSON_READ_OPTIONAL);
-    if (word != NULL && topology_fence_parse(word, &p->fence) != 0)
-        json_read_fail(r, ERR_INVALID, "fence", "must be none or acl");
+    json_read_fence(r, policy, JSON_READ_OPTIONAL, &p->fence);
     json_read_text(r, policy, "fence_user", JSON_READ_OPTIONAL, p->fence_user, sizeof p->fence_user);
     r->where = NULL;
 }
@@ -190,9 +184,7 @@ static void decode_members(struct json_read *r, const json_t *root, struct topol
         json_read_address(r, member, "address", JSON_READ_REQUIRED, &m->address);
         json_read_text(r, member, "run_id", JSON_READ_OPTIONAL, m->run_id, sizeof m->run_id);
         json_read_text(r, member, "zone", JSON_READ_OPTIONAL, m->zone, sizeof m->zone);
-        const char *word = json_read_word(r, member, "priority", JSON_READ_OPTIONAL);
-        if (word != NULL && topology_priority_parse(word, &m->priority) != 0)
-            json_read_fail(r, ERR_INVALID, "priority", "must be prefer, neutral, prefer_not or must_not");
+        json_read_priority(r, member, JSON_READ_OPTIONAL, &m->priority);
         json_read_bool(r, member, "serves_reads", &m->serves_reads);
     }
     r->where = NULL;

@@ -243,7 +243,8 @@ struct failover {
     struct failover_command setting;   /* FENCE: what is to be set */
     struct select_donation donation;   /* in this epoch */
     struct topology_address donor;     /* DONOR: who gives, … */
-    struct topology_address recipient; /* … and who catches up */
+    struct topology_address recipient; /* … and who catches up, … */
+    bool fed;                          /* … once it was pointed at the donor */
     int64_t donor_at_us;
     enum health_said degraded; /* of the master, as last reported; OK: it was not, or not any more */
     struct readiness_watch readiness;

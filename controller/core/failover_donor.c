@@ -62,6 +62,7 @@ FAILOVER_EFFECT(failover_do_donate)
     f->donor = f->record.members[choice.donor].address;
     f->recipient = f->record.members[choice.chosen].address;
     f->donor_at_us = event->now_us;
+    f->fed = false;
     select_note_donor(&f->record, &f->health[choice.donor].info, &f->donation);
     f->deadline_us = event->now_us + donor_wait_us;
     failover_report(f, out, FAILOVER_WARN,
@@ -98,23 +99,36 @@ FAILOVER_GUARD(failover_has_donated)
            strcmp(info->repl_id, f->donation.repl_id) == 0 && info->offset >= f->donation.offset;
 }
 
-/* The donor answers as a master: the recipient is pointed at it. */
+/* Points the recipient at the donor, once; not before who is logged in there as an old epoch's user is cut.
+ */
+static void failover_feed(struct failover *f, struct failover_update *out, int recipient)
+{
+    struct failover_member *m = &f->members[recipient];
+    if (f->fed || failover_awaits_fence(f, recipient))
+        return;
+    f->fed = true;
+    m->sealed = false;
+    m->replicate_pending = true;
+    failover_add(out, FAILOVER_DO_REPLICATE, recipient, f->record.epoch)->target = f->donor;
+}
+
+/* The donor answers as a master. */
 FAILOVER_EFFECT(failover_do_feed)
 {
     int recipient = failover_recipient(f);
     assert(recipient >= 0 && event->info);
     memcpy(f->donation.repl_id, event->info->repl_id, sizeof(f->donation.repl_id));
     f->donation.offset = event->info->offset;
-    f->members[recipient].sealed = false;
-    f->members[recipient].replicate_pending = true;
     f->deadline_us = event->now_us + donor_look_us;
-    failover_add(out, FAILOVER_DO_REPLICATE, recipient, f->record.epoch)->target = f->donor;
+    failover_feed(f, out, recipient);
 }
 
 FAILOVER_EFFECT(failover_do_await_recipient)
 {
     int recipient = failover_recipient(f);
     assert(recipient >= 0);
+    if (f->donation.repl_id[0] != '\0')
+        failover_feed(f, out, recipient);
     if (event->now_us < f->deadline_us)
         return;
     f->deadline_us = event->now_us + donor_look_us;

@@ -39,9 +39,9 @@ static enum fence_wish fence_wish(const struct failover *f, int member)
         return FENCE_LEAVE; /* a master for a while, whose writes are paused; it is sealed again */
     if (r->state == TOPOLOGY_STABLE) {
         int master = topology_member_find(r, &r->master);
-        bool serves =
-            member == master ? failover_master_is_well(f, master) : h->info_known && failover_follows(f, h);
-        if (serves)
+        if (member == master) /* what a new leader knows of it may be from before its promotion */
+            return failover_master_is_well(f, master) ? FENCE_EPOCH : FENCE_LEAVE;
+        if (h->info_known && failover_follows(f, h))
             return FENCE_EPOCH;
         if (h->info_known && h->info.role == INFO_ROLE_REPLICA)
             return FENCE_NOBODY; /* before it is made a replica of the master's */
@@ -75,6 +75,7 @@ static void fence_send(struct failover *f, struct failover_update *out, int memb
     struct fence_order *order = &failover_add(out, FAILOVER_DO_FENCE, member, f->record.epoch)->fence;
     (void)snprintf(order->user, sizeof(order->user), "%s", user);
     order->epoch = f->record.epoch;
+    order->term = f->term;
     order->keep = keep;
 }
 
@@ -101,7 +102,7 @@ static void fence_report(struct failover *f, const struct failover_event *event,
 {
     char address[TOPOLOGY_ADDRESS_MAX + 1];
     struct failover_fence *m = &f->members[event->member].fence;
-    bool mended = m->done && m->keep; /* a mark can always be made */
+    bool mended = m->done && m->keep; /* to let nobody in takes no template */
     if (m->failed == m->said || (!m->failed && !mended) || !topology_is_fenced(&f->record))
         return;
     m->said = m->failed;

@@ -9,10 +9,11 @@
 /* Limits of the procedure, microseconds. They bound waiting for a silent member, never a normal run. */
 static const int64_t seal_wait_us = 1000 * 1000;    /* for answers of members that were reachable */
 static const int64_t promote_wait_us = 2000 * 1000; /* for the candidate */
+static const int64_t promote_look_us = 20 * 1000;   /* after that: whether it can still be reached */
 static const int64_t donor_retry_us = 5000 * 1000;  /* until a donor that is needed is asked again */
 
 /* Another leader, or we before an interruption, timed its part: a resumed failover's spans are not known. */
-const struct topology_timeline failover_timeline_unknown = {-1, -1, -1, -1, -1};
+const struct topology_timeline failover_timeline_unknown = {-1, -1, -1, -1, -1, -1};
 
 static int failover_candidate(const struct failover *f)
 {
@@ -284,6 +285,9 @@ static void failover_promote_candidate(struct failover *f, const struct failover
                                        struct failover_update *out)
 {
     int candidate = failover_candidate(f);
+    /* Of a resumed one the time before is another's, and a part of this one the way to the candidate. */
+    if (topology_is_fenced(&f->record) && f->timeline.commit_us >= 0)
+        f->timeline.fence_us = f->phase == FAILOVER_PROMOTE ? event->now_us - f->phase_at_us : 0;
     f->promote_at_us = event->now_us;
     f->promote_pending = true;
     failover_add(out, FAILOVER_DO_PROMOTE, candidate, f->record.epoch);
@@ -304,8 +308,9 @@ FAILOVER_EFFECT(failover_do_await_candidate)
 {
     int candidate = failover_candidate(f);
     assert(candidate >= 0);
-    f->deadline_us = f->phase_at_us + promote_wait_us;
-    if (f->promote_pending)
+    int64_t until_us = f->phase_at_us + promote_wait_us;
+    f->deadline_us = until_us > event->now_us ? until_us : event->now_us + promote_look_us;
+    if (f->promote_pending) /* its answer is waited for as long as it can be reached */
         return;
     if (f->health[candidate].info_known && failover_same_process(f, candidate)) {
         if (!failover_awaits_fence(f, candidate))
@@ -421,12 +426,13 @@ FAILOVER_EFFECT(failover_do_end)
     failover_report(
         f, out, FAILOVER_WARN,
         "event=failover.done instance=%s verdict=%s epoch=%llu from=%s to=%s detect_us=%lld commit_us=%lld "
-        "seal_us=%lld promote_us=%lld publish_us=%lld record_us=%lld",
+        "seal_us=%lld fence_us=%lld promote_us=%lld publish_us=%lld record_us=%lld",
         f->record.name, topology_verdict_name(last->verdict), (unsigned long long)f->record.epoch,
         topology_address_format(&last->old_master, from), topology_address_format(&f->record.master, to),
         (long long)last->timeline.detect_us, (long long)last->timeline.commit_us,
-        (long long)last->timeline.seal_us, (long long)last->timeline.promote_us,
-        (long long)last->timeline.publish_us, (long long)(event->now_us - f->commit_at_us));
+        (long long)last->timeline.seal_us, (long long)last->timeline.fence_us,
+        (long long)last->timeline.promote_us, (long long)last->timeline.publish_us,
+        (long long)(event->now_us - f->commit_at_us));
     bool wanted =
         !topology_address_is_set(&last->target) || topology_address_equal(&last->target, &f->record.master);
     bool as_planned =

@@ -75,7 +75,7 @@ const struct failover_row failover_table[] = {
     {53, IN(DONOR), FAILOVER_AT_DONATING, failover_is_donor_lost, failover_do_abandon_donation, FAILOVER_SEAL,
      "the donor refused or is gone", "choose without it; say that its data is lost"},
     {54, IN(DONOR), FAILOVER_AT_DONATING, NULL, failover_do_feed, FAILOVER_DONOR,
-     "the donor gives", "REPLICAOF donor on the one that may be master"},
+     "the donor gives", "REPLICAOF donor on the one that may be master, once that is fenced or can't be"},
     {55, IN(DONOR), FAILOVER_AT_ENTER, failover_has_donated, failover_do_end_donation, FAILOVER_SEAL,
      "the recipient has all of it", "seal everybody again, and choose"},
     {56, IN(DONOR), FAILOVER_AT_ENTER, failover_is_donor_lost, failover_do_abandon_donation, FAILOVER_SEAL,

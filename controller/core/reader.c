@@ -56,14 +56,17 @@ bool reader_watch_step(struct reader_watch *w, enum reader_fitness now, bool ser
     assert(w && now_us > 0);
     int64_t wait_us = w->wait_us > 0 ? w->wait_us : wait_first_us;
 
-    if (serves && w->since_us == 0)
+    w->is_leaving = w->is_leaving && serves;
+    if (serves && w->since_us == 0 && !w->is_leaving)
         w->since_us = now_us; /* another leader let it */
     if (now == READER_UNKNOWN)
         return serves;
     if (now == READER_UNFIT) {
         reader_fall(w, now_us);
+        w->is_leaving = serves;
         return false;
     }
+    w->is_leaving = false;
     if (w->fit_us == 0)
         w->fit_us = now_us;
     return serves || now_us - w->fit_us >= wait_us;

@@ -24,6 +24,7 @@ struct reader_watch {
     int64_t fit_us;   /* fit without a break since then; 0: it isn't */
     int64_t since_us; /* serves since then; 0: it doesn't */
     int64_t wait_us;  /* how long it has to be fit before it may serve; 0: as a new one */
+    bool is_leaving;  /* found unfit, which the record doesn't say yet: still the same fall, whoever looks */
 };
 
 /* Is the member's data fit to be read now? It follows the master with its link up, isn't loading or mid-sync,

@@ -15,6 +15,7 @@
 
 struct failover;
 struct failover_plan;
+struct orders_count;
 
 enum { VIEW_UNKNOWN = -1, VIEW_VERDICT_MAX = 480 };
 
@@ -30,8 +31,9 @@ struct view_instance {
     const char *missing;     /* who of them has not: "host-7 and 3 more"; "" or NULL: nobody is known */
     int32_t holding;         /* strict: proxies that hold replies for record->policy.acks; VIEW_UNKNOWN */
     const char *not_holding; /* who doesn't, as `missing` */
-    int64_t now_us;          /* monotonic, of the clock in `failover` */
-    int64_t wall_ms;         /* Unix; 0: unknown, then nothing in the record counts as over */
+    const struct orders_count *orders; /* ORDERS_KINDS of them; NULL: not known */
+    int64_t now_us;                    /* monotonic, of the clock in `failover` */
+    int64_t wall_ms;                   /* Unix; 0: unknown, then nothing in the record counts as over */
     enum view_readiness readiness;
     int next;                           /* member that would become master; -1: nobody, or not known */
     char verdict[VIEW_VERDICT_MAX + 1]; /* "READY: …" or "NOT READY: …" */

@@ -1,5 +1,6 @@
 /* GET /metrics: what is shown of the instances in Prometheus' text format (0.0.4); contract in view.h. */
 #include "controller/core/failover.h"
+#include "controller/core/orders.h"
 #include "controller/core/view.h"
 
 #include <assert.h>
@@ -34,9 +35,14 @@ static void MR_PRINTF(2, 3) metrics_add(struct metrics *m, const char *fmt, ...)
     m->len += (size_t)n;
 }
 
+static void metrics_head_of(struct metrics *m, const char *name, const char *type, const char *help)
+{
+    metrics_add(m, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
 static void metrics_head(struct metrics *m, const char *name, const char *help)
 {
-    metrics_add(m, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name);
+    metrics_head_of(m, name, "gauge", help);
 }
 
 /* ---- values of one instance; -1: it has none ----------------------------------------------------------- */
@@ -97,6 +103,17 @@ static int64_t metrics_have(const struct view_instance *v)
     return r.have;
 }
 
+/* Only who leads knows. */
+static int64_t metrics_not_fenced(const struct view_instance *v)
+{
+    int64_t n = 0;
+    if (v->failover == NULL || v->failover->term == 0 || !topology_is_fenced(v->record))
+        return -1;
+    for (uint32_t k = 0; k < v->record->n_members; k++)
+        n += v->failover->members[k].fence.failed;
+    return n;
+}
+
 static const struct {
     const char *name, *help;
     int64_t (*of)(const struct view_instance *v);
@@ -111,7 +128,52 @@ static const struct {
     {"mr_instance_strict_acks", "Replicas that acknowledge a write; 0: async.", metrics_acks},
     {"mr_instance_proxies_holding", "Proxies that hold replies until the acknowledgements are there.",
      metrics_holding},
+    {"mr_instance_members_not_fenced", "Members that refused to have their ACL changed.", metrics_not_fenced},
 };
+
+/* ---- orders to members: those of a kind that was ever given ---------------------------------------------
+ */
+
+static void metrics_add_orders(struct metrics *m, const struct view_topology *t, const char *name,
+                               void (*add)(struct metrics *m, const char *name, const char *labels,
+                                           const struct orders_count *count))
+{
+    char labels[TOPOLOGY_NAME_MAX + 48];
+    for (size_t i = 0; i < t->n_instances; i++) {
+        const struct orders_count *counts = t->instances[i].orders;
+        for (int k = 0; counts != NULL && k < ORDERS_KINDS; k++) {
+            if (counts[k].done + counts[k].failed == 0)
+                continue;
+            (void)snprintf(labels, sizeof labels, "instance=\"%s\",order=\"%s\"",
+                           t->instances[i].record->name, orders_name((enum orders_kind)k));
+            add(m, name, labels, &counts[k]);
+        }
+    }
+}
+
+static void metrics_add_results(struct metrics *m, const char *name, const char *labels,
+                                const struct orders_count *count)
+{
+    metrics_add(m, "%s{%s,result=\"done\"} %" PRIu64 "\n", name, labels, count->done);
+    metrics_add(m, "%s{%s,result=\"failed\"} %" PRIu64 "\n", name, labels, count->failed);
+}
+
+static void metrics_add_duration(struct metrics *m, const char *name, const char *labels,
+                                 const struct orders_count *count)
+{
+    metrics_add(m, "%s_sum{%s} %" PRId64 ".%06" PRId64 "\n", name, labels, count->took_us / 1000000,
+                count->took_us % 1000000);
+    metrics_add(m, "%s_count{%s} %" PRIu64 "\n", name, labels, count->done);
+}
+
+static void metrics_orders(struct metrics *m, const struct view_topology *t)
+{
+    static const char total[] = "mr_instance_orders_total", took[] = "mr_instance_order_duration_seconds";
+    metrics_head_of(m, total, "counter", "Orders to members since this controller started.");
+    metrics_add_orders(m, t, total, metrics_add_results);
+    metrics_head_of(m, took, "summary", "From such an order to its answer, of those that were done.");
+    metrics_add_orders(m, t, took, metrics_add_duration);
+}
 
 char *view_metrics(const struct view_topology *t, size_t *len)
 {
@@ -136,6 +198,7 @@ char *view_metrics(const struct view_topology *t, size_t *len)
                             t->instances[k].record->name, value);
         }
     }
+    metrics_orders(&m, t);
     *len = m.text != NULL ? m.len : 0;
     return m.text;
 }

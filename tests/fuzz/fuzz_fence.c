@@ -14,30 +14,51 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
             abort();                                                                                         \
     } while (0)
 
-static void read_list(const char *text, size_t len, bool keep)
+static bool is_number(const char *text)
+{
+    return *text != '\0' && strspn(text, "0123456789") == strlen(text);
+}
+
+/* Nobody's but epochs' users and marks. */
+static void check_command(const struct fence_command *c)
+{
+    MUST(c->argc >= 2 && c->argc <= FENCE_WORDS_MAX);
+    bool deletes = strcmp(c->argv[1], "DELUSER") == 0, makes = strcmp(c->argv[1], "SETUSER") == 0;
+    for (int k = 2; k < (deletes ? c->argc : makes ? 3 : 0); k++) {
+        bool mark = strncmp(c->argv[k], "mr-fence-", 9) == 0;
+        MUST(mark || (strncmp(c->argv[k], "app-e", 5) == 0 && is_number(c->argv[k] + 5)));
+    }
+    if (strcmp(c->argv[1], "KILL") == 0)
+        MUST(strcmp(c->argv[2], "ID") == 0 ? is_number(c->argv[3]) : strcmp(c->argv[3], "app") == 0);
+    MUST(!makes || strcmp(c->argv[3], "reset") == 0);
+}
+
+/* The text is what each ACL LIST says. */
+static void read_list(const char *begin, size_t len, bool keep)
 {
     static struct fence f;
-    const struct fence_order order = {.user = "app", .epoch = 7, .keep = keep};
-    const char *words[FENCE_WORDS_MAX], *why = NULL, *end = text + len;
+    static struct fence_command c;
+    const struct fence_order order = {.user = "app", .epoch = 7, .term = 9, .keep = keep};
+    const char *end = begin + len;
+    int rounds = 0;
     fence_begin(&f, &order);
-    fence_take_role(&f, text, len / 2);
-    while (text < end) {
-        const char *nl = memchr(text, '\n', (size_t)(end - text));
-        size_t n = nl ? (size_t)(nl - text) : (size_t)(end - text);
-        fence_take(&f, text, n);
-        text += n + 1;
-    }
-    int err = fence_end(&f, &why);
-    MUST((err == 0) == (why == NULL));
-    MUST(f.n_stale <= FENCE_STALE_MAX);
-    for (uint32_t k = 0; k < f.n_stale; k++)
-        MUST(strncmp(f.stale[k], "app-e", 5) == 0 && strlen(f.stale[k]) > 5 &&
-             strspn(f.stale[k] + 5, "0123456789") == strlen(f.stale[k] + 5));
-    if (err != 0 || !fence_must_make(&f))
-        return;
-    int n = fence_make(&f, words);
-    MUST(n == ERR_TOO_LARGE || (n >= 4 && n <= FENCE_WORDS_MAX));
-    MUST(n < 0 || (strcmp(words[2], "app-e7") == 0 && strcmp(words[3], "reset") == 0));
+    do {
+        bool lists = false;
+        while (fence_command(&f, &c)) {
+            check_command(&c);
+            lists |= c.answer == FENCE_ANSWER_LIST;
+            if (c.answer == FENCE_ANSWER_ID)
+                fence_take_id(&f, 5);
+        }
+        for (const char *text = begin; lists && text < end;) {
+            const char *nl = memchr(text, '\n', (size_t)(end - text));
+            size_t n = nl ? (size_t)(nl - text) : (size_t)(end - text);
+            fence_take(&f, text, n);
+            text += n + 1;
+        }
+        MUST(f.n_stale <= FENCE_STALE_MAX && f.n_marks <= FENCE_MARKS_MAX);
+    } while (fence_next(&f) && ++rounds < 8);
+    MUST(f.round != FENCE_END || (f.err == 0) == (f.why[0] == '\0'));
 }
 
 static void log_in(const char *text, size_t len)

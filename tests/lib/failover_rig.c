@@ -220,3 +220,19 @@ void rig_kill_master(struct rig *b)
     for (int k = 1; k < (int)b->f.record.n_members; k++)
         rig_tell(b, k, rig_replica_info(b, k, 100, false));
 }
+
+const char *rig_answer(const struct rig *b)
+{
+    for (uint32_t k = 0; k < b->update.n; k++)
+        if (b->update.actions[k].type == FAILOVER_DO_ANSWER)
+            return b->update.reports[b->update.actions[k].report].text;
+    return "";
+}
+
+bool rig_reports(const struct rig *b, const char *text)
+{
+    for (uint32_t k = 0; k < b->update.n_reports; k++)
+        if (strstr(b->update.reports[k].text, text))
+            return true;
+    return false;
+}

@@ -53,7 +53,10 @@ void rig_knock(struct rig *b, int member, enum health_knock knock);
 void rig_vote(struct rig *b, uint32_t n, enum health_view_kind kind, int64_t silent_us);
 /* The operator's order, id 9; the answer's err is returned (1: none yet). */
 int rig_order(struct rig *b, struct failover_command command);
-/* err of the DO_ANSWER in the last update; 1: there is none. */
+/* err of the DO_ANSWER in the last update; 1: there is none. And its text; "": likewise. */
 int rig_answered(const struct rig *b);
+const char *rig_answer(const struct rig *b);
+/* Whether one of the reports of the last update has that text in it. */
+bool rig_reports(const struct rig *b, const char *text);
 
 #endif

@@ -38,7 +38,8 @@
     X(RETRY, "retry", "a proxy sends a write of unknown outcome again")                                     \
     X(ACL, "acl", "a FENCE is answered, but the member's ACL stays as it is")                                \
     X(ACL_OTHERS, "acl-others", "a FENCE takes no other epoch's user away, and cuts nobody")                 \
-    X(ACL_NEWER, "acl-newer", "a deposed controller's late FENCE is carried out")                             \
+    X(ACL_NEWER, "acl-newer", "a deposed controller's late FENCE is carried out: it sees no newer mark")     \
+    X(ACL_CUT, "acl-cut", "the connection that an older mark names isn't cut: what it has sent still comes")  \
     X(ACL_WAIT, "acl-wait", "a candidate counts as fenced before it is")
 /* clang-format on */
 

@@ -326,7 +326,9 @@ void invariants_watch_end(struct sim *s)
         s->calm_us = s->world.now_us;
         return;
     }
-    if (s->settled_us == 0 && (s->world.now_us - s->calm_us) % END_MEND_US < END_PERIOD_US)
+    int64_t calm_for_us = s->world.now_us - s->calm_us;
+    /* Not with the last look: what that has begun could not be seen through. */
+    if (s->settled_us == 0 && calm_for_us < END_LIMIT_US && calm_for_us % END_MEND_US < END_PERIOD_US)
         sim_operator_mend(s);
     if (s->world.now_us - s->calm_us < END_ECHO_US)
         return;

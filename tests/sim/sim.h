@@ -17,6 +17,7 @@
 #include "controller/core/outlook.h"
 #include "proxy/core/route_book.h"
 #include "tests/sim/ablations.h"
+#include "tests/sim/sim_fence.h"
 #include "tests/sim/world.h"
 
 enum {
@@ -29,8 +30,6 @@ enum {
     SIM_PENDING = 24,
     SIM_SESSION_TIMEOUT_US = 2000000,
     SIM_ROWS = 128, /* failover_table rows are numbered below this */
-    SIM_EPOCHS = 256,
-    SIM_APPS = 2, /* of an instance: clients that connect to members directly */
 };
 
 /* Places on the network, for delays and cuts. */
@@ -91,11 +90,9 @@ struct sim_redis {
     enum health_said said;            /* how it answers */
     bool pings;                       /* lets its replication pings be set to one a second */
     int64_t paused_until_us;          /* CLIENT PAUSE … WRITE */
-    int64_t acked[SIM_REDISES];      /* by replica: the offset that it has acknowledged on its present link */
-    uint64_t users[SIM_EPOCHS / 64]; /* which epochs' logins it accepts */
-    uint64_t fenced_epoch;           /* the newest of a FENCE that this process has carried out */
-    uint64_t unfenced_epoch;         /* the newest of one that it has refused */
-    bool refuses_acl;                /* has no template */
+    int64_t acked[SIM_REDISES]; /* by replica: the offset that it has acknowledged on its present link */
+    struct sim_acl acl;
+    bool refuses_acl; /* has no template */
     bool template_off;
     int64_t gap_to_us; /* when its last silence of more than a ping's period as a replica ended */
 };
@@ -210,6 +207,7 @@ struct sim_link {
     bool up, connecting;
     uint32_t connection;
     uint32_t process; /* it leads to */
+    uint64_t client;  /* its CLIENT ID there */
     int64_t to_redis_at, to_controller_at, backoff_us;
     uint32_t numbers;
     struct sim_pending pending[SIM_PENDING];
@@ -299,15 +297,6 @@ struct sim_proxy {
     int64_t tick_at;
 };
 
-/* An application that connects to members directly. */
-struct sim_app {
-    uint64_t known; /* the newest epoch that it has heard of */
-    bool connected; /* to … */
-    int redis;
-    uint32_t process;
-    uint64_t epoch; /* … logged in as that one's user */
-};
-
 /* ---- all of it ----------------------------------------------------------------------------------------- */
 
 enum sim_story {
@@ -371,6 +360,7 @@ struct sim {
     bool strict[SIM_INSTANCES]; /* it is, or may become so */
     bool fence[SIM_INSTANCES];  /* it may be fenced */
     struct sim_app apps[SIM_INSTANCES][SIM_APPS];
+    struct sim_fencing fencings[SIM_CONTROLLERS][SIM_REDISES];
     bool calm;                             /* faults have stopped */
     bool gone_for_good;                    /* a process was left dead on purpose */
     uint32_t loss_permille, slow_permille; /* of messages lost; of deliveries that take long */
@@ -478,6 +468,8 @@ bool sim_controller_defers(struct sim *s, int controller, struct world_event *e)
 void sim_controller_tell(struct sim *s, int controller, int instance, const struct failover_event *event);
 /* sim_engine.c: runs the actions of one update. */
 void sim_engine_run(struct sim *s, int controller, int instance);
+/* A leader is about to do that: its life ends before it does, once (sim.crash_at), or has just ended. */
+bool sim_engine_is_doomed(struct sim *s, int controller, const char *what);
 /* sim_link.c: the connections of the controllers to the members. */
 void sim_link_open(struct sim *s, int controller, int redis);
 void sim_link_close_all(struct sim *s, int controller);
@@ -486,6 +478,18 @@ void sim_link_nudge(struct sim *s, int controller, int redis);
 void sim_link_close(struct sim *s, int controller, int redis);
 void sim_link_command(struct sim *s, int controller, int redis, enum sim_command command, uint64_t epoch,
                       int target);
+/* A place among the orders under way, its number; 0: it can't be sent, which is answered soon. */
+uint32_t sim_link_take(struct sim *s, int controller, int redis, enum sim_command command, uint64_t epoch);
+/* That order is answered. */
+void sim_link_settle(struct sim *s, int controller, int redis, uint32_t number);
+/* The answer to that command, on its way back to the controller that asked. */
+struct world_event *sim_link_answer(struct sim *s, const struct world_event *command,
+                                    void (*on_answer)(struct sim *s, struct world_event *e));
+/* CLIENT KILL ID. Is the command one of a connection that was killed? */
+void sim_link_kill(struct sim *s, int redis, uint64_t client);
+bool sim_link_is_killed(const struct sim *s, const struct world_event *command);
+/* What tells a command's event of the connection that it comes over, in z. */
+int64_t sim_link_from(const struct sim *s, int controller, int redis);
 /* The process at the other end ended: FIN or RST travels, after_us from now. */
 void sim_link_on_death(struct sim *s, int redis, int64_t after_us);
 /* Tells the controller's core something about the member; false: it doesn't know the member. */
@@ -517,17 +521,6 @@ void sim_operator_on_held(struct sim *s, int proxy, int instance, uint64_t epoch
 uint64_t sim_operator_unanswered(const struct sim *s);
 
 void sim_operator_fence(struct sim *s, int instance, bool on); /* turns it on, or off */
-
-/* sim_fence.c */
-void sim_fence_create(struct sim *s);
-void sim_fence_on_start(struct sim *s, int redis); /* a new process */
-/* The order: 0, or what a member answers that has no template. */
-int sim_fence_execute(struct sim *s, int redis, uint64_t epoch, bool keep);
-void sim_fence_on_refused(struct sim *s, int redis, uint64_t epoch); /* for whatever reason */
-void sim_fence_on_promote(struct sim *s, int redis, uint64_t epoch);
-void sim_fence_on_replicate(struct sim *s, int redis, uint64_t epoch); /* it is about to be done */
-void sim_fence_on_publish(struct sim *s, const struct message *m);
-bool sim_fence_settled(const struct sim *s, int redis);
 
 /* sim_strict.c */
 struct strict_wait {
@@ -564,6 +557,8 @@ void sim_proxy_end(struct sim *s, int proxy); /* of the seed: frees what it kept
 void faults_plan(struct sim *s);
 /* A donation begins: a good moment for trouble. */
 void faults_on_donation(struct sim *s, int instance, int donor);
+/* So is when a round of a FENCE has been sent. */
+void faults_on_fencing(struct sim *s, int controller, int redis);
 
 /* invariants.c */
 void invariants_create(struct sim *s);

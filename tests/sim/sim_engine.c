@@ -104,7 +104,7 @@ static void engine_member(struct sim *s, int controller, int redis, const struct
         sim_link_command(s, controller, redis, SIM_DONATE, a->epoch, (int)a->limit_ms);
         break;
     case FAILOVER_DO_FENCE:
-        sim_link_command(s, controller, redis, SIM_FENCE, a->epoch, a->fence.keep);
+        sim_fencing_order(s, controller, redis, &a->fence);
         break;
     default:
         assert(!"an action of a member that the engine does not know");
@@ -211,15 +211,14 @@ static void engine_on_doom(struct sim *s, struct world_event *e)
     world_after(&s->world, ENGINE_BACK_US, engine_on_back)->who = e->who;
 }
 
-/* `sim --crashes`: is it before this action that the leader's life ends? */
-static bool engine_is_doomed(struct sim *s, int controller, const struct failover_action *a)
+/* `sim --crashes`: is it before this that the leader's life ends? */
+bool sim_engine_is_doomed(struct sim *s, int controller, const char *what)
 {
     struct sim_controller *c = &s->controllers[controller];
     if (c->doomed)
         return true;
     /* Once all is well only who serves reads still changes. */
-    if (!c->leading || s->world.now_us < ENGINE_FROM_US || s->settled_us != 0 ||
-        a->type == FAILOVER_DO_PROBE || a->type == FAILOVER_DO_REPORT || a->type == FAILOVER_DO_ANSWER)
+    if (!c->leading || s->world.now_us < ENGINE_FROM_US || s->settled_us != 0)
         return false;
     if (++s->actions != s->crash_at)
         return false;
@@ -227,10 +226,16 @@ static bool engine_is_doomed(struct sim *s, int controller, const struct failove
     s->quiet = false;
     for (int i = 0; i < s->n_instances; i++)
         s->witness[i].never = s->witness[i].never && s->story == SIM_RESTRAINT;
-    world_trace(&s->world, "c%d crashes before action %u, %s", controller, s->actions,
-                failover_action_name(a->type));
+    world_trace(&s->world, "c%d crashes before action %u, %s", controller, s->actions, what);
     world_after(&s->world, 0, engine_on_doom)->who = controller;
     return true;
+}
+
+static bool engine_is_doomed(struct sim *s, int controller, const struct failover_action *a)
+{
+    if (a->type == FAILOVER_DO_PROBE || a->type == FAILOVER_DO_REPORT || a->type == FAILOVER_DO_ANSWER)
+        return s->controllers[controller].doomed;
+    return sim_engine_is_doomed(s, controller, failover_action_name(a->type));
 }
 
 void sim_engine_run(struct sim *s, int controller, int instance)

@@ -1,9 +1,9 @@
-/* fence=acl: the ACLs of members, and applications that log in there directly.
+/* fence=acl: applications that log in to members directly, and what must be so of members' ACLs.
  *
- *   FENCE ─► users of a process: one bit an epoch ◄── login, with the newest epoch that it has heard of ──
- * application └───► connection, cut when its user goes
+ *   FENCE (sim_fencing.c) ─► users of a process: one bit an epoch ◄─ login, with the newest epoch that it has
+ *                              └─► connection, cut when its user goes         heard of ── application
  *
- * ACLs are per process and gone with it. A FENCE is one step here: ACL LIST and what follows from it. */
+ * ACLs are per process and gone with it. */
 #include "tests/sim/sim.h"
 
 #include <assert.h>
@@ -13,7 +13,7 @@ enum { FENCE_FIRST_US = 300000, FENCE_LOOK_US = 150000 };
 
 static bool fence_has(const struct sim_redis *r, uint64_t epoch)
 {
-    return epoch < SIM_EPOCHS && (r->users[epoch / 64] >> epoch % 64 & 1);
+    return epoch < SIM_EPOCHS && (r->acl.on[epoch / 64] >> epoch % 64 & 1);
 }
 
 static bool fence_has_others(const struct sim_redis *r, uint64_t epoch)
@@ -26,15 +26,14 @@ static bool fence_has_others(const struct sim_redis *r, uint64_t epoch)
 
 void sim_fence_on_start(struct sim *s, int redis)
 {
-    struct sim_redis *r = &s->redis[redis];
-    memset(r->users, 0, sizeof(r->users));
-    r->fenced_epoch = r->unfenced_epoch = 0;
+    memset(&s->redis[redis].acl, 0, sizeof(s->redis[redis].acl));
 }
 
-/* ---- what a FENCE does --------------------------------------------------------------------------------- */
+/* ---- what becomes of FENCEs -----------------------------------------------------------------------------
+ */
 
 /* Whose user is gone is cut. */
-static void fence_cut(struct sim *s, int redis)
+void sim_fence_cut(struct sim *s, int redis)
 {
     const struct sim_redis *r = &s->redis[redis];
     for (int k = 0; k < SIM_APPS; k++) {
@@ -44,33 +43,20 @@ static void fence_cut(struct sim *s, int redis)
     }
 }
 
-void sim_fence_on_refused(struct sim *s, int redis, uint64_t epoch)
+void sim_fence_on_done(struct sim *s, int redis, uint64_t epoch, bool keep)
 {
-    struct sim_redis *r = &s->redis[redis];
-    if (epoch > r->unfenced_epoch)
-        r->unfenced_epoch = epoch;
+    struct sim_acl *acl = &s->redis[redis].acl;
+    if (epoch > acl->fenced_epoch)
+        acl->fenced_epoch = epoch;
+    if (keep && epoch >= acl->unfenced_epoch)
+        acl->unfenced_epoch = 0;
 }
 
-int sim_fence_execute(struct sim *s, int redis, uint64_t epoch, bool keep)
+void sim_fence_on_refused(struct sim *s, int redis, uint64_t epoch)
 {
-    struct sim_redis *r = &s->redis[redis];
-    if (epoch >= SIM_EPOCHS || s->ablation == ABLATE_ACL)
-        return 0;
-    bool deposed = epoch < r->fenced_epoch || (!keep && r->is_master);
-    if (deposed && s->ablation != ABLATE_ACL_NEWER)
-        return ERR_DEPOSED; /* its mark, or its role, says that somebody else leads */
-    if (keep && r->refuses_acl) {
-        sim_fence_on_refused(s, redis, epoch);
-        return ERR_NOT_FOUND;
-    }
-    if (s->ablation != ABLATE_ACL_OTHERS)
-        memset(r->users, 0, sizeof(r->users));
-    if (keep)
-        r->users[epoch / 64] |= UINT64_C(1) << epoch % 64;
-    if (epoch > r->fenced_epoch)
-        r->fenced_epoch = epoch;
-    fence_cut(s, redis);
-    return 0;
+    struct sim_acl *acl = &s->redis[redis].acl;
+    if (epoch > acl->unfenced_epoch)
+        acl->unfenced_epoch = epoch;
 }
 
 /* ---- applications -------------------------------------------------------------------------------------- */
@@ -79,9 +65,9 @@ int sim_fence_execute(struct sim *s, int redis, uint64_t epoch, bool keep)
 static void fence_check_login(struct sim *s, int redis, uint64_t epoch, const char *what)
 {
     const struct sim_redis *r = &s->redis[redis];
-    if (epoch < r->fenced_epoch)
+    if (epoch < r->acl.fenced_epoch)
         world_fail(&s->world, "fenced", "%d, fenced for epoch %llu, %s an application of epoch %llu%s", redis,
-                   (unsigned long long)r->fenced_epoch, what, (unsigned long long)epoch,
+                   (unsigned long long)r->acl.fenced_epoch, what, (unsigned long long)epoch,
                    r->is_master ? ", and takes its writes" : "");
 }
 
@@ -120,7 +106,7 @@ static void fence_check_master(struct sim *s, int redis, uint64_t epoch, const c
 {
     const struct sim_redis *r = &s->redis[redis];
     const struct topology_instance *record = &s->zk.nodes[r->instance].record;
-    if (!topology_is_fenced(record) || record->epoch != epoch || r->unfenced_epoch == epoch ||
+    if (!topology_is_fenced(record) || record->epoch != epoch || r->acl.unfenced_epoch == epoch ||
         !r->is_master || !r->alive || !invariants_trusted(s, record, redis) || epoch >= SIM_EPOCHS)
         return;
     if (!fence_has(r, epoch) || fence_has_others(r, epoch))
@@ -140,7 +126,7 @@ void sim_fence_on_replicate(struct sim *s, int redis, uint64_t epoch)
     const struct sim_redis *r = &s->redis[redis];
     const struct topology_instance *record = &s->zk.nodes[r->instance].record;
     if (topology_is_fenced(record) && record->epoch == epoch && r->sealed_epoch == epoch &&
-        r->unfenced_epoch != epoch && fence_has_others(r, epoch))
+        r->acl.unfenced_epoch != epoch && fence_has_others(r, epoch))
         world_fail(&s->world, "fenced", "%d was sealed, and goes on with applications of before epoch %llu",
                    redis, (unsigned long long)epoch);
 }
@@ -170,6 +156,9 @@ static void fence_on_begin(struct sim *s, struct world_event *e)
 void sim_fence_create(struct sim *s)
 {
     memset(s->apps, 0, sizeof(s->apps));
+    for (int c = 0; c < SIM_CONTROLLERS; c++)
+        for (int r = 0; r < SIM_REDISES; r++)
+            s->fencings[c][r].number = 0;
     for (int i = 0; i < SIM_INSTANCES; i++)
         s->fence[i] = i < s->n_instances && s->seed / SIM_STORIES % 3 == 1;
     for (int r = 0; r < SIM_REDISES; r++) {

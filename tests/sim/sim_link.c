@@ -38,7 +38,6 @@ static void link_tell(struct sim *s, int controller, int redis, enum failover_ev
                       uint64_t epoch, const struct info *info)
 {
     struct failover_event event = {.type = type, .err = err, .epoch = epoch, .info = info};
-    event.open = !s->redis[redis].template_off;
     (void)sim_link_tell(s, controller, redis, &event);
 }
 
@@ -134,6 +133,7 @@ static void link_on_connected(struct sim *s, struct world_event *e)
         l->connecting = false;
         l->up = true;
         l->process = r->process;
+        l->client = ++s->redis[e->target].acl.clients;
         l->backoff_us = LINK_BACKOFF_MIN_US;
         link_tell(s, e->who, e->target, FAILOVER_ON_LINK_UP, 0, 0, NULL);
         sim_monitor_on_up(s, e->who, e->target);
@@ -197,6 +197,35 @@ void sim_link_on_death(struct sim *s, int redis, int64_t after_us)
     }
 }
 
+int64_t sim_link_from(const struct sim *s, int controller, int redis)
+{
+    const struct sim_link *l = &s->controllers[controller].links[redis];
+    return (int64_t)(l->client << 32 | l->process);
+}
+
+bool sim_link_is_killed(const struct sim *s, const struct world_event *command)
+{
+    uint64_t client = (uint64_t)command->z >> 32;
+    return s->redis[command->target].acl.killed[client / 64 % (SIM_CONNECTIONS / 64)] >> client % 64 & 1;
+}
+
+void sim_link_kill(struct sim *s, int redis, uint64_t client)
+{
+    struct sim_redis *r = &s->redis[redis];
+    assert(client < SIM_CONNECTIONS);
+    r->acl.killed[client / 64] |= UINT64_C(1) << client % 64;
+    for (int c = 0; c < SIM_CONTROLLERS; c++) {
+        struct sim_link *l = link_of(s, c, redis);
+        if (!l->up || l->process != r->process || l->client != client)
+            continue;
+        int64_t at = sim_network_at(s, SIM_PLACE_REDIS + redis, c, &l->to_controller_at);
+        struct world_event *e = world_at(&s->world, at, link_on_fin);
+        e->who = c;
+        e->target = redis;
+        e->gen = l->connection;
+    }
+}
+
 /* ---- commands ------------------------------------------------------------------------------------------ */
 
 static void link_on_reply(struct sim *s, struct world_event *e)
@@ -221,12 +250,9 @@ static void link_on_reply(struct sim *s, struct world_event *e)
 
 static int link_execute(struct sim *s, const struct world_event *e)
 {
-    static const char *const names[] = {"INFO",  "SEAL",    "PROMOTE", "REPLICATE",
-                                        "PAUSE", "UNPAUSE", "DONATE",  "FENCE"};
+    static const char *const names[] = {"INFO", "SEAL", "PROMOTE", "REPLICATE", "PAUSE", "UNPAUSE", "DONATE"};
     enum sim_command command = (enum sim_command)e->kind;
     struct sim_redis *r = &s->redis[e->target];
-    if (r->said == HEALTH_SAID_BUSY && command == SIM_FENCE)
-        sim_fence_on_refused(s, e->target, (uint64_t)e->x);
     if (r->said == HEALTH_SAID_BUSY)
         return ERR_REPLY; /* a script runs: it answers -BUSY to everything */
     if (command == SIM_INFO)
@@ -237,8 +263,6 @@ static int link_execute(struct sim *s, const struct world_event *e)
         r->paused_until_us = 0;
         return 0;
     }
-    if (command == SIM_FENCE)
-        return sim_fence_execute(s, e->target, (uint64_t)e->x, e->y != 0);
     if ((command == SIM_PAUSE || command == SIM_DONATE) && s->ablation != ABLATE_PAUSE)
         r->paused_until_us = s->world.now_us + e->y * 1000;
     if (command == SIM_PAUSE)
@@ -255,30 +279,38 @@ static int link_execute(struct sim *s, const struct world_event *e)
     return err;
 }
 
+struct world_event *sim_link_answer(struct sim *s, const struct world_event *command,
+                                    void (*on_answer)(struct sim *s, struct world_event *e))
+{
+    int64_t *last = &link_of(s, command->who, command->target)->to_controller_at;
+    struct world_event *answer = world_at(
+        &s->world, sim_network_at(s, SIM_PLACE_REDIS + command->target, command->who, last), on_answer);
+    answer->who = command->who;
+    answer->target = command->target;
+    answer->gen = command->gen;
+    answer->number = command->number;
+    return answer;
+}
+
 static void link_on_command(struct sim *s, struct world_event *e)
 {
     const struct sim_redis *r = &s->redis[e->target];
-    if (!r->alive || r->process != (uint32_t)e->z || sim_redis_defers(s, e->target, e))
+    if (!r->alive || r->process != (uint32_t)e->z || sim_redis_defers(s, e->target, e) ||
+        sim_link_is_killed(s, e))
         return;
     int err = link_execute(s, e);
     struct sim_link *l = link_of(s, e->who, e->target);
     if (l->connection != e->gen || !l->up)
         return; /* nobody reads the answer */
     struct info *info = NULL;
-    if (err == 0 && e->kind != SIM_REPLICATE && e->kind != SIM_FENCE) {
+    if (err == 0 && e->kind != SIM_REPLICATE) {
         info = (struct info *)malloc(sizeof(*info));
         if (!info)
             abort();
         sim_redis_info(s, e->target, info);
         ablations_change_info(s, e->target, e->kind == SIM_SEAL, info);
     }
-    struct world_event *answer =
-        world_at(&s->world, sim_network_at(s, SIM_PLACE_REDIS + e->target, e->who, &l->to_controller_at),
-                 link_on_reply);
-    answer->who = e->who;
-    answer->target = e->target;
-    answer->gen = e->gen;
-    answer->number = e->number;
+    struct world_event *answer = sim_link_answer(s, e, link_on_reply);
     answer->x = err;
     answer->data = info;
 }
@@ -291,39 +323,57 @@ static void link_on_not_sent(struct sim *s, struct world_event *e)
               NULL);
 }
 
-void sim_link_command(struct sim *s, int controller, int redis, enum sim_command command, uint64_t epoch,
-                      int target)
+uint32_t sim_link_take(struct sim *s, int controller, int redis, enum sim_command command, uint64_t epoch)
 {
     struct sim_link *l = link_of(s, controller, redis);
     int slot = 0;
     while (slot < SIM_PENDING && l->pending[slot].number != 0) {
         if (command == SIM_INFO && l->pending[slot].command == SIM_INFO)
-            return; /* one is under way */
+            return 0; /* one is under way */
         slot++;
     }
-    if (!l->up || slot == SIM_PENDING) {
-        if (!link_is_order(command))
-            return;
-        struct world_event *e = world_after(&s->world, 0, link_on_not_sent);
-        e->who = controller;
-        e->target = redis;
-        e->kind = (int)command;
-        e->gen = s->controllers[controller].life;
-        e->x = (int64_t)epoch;
-        return;
+    if (l->up && slot < SIM_PENDING) {
+        l->pending[slot] = (struct sim_pending){
+            .number = ++l->numbers, .command = command, .epoch = epoch, .sent_us = s->world.now_us};
+        return l->numbers;
     }
-    l->pending[slot] = (struct sim_pending){
-        .number = ++l->numbers, .command = command, .epoch = epoch, .sent_us = s->world.now_us};
+    if (!link_is_order(command))
+        return 0;
+    struct world_event *e = world_after(&s->world, 0, link_on_not_sent);
+    e->who = controller;
+    e->target = redis;
+    e->kind = (int)command;
+    e->gen = s->controllers[controller].life;
+    e->x = (int64_t)epoch;
+    return 0;
+}
+
+void sim_link_settle(struct sim *s, int controller, int redis, uint32_t number)
+{
+    struct sim_link *l = link_of(s, controller, redis);
+    for (int i = 0; i < SIM_PENDING; i++) {
+        if (l->pending[i].number == number)
+            l->pending[i].number = 0;
+    }
+}
+
+void sim_link_command(struct sim *s, int controller, int redis, enum sim_command command, uint64_t epoch,
+                      int target)
+{
+    struct sim_link *l = link_of(s, controller, redis);
+    uint32_t number = sim_link_take(s, controller, redis, command, epoch);
+    if (number == 0)
+        return;
     struct world_event *e = world_at(
         &s->world, sim_network_at(s, controller, SIM_PLACE_REDIS + redis, &l->to_redis_at), link_on_command);
     e->who = controller;
     e->target = redis;
     e->gen = l->connection;
-    e->number = l->numbers;
+    e->number = number;
     e->kind = (int)command;
     e->x = (int64_t)epoch;
     e->y = target;
-    e->z = l->process;
+    e->z = sim_link_from(s, controller, redis);
 }
 
 /* Once a period: INFO, unless one is unanswered for too long. */

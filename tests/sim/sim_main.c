@@ -27,7 +27,7 @@ enum {
     SIM_COVERING_SEEDS = 10000,
     SIM_ABLATION_SEEDS = 40000,
     SIM_CRASH_SEEDS = 140,
-    SIM_CRASHES_MAX = 60
+    SIM_CRASHES_MAX = 200
 };
 
 /* Shared by the jobs. */

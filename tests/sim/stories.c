@@ -310,6 +310,46 @@ void faults_on_donation(struct sim *s, int instance, int donor)
     }
 }
 
+enum { TROUBLE_PAUSE, TROUBLE_CRASH, TROUBLE_STOP, TROUBLE_CUT, TROUBLE_KILL, TROUBLES };
+
+static void stories_on_fence_trouble(struct sim *s, struct world_event *e)
+{
+    int64_t for_us = world_between(&s->world, 1000, 5000000);
+    if (s->calm)
+        return;
+    switch (e->kind) {
+    case TROUBLE_PAUSE:
+        faults_do(s, FAULT_PAUSE_LEADER);
+        break;
+    case TROUBLE_CRASH:
+        faults_do(s, FAULT_CRASH_LEADER);
+        break;
+    case TROUBLE_STOP:
+        faults_stop(s, e->target, for_us);
+        break;
+    case TROUBLE_CUT:
+        faults_cut_pair(s, e->who, SIM_PLACE_REDIS + e->target, for_us);
+        break;
+    default:
+        faults_kill(s, e->target);
+    }
+}
+
+void faults_on_fencing(struct sim *s, int controller, int redis)
+{
+    bool redis_only = s->story == SIM_REDIS_CHAOS;
+    if (s->calm || (s->story != SIM_CHAOS && s->story != SIM_STRICT && !redis_only) ||
+        !world_chance(&s->world, 40))
+        return;
+    struct world_event *e =
+        world_after(&s->world, world_between(&s->world, 0, 2000), stories_on_fence_trouble);
+    e->who = controller;
+    e->target = redis;
+    e->kind = (int)world_between(&s->world, 0, TROUBLES - 1);
+    if (redis_only)
+        e->kind = e->kind == TROUBLE_KILL ? TROUBLE_KILL : TROUBLE_STOP;
+}
+
 void faults_plan(struct sim *s)
 {
     int64_t last_us = 0;

@@ -1,4 +1,5 @@
 /* The engine: members, orders, trust, surveys; test_engine_orders.c has operators and proxies. */
+#include "controller/core/orders.h"
 #include "tests/unit/engine_played.h"
 
 /* ---- members --------------------------------------------------------------------------------------------
@@ -55,6 +56,11 @@ static void test_orders_are_answered_also_for_a_member_that_cannot_be_watched(vo
     engine_on_hint(play.engine, "shop", 5);
     play.fenced(play.order_ctx, 0, true, "");
     assert_trail("HINT;fence 1 not-e7;FENCED ok epoch 7 open;");
+    struct engine_view view;
+    assert_true(engine_find(play.engine, "shop", &view));
+    assert_int_equal(view.orders[ORDERS_FENCE].done, 1);
+    assert_int_equal(view.orders[ORDERS_FENCE].failed, 1);
+    assert_in_range(view.orders[ORDERS_FENCE].took_us, 0, WAIT_MS * 1000);
 
     script(FAILOVER_ON_HINT, FAILOVER_SEAL, FAILOVER_DO_DONATE)->member = 1;
     engine_on_hint(play.engine, "shop", 5);

@@ -199,16 +199,23 @@ static void test_standby_does_nothing_and_takes_over_half_done_work(void **state
     free(b);
 }
 
-static void test_candidate_that_dies_is_replaced_by_another(void **state)
+/* The master is dead, and member 1 told to be the next one, rather than 2. */
+static struct rig *rig_promoting(void)
 {
     struct rig *b = rig_watching(3);
-    (void)state;
     rig_kill_master(b);
     rig_committed(b);
     rig_sealed(b, 1, 100);
     rig_sealed(b, 2, 90);
     rig_committed(b);
     assert_string_equal(rig_actions(b), "PROMOTE:1");
+    return b;
+}
+
+static void test_candidate_that_dies_is_replaced_by_another(void **state)
+{
+    struct rig *b = rig_promoting();
+    (void)state;
     rig_step(
         b, (struct failover_event){.type = FAILOVER_ON_PROMOTED, .member = 1, .epoch = 2, .err = ERR_CLOSED});
     assert_int_equal(b->f.phase, FAILOVER_INTENT);
@@ -220,6 +227,25 @@ static void test_candidate_that_dies_is_replaced_by_another(void **state)
     assert_string_equal(rig_actions(b), "PROBE:0 PROBE:1 SEAL:2 PUBLISH");
     rig_sealed(b, 2, 90);
     assert_string_equal(b->f.proposed.candidate.host, "10.0.0.3");
+    free(b);
+}
+
+/* Its answer decides as long as it can be reached; nothing spins meanwhile. */
+static void test_candidate_that_is_slow_is_waited_for_at_leisure(void **state)
+{
+    struct rig *b = rig_promoting();
+    int ticks = 0;
+    (void)state;
+    for (int64_t end_us = b->now_us + 4 * 1000 * 1000; b->now_us < end_us; ticks++) {
+        int64_t at_us = failover_deadline_us(&b->f);
+        assert_true(at_us > b->now_us);
+        b->now_us = at_us;
+        rig_step(b, (struct failover_event){.type = FAILOVER_ON_TICK});
+        assert_int_equal(b->f.phase, FAILOVER_PROMOTE);
+    }
+    assert_in_range(ticks, 2, 200);
+    rig_promoted(b, 1, 100);
+    assert_int_equal(b->f.phase, FAILOVER_FINISH);
     free(b);
 }
 
@@ -446,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_restarted_member_waits_for_one_that_may_have_the_data),
         cmocka_unit_test(test_standby_does_nothing_and_takes_over_half_done_work),
         cmocka_unit_test(test_candidate_that_dies_is_replaced_by_another),
+        cmocka_unit_test(test_candidate_that_is_slow_is_waited_for_at_leisure),
         cmocka_unit_test(test_lost_race_reads_the_record_again),
         cmocka_unit_test(test_answers_to_an_earlier_epoch_are_ignored),
         cmocka_unit_test(test_returning_master_is_sealed_recorded_and_replicates),

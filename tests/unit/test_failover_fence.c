@@ -25,22 +25,6 @@ static void fenced(struct rig *b, int member)
     fenced_as(b, member, 0, false, "");
 }
 
-static const char *answer(const struct rig *b)
-{
-    for (uint32_t k = 0; k < b->update.n; k++)
-        if (b->update.actions[k].type == FAILOVER_DO_ANSWER)
-            return b->update.reports[b->update.actions[k].report].text;
-    return "";
-}
-
-static bool reports(const struct rig *b, const char *text)
-{
-    for (uint32_t k = 0; k < b->update.n_reports; k++)
-        if (strstr(b->update.reports[k].text, text))
-            return true;
-    return false;
-}
-
 /* The order of the FENCE to that member in the last update: "app-e1", "nobody of app in 1", "" none. */
 static const char *ordered(const struct rig *b, int member)
 {
@@ -98,7 +82,7 @@ static void test_turned_on_it_is_tried_on_the_master_first(void **state)
     fenced_as(b, 0, ERR_REPLY, false, "NOPERM no such permission");
     assert_int_equal(b->f.phase, FAILOVER_WATCH);
     assert_int_equal(rig_answered(b), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "10.0.0.1:6379 can't be fenced with fence_user=app: NOPERM"));
+    assert_non_null(strstr(rig_answer(b), "10.0.0.1:6379 can't be fenced with fence_user=app: NOPERM"));
     assert_int_equal(b->f.record.policy.fence, TOPOLOGY_FENCE_NONE);
 
     rig_order(b, set(b, TOPOLOGY_FENCE_ACL, "app"));
@@ -107,9 +91,9 @@ static void test_turned_on_it_is_tried_on_the_master_first(void **state)
     fenced_as(b, 0, 0, true, "");
     assert_int_equal(b->f.proposed.policy.fence, TOPOLOGY_FENCE_ACL);
     assert_non_null(strstr(b->update.history.evidence, "fence none -> acl, fence_user app"));
-    assert_true(reports(b, "event=fence.note"));
+    assert_true(rig_reports(b, "event=fence.note"));
     rig_committed(b);
-    assert_non_null(strstr(answer(b), "ACL SETUSER app off"));
+    assert_non_null(strstr(rig_answer(b), "ACL SETUSER app off"));
     free(b);
 }
 
@@ -151,9 +135,15 @@ static void test_a_failover_fences_the_sealed_and_then_the_candidate(void **stat
     assert_string_equal(ordered(b, 1), "app-e2");
     fenced(b, 2);
     assert_string_equal(rig_actions(b), "");
+    int64_t chosen_us = b->f.phase_at_us;
+    b->now_us += 700;
     fenced(b, 1);
     assert_string_equal(rig_actions(b), "PROMOTE:1"); /* only now */
+    int64_t waited_us = b->now_us - chosen_us;
+    assert_true(waited_us >= 700);
     rig_promoted(b, 1, 500);
+    assert_int_equal(b->update.history.timeline.fence_us, waited_us);
+    assert_int_equal(b->f.proposed.failover.timeline.fence_us, waited_us);
     rig_committed(b);
     assert_int_equal(b->f.phase, FAILOVER_WATCH);
     assert_string_equal(ordered(b, 2), ""); /* it has not been seen to follow yet */
@@ -174,7 +164,7 @@ static void test_a_refused_fence_delays_no_promotion(void **state)
     rig_committed(b);
     assert_string_equal(ordered(b, 1), "app-e2");
     fenced_as(b, 1, ERR_NOT_FOUND, false, "it has no such ACL user");
-    assert_true(reports(b, "event=fence.failed instance=cart member=10.0.0.2:6379"));
+    assert_true(rig_reports(b, "event=fence.failed instance=cart member=10.0.0.2:6379"));
     assert_non_null(strstr(rig_actions(b), "PROMOTE:1"));
     rig_promoted(b, 1, 500);
     rig_committed(b);
@@ -183,10 +173,10 @@ static void test_a_refused_fence_delays_no_promotion(void **state)
     rig_pass(b, 31 * 1000 * 1000); /* tried again now and then, said once */
     assert_true(b->f.members[1].fence.pending);
     fenced_as(b, 1, ERR_NOT_FOUND, false, "it has no such ACL user");
-    assert_false(reports(b, "event=fence.failed"));
+    assert_false(rig_reports(b, "event=fence.failed"));
     rig_pass(b, 31 * 1000 * 1000);
     fenced(b, 1);
-    assert_true(reports(b, "event=fence.back"));
+    assert_true(rig_reports(b, "event=fence.back"));
     free(b);
 }
 
@@ -209,6 +199,30 @@ static void test_another_leader_goes_on_with_the_same(void **state)
     assert_string_equal(ordered(b, 0), "");
     fenced(b, 1);
     assert_string_equal(rig_actions(b), "PROMOTE:1");
+    rig_promoted(b, 1, 500);
+    assert_int_equal(b->update.history.timeline.fence_us, -1); /* the other one's part of it is not known */
+    free(b);
+}
+
+/* It leads before it has heard from the master since that was promoted. */
+static void test_a_new_leader_with_old_news_leaves_the_master_alone(void **state)
+{
+    struct rig *b = fenced_rig();
+    struct topology_instance record = b->f.record;
+    (void)state;
+    rig_lead(b, 0);
+    follows_second(b, 2);
+    record.epoch = 2;
+    record.master = record.members[1].address;
+    rig_read_record(b, &record);
+    assert_int_equal(b->f.health[1].info.role, INFO_ROLE_REPLICA);
+    b->now_us += 1000;
+    rig_lead(b, 78);
+    assert_int_equal(b->f.phase, FAILOVER_CONFIRM);
+    assert_string_equal(ordered(b, 1), "");
+    assert_string_equal(ordered(b, 2), "app-e2");
+    rig_tell(b, 1, rig_master_info(1, 500));
+    assert_string_equal(ordered(b, 1), "app-e2");
     free(b);
 }
 
@@ -248,7 +262,8 @@ static void test_who_comes_back_is_fenced_with_its_seal(void **state)
     free(b);
 }
 
-/* Whoever must not be master but is ahead is one for a while, and is fenced when that is over. */
+/* Whoever must not be master but is ahead is one for a while, and is fenced when that is over; who takes its
+ * data isn't pointed at it before it is fenced. */
 static void test_a_donor_is_fenced_when_it_is_sealed_again(void **state)
 {
     struct rig *b = fenced_rig();
@@ -257,14 +272,17 @@ static void test_a_donor_is_fenced_when_it_is_sealed_again(void **state)
     rig_kill_master(b);
     rig_committed(b);
     rig_sealed(b, 2, 400);
-    fenced(b, 2);
     rig_sealed(b, 1, 500);
     assert_string_equal(rig_actions(b), "DONATE:1");
     struct info donor = rig_master_info(1, 500);
     rig_step(b,
              (struct failover_event){.type = FAILOVER_ON_DONATING, .member = 1, .epoch = 2, .info = &donor});
-    assert_non_null(strstr(rig_actions(b), "REPLICATE:2"));
+    assert_string_equal(rig_actions(b), "");
+    fenced(b, 2);
+    assert_string_equal(rig_actions(b), "REPLICATE:2");
     assert_string_equal(ordered(b, 1), "");
+    rig_pass(b, 30 * 1000);
+    assert_string_equal(rig_actions(b), "PROBE:2"); /* it was told once */
     struct info info = rig_replica_info(b, 2, 500, true);
     info.master = b->f.record.members[1].address;
     rig_tell(b, 2, info);
@@ -297,12 +315,12 @@ static void test_turned_off_only_if_somebody_can_log_in_then(void **state)
     struct rig *b = fenced_rig();
     (void)state;
     assert_int_equal(rig_order(b, set(b, TOPOLOGY_FENCE_ACL, "other")), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "fence_user can't be changed"));
+    assert_non_null(strstr(rig_answer(b), "fence_user can't be changed"));
     rig_order(b, set(b, TOPOLOGY_FENCE_NONE, "app"));
     assert_string_equal(ordered(b, 0), "app-e1");
     fenced_as(b, 0, 0, false, "");
     assert_int_equal(rig_answered(b), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "ACL SETUSER app on"));
+    assert_non_null(strstr(rig_answer(b), "ACL SETUSER app on"));
     assert_int_equal(b->f.record.policy.fence, TOPOLOGY_FENCE_ACL);
 
     rig_order(b, set(b, TOPOLOGY_FENCE_NONE, "app"));
@@ -348,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_a_failover_fences_the_sealed_and_then_the_candidate),
         cmocka_unit_test(test_a_refused_fence_delays_no_promotion),
         cmocka_unit_test(test_another_leader_goes_on_with_the_same),
+        cmocka_unit_test(test_a_new_leader_with_old_news_leaves_the_master_alone),
         cmocka_unit_test(test_who_comes_back_is_fenced_with_its_seal),
         cmocka_unit_test(test_a_donor_is_fenced_when_it_is_sealed_again),
         cmocka_unit_test(test_acls_are_looked_at_again),

@@ -27,14 +27,6 @@ static void paused(struct rig *b, int64_t offset)
                     .type = FAILOVER_ON_PAUSED, .member = 0, .epoch = b->f.record.epoch, .info = &info});
 }
 
-static const char *answer(const struct rig *b)
-{
-    for (uint32_t k = 0; k < b->update.n; k++)
-        if (b->update.actions[k].type == FAILOVER_DO_ANSWER)
-            return b->update.reports[b->update.actions[k].report].text;
-    return "";
-}
-
 static struct failover_command to_member(enum failover_command_type type, const struct rig *b, int member)
 {
     struct failover_command c = {.type = type, .by = "ops"};
@@ -110,7 +102,7 @@ static void test_switchover_whose_master_is_lost_unsealed_is_recorded_as_an_emer
     rig_promoted(b, 2, 500);
     assert_int_equal(b->update.history.verdict, TOPOLOGY_VERDICT_UNREACHABLE);
     rig_committed(b);
-    assert_non_null(strstr(answer(b), "it ended as a failover"));
+    assert_non_null(strstr(rig_answer(b), "it ended as a failover"));
     assert_int_equal(rig_answered(b), 0);
     free(b);
 }
@@ -136,7 +128,7 @@ static void test_switchover_goes_on_without_a_host_that_does_not_answer(void **s
 static void check_rolled_back(struct rig *b, const char *why)
 {
     assert_int_equal(rig_answered(b), ERR_TIMEOUT);
-    assert_non_null(strstr(answer(b), why));
+    assert_non_null(strstr(rig_answer(b), why));
     assert_int_equal(b->update.history.kind, TOPOLOGY_HISTORY_ROLLBACK);
     assert_int_equal(b->f.record.epoch, 1);
     assert_true(topology_address_equal(&b->f.route.master, &b->f.record.master));
@@ -199,17 +191,17 @@ static void test_impossible_switchovers_are_refused_with_the_reason(void **state
     struct failover_command c = to_member(FAILOVER_COMMAND_SWITCHOVER, b, 0);
     (void)state;
     assert_int_equal(rig_order(b, c), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "is the master already"));
+    assert_non_null(strstr(rig_answer(b), "is the master already"));
     c.target.port = 1;
     assert_int_equal(rig_order(b, c), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "is not a member"));
+    assert_non_null(strstr(rig_answer(b), "is not a member"));
     rig_tell(b, 2, rig_replica_info(b, 2, 100, false));
     rig_committed(b); /* that it doesn't serve reads any more */
     assert_int_equal(rig_order(b, to_member(FAILOVER_COMMAND_SWITCHOVER, b, 2)), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "not linked"));
+    assert_non_null(strstr(rig_answer(b), "not linked"));
     b->f.record.members[1].priority = TOPOLOGY_MUST_NOT;
     assert_int_equal(rig_order(b, to_member(FAILOVER_COMMAND_SWITCHOVER, b, 1)), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "must_not"));
+    assert_non_null(strstr(rig_answer(b), "must_not"));
     assert_int_equal(b->f.phase, FAILOVER_WATCH);
     free(b);
 }
@@ -300,7 +292,7 @@ static void test_loss_is_taken_only_when_allowed(void **state)
     rig_step(b, (struct failover_event){.type = FAILOVER_ON_SEALED, .member = 1, .epoch = 2, .info = &other});
     assert_int_equal(b->f.phase, FAILOVER_SEAL);
     assert_int_equal(rig_order(b, c), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "restarted"));
+    assert_non_null(strstr(rig_answer(b), "restarted"));
     c.data_loss_allowed = true;
     assert_int_equal(rig_order(b, c), 1);
     assert_int_equal(b->f.phase, FAILOVER_INTENT);
@@ -434,7 +426,7 @@ static void test_policy_is_checked_committed_and_published(void **state)
     assert_int_equal(b->f.record.members[1].priority, TOPOLOGY_PREFER);
     c.labels[0].address.port = 1;
     assert_int_equal(rig_order(b, c), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "is not a member"));
+    assert_non_null(strstr(rig_answer(b), "is not a member"));
     free(b);
 }
 

@@ -27,22 +27,6 @@ static void lose(struct rig *b, int member)
         rig_committed(b);
 }
 
-static const char *answer(const struct rig *b)
-{
-    for (uint32_t k = 0; k < b->update.n; k++)
-        if (b->update.actions[k].type == FAILOVER_DO_ANSWER)
-            return b->update.reports[b->update.actions[k].report].text;
-    return "";
-}
-
-static bool reports(const struct rig *b, const char *text)
-{
-    for (uint32_t k = 0; k < b->update.n_reports; k++)
-        if (strstr(b->update.reports[k].text, text))
-            return true;
-    return false;
-}
-
 static struct failover_command order(enum failover_command_type type)
 {
     return (struct failover_command){.type = type, .by = "ann"};
@@ -70,9 +54,9 @@ static void test_a_dead_master_is_counted_and_one_missing_replica_blocks(void **
     rig_sealed(b, 1, 100);
     assert_string_equal(rig_actions(b), ""); /* an async instance would promote now */
     assert_int_equal(b->f.phase, FAILOVER_SEAL);
-    assert_true(reports(b, "event=failover.waiting"));
-    assert_true(reports(b, "needed=2 have=1"));
-    assert_true(reports(b, "--allow-data-loss cart"));
+    assert_true(rig_reports(b, "event=failover.waiting"));
+    assert_true(rig_reports(b, "needed=2 have=1"));
+    assert_true(rig_reports(b, "--allow-data-loss cart"));
     assert_non_null(strstr(b->f.waiting,
                            "needs 2 of 3 registered members (acks 1), has 1: 10.0.0.1:6379: not "
                            "reachable; 10.0.0.2:6379: its data counts; 10.0.0.3:6379: not reachable"));
@@ -252,13 +236,13 @@ static void test_a_member_is_forgotten_once_the_others_have_all_it_had(void **st
     c.target = b->f.record.members[2].address;
     rig_tell(b, 0, master_with(2, 100));
     assert_int_equal(rig_order(b, c), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "the master feeds it"));
+    assert_non_null(strstr(rig_answer(b), "the master feeds it"));
     lose(b, 2);
     b->now_us += 1000;
     rig_tell(b, 0, master_with(1, 180));
     rig_tell(b, 1, rig_replica_info(b, 1, 170, true));
     assert_int_equal(rig_order(b, c), ERR_REJECTED);
-    assert_non_null(strstr(answer(b),
+    assert_non_null(strstr(rig_answer(b),
                            "acks 1 needs 1 other replica that have reached the master's offset since it "
                            "left, cart has 0 of 1"));
     rig_tell(b, 1, rig_replica_info(b, 1, 180, true));
@@ -269,17 +253,17 @@ static void test_a_member_is_forgotten_once_the_others_have_all_it_had(void **st
     assert_non_null(strstr(b->update.history.evidence, "forgotten by ann: 10.0.0.3:6379"));
     rig_committed(b);
     assert_int_equal(rig_answered(b), 0);
-    assert_non_null(strstr(answer(b), "with acks 1 a failover needs all 1 replicas"));
+    assert_non_null(strstr(rig_answer(b), "with acks 1 a failover needs all 1 replicas"));
     c.target = b->f.record.members[1].address; /* then the promise could not be kept */
     lose(b, 1);
     rig_tell(b, 0, master_with(0, 180));
     assert_int_equal(rig_order(b, c), ERR_REJECTED);
     c.target = b->f.record.members[0].address;
     assert_int_equal(rig_order(b, c), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "it is the master"));
+    assert_non_null(strstr(rig_answer(b), "it is the master"));
     assert_int_equal(topology_address_parse("10.0.0.77:6379", &c.target), 0);
     assert_int_equal(rig_order(b, c), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "10.0.0.77:6379 is not a member of cart"));
+    assert_non_null(strstr(rig_answer(b), "10.0.0.77:6379 is not a member of cart"));
     free(b);
 }
 
@@ -326,17 +310,17 @@ static void test_strict_is_recorded_then_told(void **state)
     (void)state;
     assert_int_equal(rig_order(b, set(b, TOPOLOGY_STRICT, 1)), 1);
     assert_string_equal(rig_actions(b), "COMMIT");
-    assert_true(reports(b, "event=durability.note"));
+    assert_true(rig_reports(b, "event=durability.note"));
     assert_non_null(strstr(b->update.history.evidence, "durability async -> strict"));
     rig_committed(b);
     assert_string_equal(rig_actions(b), "PUBLISH ANSWER");
     assert_int_equal(b->f.route.policy.durability, TOPOLOGY_STRICT);
-    assert_non_null(strstr(answer(b), "needs all 2 replicas: while one is away none is possible"));
+    assert_non_null(strstr(rig_answer(b), "needs all 2 replicas: while one is away none is possible"));
     free(b);
     b = rig_watching(3);
     assert_int_equal(rig_order(b, set(b, TOPOLOGY_STRICT, 2)), 1);
     rig_committed(b);
-    assert_null(strstr(answer(b), "note"));
+    assert_null(strstr(rig_answer(b), "note"));
     free(b);
 }
 
@@ -365,7 +349,8 @@ static void test_strict_needs_its_replicas(void **state)
     struct rig *b = rig_watching(2);
     (void)state;
     assert_int_equal(rig_order(b, set(b, TOPOLOGY_STRICT, 2)), ERR_REJECTED);
-    assert_string_equal(answer(b), "durability strict with acks 2 needs 2 registered replicas, cart has 1");
+    assert_string_equal(rig_answer(b),
+                        "durability strict with acks 2 needs 2 registered replicas, cart has 1");
     assert_int_equal(rig_order(b, set(b, TOPOLOGY_STRICT, 1)), 1);
     free(b);
     b = rig_watching(1);
@@ -380,7 +365,7 @@ static void test_acks_are_not_raised_while_strict(void **state)
     struct rig *b = strict(3, 1);
     (void)state;
     assert_int_equal(rig_order(b, set(b, TOPOLOGY_STRICT, 2)), ERR_REJECTED);
-    assert_non_null(strstr(answer(b), "acks can't be raised from 1 to 2 while strict"));
+    assert_non_null(strstr(rig_answer(b), "acks can't be raised from 1 to 2 while strict"));
     b->f.record.policy.acks = 2;
     assert_int_equal(rig_order(b, set(b, TOPOLOGY_STRICT, 1)), 1);
     free(b);

@@ -123,6 +123,7 @@ static int setup(void **state)
     b->instance = instance_new();
     assert_true(b->shard.loop && b->shard.buffer && b->shard.limits && b->instance);
     b->shard.ev = loop_ev(b->shard.loop);
+    list_init(&b->shard.unread);
     list_init(&b->shard.dirty);
     list_init(&b->shard.flush);
     ev_prepare_init(&b->prepare, on_prepare);

@@ -251,7 +251,7 @@ static void test_break_while_an_order_is_under_way(void **state)
     (void)state;
     watched_open(&w, &s->address, 50000);
     watched_wait(&w, has_info);
-    assert_int_equal(kill(s->pid, SIGSTOP), 0);
+    redis_server_suspend(s);
     monitor_seal(w.member, watched_on_done, &w);
     wait_for(w.loop, 20);
     redis_server_kill(s, SIGKILL);

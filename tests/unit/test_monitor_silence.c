@@ -120,13 +120,13 @@ static void test_a_stopped_master_is_mute_until_it_goes_on(void **state)
     wait_for(w.loop, 300);
     assert_int_equal(w.mutes + w.heards + w.knocks, 0); /* nothing is worth a word while all is well */
     stopped_us = loop_clock_us();
-    assert_int_equal(kill(s->pid, SIGSTOP), 0);
+    redis_server_suspend(s);
     watched_wait(&w, is_mute);
     check_mute_times(&w, stopped_us, 50);
     watched_wait(&w, is_knocked_thrice);
     assert_int_equal(w.knock, HEALTH_KNOCK_ACCEPTED); /* its kernel does */
     assert_int_equal(w.mutes, 1);
-    assert_int_equal(kill(s->pid, SIGCONT), 0);
+    redis_server_resume(s);
     watched_wait(&w, is_heard);
     assert_int_equal(w.said, HEALTH_SAID_OK);
     knocks = w.knocks;
@@ -150,10 +150,10 @@ static void test_a_stopped_replica_is_mute_after_its_poll(void **state)
     watched_open(&w, &s->address, 200);
     watched_wait(&w, has_info);
     stopped_us = loop_clock_us();
-    assert_int_equal(kill(s->pid, SIGSTOP), 0);
+    redis_server_suspend(s);
     watched_wait(&w, is_mute);
     check_mute_times(&w, stopped_us, 200);
-    assert_int_equal(kill(s->pid, SIGCONT), 0);
+    redis_server_resume(s);
     watched_wait(&w, is_heard);
     watched_end(&w);
     redis_server_stop(s);
@@ -167,7 +167,7 @@ static void test_the_end_of_a_stopped_process_ends_the_silence(void **state)
 
     (void)state;
     watch_master(&w, &s->address);
-    assert_int_equal(kill(s->pid, SIGSTOP), 0);
+    redis_server_suspend(s);
     watched_wait(&w, is_mute);
     redis_server_kill(s, SIGKILL);
     watched_wait(&w, is_refused);
@@ -398,12 +398,12 @@ static void test_unwatch_inside_each_callback_of_a_silence(void **state)
             .unwatch_on_mute = i == 0, .unwatch_on_knock = i == 1, .unwatch_on_heard = i == 2};
 
         watch_master(&w, &s->address);
-        assert_int_equal(kill(s->pid, SIGSTOP), 0);
+        redis_server_suspend(s);
         watched_wait(&w, is_mute);
         if (w.member)
             monitor_seal(w.member, watched_on_done, &w); /* its reply is what is heard first, perhaps */
         watched_wait(&w, i == 2 ? is_knocked_thrice : is_gone);
-        assert_int_equal(kill(s->pid, SIGCONT), 0);
+        redis_server_resume(s);
         watched_wait(&w, is_gone);
         wait_for(w.loop, 200);
         assert_int_equal(w.mutes, 1);

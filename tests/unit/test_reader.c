@@ -233,6 +233,23 @@ static void test_who_wavers_waits_longer_each_time(void **state)
     assert_int_equal(wait_after(&w, &at_us, 61 * S), 1 * S); /* it was well for a minute */
 }
 
+/* A failover looks at it many times before the record says that it no longer serves. */
+static void test_a_fall_counts_once_however_often_it_is_seen(void **state)
+{
+    struct reader_watch w = {0};
+    int64_t at_us = 10 * S;
+    (void)state;
+    assert_true(reader_watch_step(&w, READER_FIT, true, at_us++));
+    for (int k = 0; k < 20; k++)
+        assert_false(reader_watch_step(&w, READER_UNFIT, true, at_us++));
+    assert_true(reader_watch_step(&w, READER_UNKNOWN, true, at_us++));
+    assert_false(reader_watch_step(&w, READER_UNFIT, true, at_us++));
+    assert_false(reader_watch_step(&w, READER_UNFIT, false, at_us++));
+    assert_false(reader_watch_step(&w, READER_FIT, false, at_us));
+    assert_false(reader_watch_step(&w, READER_FIT, false, at_us + 2 * S - 1));
+    assert_true(reader_watch_step(&w, READER_FIT, false, at_us + 2 * S));
+}
+
 static void test_what_is_unknown_changes_nothing(void **state)
 {
     struct reader_watch w = {0};
@@ -352,6 +369,7 @@ int main(void)
         cmocka_unit_test(test_it_comes_after_a_while_and_goes_at_once),
         cmocka_unit_test(test_a_break_begins_the_wait_anew),
         cmocka_unit_test(test_who_wavers_waits_longer_each_time),
+        cmocka_unit_test(test_a_fall_counts_once_however_often_it_is_seen),
         cmocka_unit_test(test_what_is_unknown_changes_nothing),
         cmocka_unit_test(test_readers_are_committed_and_published),
         cmocka_unit_test(test_offsets_that_move_within_the_limit_cost_nothing),

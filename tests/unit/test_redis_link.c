@@ -329,13 +329,13 @@ static void test_stopped_server_passes_the_reply_deadline(void **state)
     wait_counts(&p, 1, 0, 0);
     wait_for(p.loop, 250); /* silence without a question is fine */
     assert_int_equal(p.downs, 0);
-    assert_int_equal(kill(s->pid, SIGSTOP), 0);
+    redis_server_suspend(s);
     probe_command(&p, "PING", NULL);
     wait_counts(&p, 1, 1, 1);
     assert_int_equal(p.reasons[0], ERR_TIMEOUT);
     assert_int_equal(p.reply_err, ERR_TIMEOUT);
     assert_string_equal(p.text, "no reply in 100 ms");
-    assert_int_equal(kill(s->pid, SIGCONT), 0);
+    redis_server_resume(s);
     wait_counts(&p, 2, 1, 1);
     probe_end(&p);
     redis_server_stop(s);

@@ -7,7 +7,6 @@
 #include <hiredis/hiredis.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -16,15 +15,10 @@
 
 #include <cmocka.h>
 
-#define ask   proxy_rig_ask
-#define send_ proxy_rig_send
-#define reply proxy_rig_reply
-
-static void begins(const char *text, const char *with)
-{
-    if (strncmp(text, with, strlen(with)) != 0)
-        fail_msg("\"%s\" does not begin with \"%s\"", text, with);
-}
+#define assert_begins proxy_rig_assert_begins
+#define ask           proxy_rig_ask
+#define send_         proxy_rig_send
+#define reply         proxy_rig_reply
 
 /* ---- load -------------------------------------------------------------------------------------------------
  */
@@ -215,14 +209,14 @@ static void test_while_it_is_prepared_nothing_reaches_the_master(void **state)
     proxy_rig_start(&r, WAIT_MS);
     redisContext *c = proxy_rig_connect(&r);
     assert_string_equal(ask(c, "SET a 1"), "OK");
-    assert_int_equal(kill(r.master->pid, SIGSTOP), 0); /* so that one is in flight for certain */
+    redis_server_suspend(r.master); /* so that one is in flight for certain */
     send_(c, "INCR a");
     wait_for(r.loop, 20);
     proxy_rig_pause(&r, WAIT_MS);
     wait_for(r.loop, 50);
     assert_int_equal(r.n_held, 0);
     send_(c, "INCR a");
-    assert_int_equal(kill(r.master->pid, SIGCONT), 0);
+    redis_server_resume(r.master);
     assert_string_equal(reply(c), "2"); /* what was in flight is answered */
     proxy_rig_wait_held(&r);
     redisContext *late = proxy_rig_connect(&r);
@@ -288,7 +282,7 @@ static void test_an_open_transaction_is_not_waited_for_for_ever(void **state)
     proxy_rig_exchange(&r);
     proxy_rig_apply(&r, ROUTE_SERVING, r.master);
     assert_string_equal(ask(c, "INCR a"), "QUEUED");
-    begins(ask(c, "EXEC"), "EXECABORT ");
+    assert_begins(ask(c, "EXEC"), "EXECABORT ");
     assert_string_equal(ask(c, "EXISTS a"), "0");
     /* Rolled back instead, it goes on where it was. */
     assert_string_equal(ask(back, "MULTI"), "OK");
@@ -375,7 +369,7 @@ static void test_waiting_is_bounded_by_hold_ms(void **state)
     assert_string_equal(ask(c, "SET a 1"), "OK");
     proxy_rig_pause(&r, WAIT_MS);
     proxy_rig_wait_held(&r);
-    begins(ask(c, "INCR a"), "MRHOLD held longer than 200 ms");
+    assert_begins(ask(c, "INCR a"), "MRHOLD held longer than 200 ms");
     proxy_rig_confirm(&r);
     assert_string_equal(ask(c, "INCR a"), "2");
     redisFree(c);
@@ -396,7 +390,7 @@ static void test_a_silent_master_is_hinted_at(void **state)
     send_(blocked, "BLPOP q 0");
     wait_for(r.loop, 900);
     assert_int_equal(r.silent, 0); /* idle and blocked clients await nothing */
-    assert_int_equal(kill(r.master->pid, SIGSTOP), 0);
+    redis_server_suspend(r.master);
     int64_t before_us = loop_clock_us();
     send_(c, "INCR a");
     proxy_rig_wait_silent(&r, 1);
@@ -404,7 +398,7 @@ static void test_a_silent_master_is_hinted_at(void **state)
     proxy_rig_wait_silent(&r, 2);
     assert_true(loop_clock_us() - before_us >= 1450000);
     assert_int_equal(r.broken, 0);
-    assert_int_equal(kill(r.master->pid, SIGCONT), 0);
+    redis_server_resume(r.master);
     assert_string_equal(reply(c), "2");
     redisFree(c);
     redisFree(blocked);
@@ -421,13 +415,13 @@ static void test_a_master_that_resumes_acknowledges_nothing(void **state)
     redisContext *c = proxy_rig_connect(&r);
     assert_string_equal(ask(c, "SET a 1"), "OK");
     assert_string_equal(ask(c, "WAIT 1 10000"), "1");
-    assert_int_equal(kill(r.master->pid, SIGSTOP), 0);
+    redis_server_suspend(r.master);
     send_(c, "SET a 2");
     wait_for(r.loop, 20);
     redis_server_do(r.replica, "REPLICAOF NO ONE");
     proxy_rig_apply(&r, ROUTE_SERVING, r.replica);
-    assert_int_equal(kill(r.master->pid, SIGCONT), 0);
-    begins(reply(c), "MRUNKNOWN ");
+    redis_server_resume(r.master);
+    assert_begins(reply(c), "MRUNKNOWN ");
     assert_string_equal(ask(c, "GET a"), "1");
     redisFree(c);
     proxy_rig_stop(&r);

@@ -45,8 +45,12 @@ static struct topology_instance stable(void)
         .epoch = 3,
         .old_master = address("10.0.0.2:6379"),
         .evidence = "connection closed, reconnect refused, 2 of 2 replicas lost their link",
-        .timeline =
-            {.detect_us = 812, .commit_us = 2410, .seal_us = 301, .promote_us = 245, .publish_us = 37},
+        .timeline = {.detect_us = 812,
+                     .commit_us = 2410,
+                     .seal_us = 301,
+                     .fence_us = -1,
+                     .promote_us = 245,
+                     .publish_us = 37},
     };
     return i;
 }
@@ -60,7 +64,7 @@ static struct topology_instance promoting(void)
     i.candidate = i.members[1].address;
     i.start_offset = 120400;
     i.failover.epoch = 4;
-    i.failover.timeline = (struct topology_timeline){900, -1, -1, -1, -1};
+    i.failover.timeline = (struct topology_timeline){900, -1, -1, -1, -1, -1};
     return i;
 }
 
@@ -86,6 +90,7 @@ static struct topology_instance fenced(void)
     struct topology_instance i = stable();
     i.policy.fence = TOPOLOGY_FENCE_ACL;
     strcpy(i.policy.fence_user, "app");
+    i.failover.timeline.fence_us = 498;
     return i;
 }
 
@@ -228,7 +233,8 @@ static void test_largest_instance_fits(void **state)
     for (uint32_t k = 0; k < i.n_epochs; k++)
         i.epochs[k] = (struct topology_epoch){INT64_MAX - TOPOLOGY_EPOCHS_MAX + k, REPL, INT64_MAX};
     i.failover.epoch = INT64_MAX;
-    i.failover.timeline = (struct topology_timeline){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+    i.failover.timeline =
+        (struct topology_timeline){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
     memset(i.failover.evidence, '\1', TOPOLOGY_EVIDENCE_MAX);
     i.policy.fence = TOPOLOGY_FENCE_ACL;
     memset(i.policy.fence_user, 'f', TOPOLOGY_FENCE_USER_MAX);
@@ -402,7 +408,7 @@ static void test_history(void **state)
         .from = address("10.0.0.2:6379"),
         .to = address("10.0.0.1:6379"),
         .verdict = TOPOLOGY_VERDICT_DEAD,
-        .timeline = {812, 2410, 301, 245, 37},
+        .timeline = {812, 2410, 301, -1, 245, 37},
         .evidence = "connection closed, reconnect refused",
     };
     check_history(&failover, "history_failover.json");

@@ -53,8 +53,12 @@ static void observe(struct failover *f)
         .epoch = 3,
         .old_master = i->members[1].address,
         .evidence = "connection closed, reconnect refused",
-        .timeline =
-            {.detect_us = 812, .commit_us = 2410, .seal_us = 301, .promote_us = 245, .publish_us = 37},
+        .timeline = {.detect_us = 812,
+                     .commit_us = 2410,
+                     .seal_us = 301,
+                     .fence_us = -1,
+                     .promote_us = 245,
+                     .publish_us = 37},
     };
     for (int k = 0; k < 3; k++) {
         f->health[k].link = HEALTH_LINK_UP;
@@ -204,7 +208,7 @@ static void test_promoting(void **state)
     f.record.candidate = f.record.members[2].address;
     f.record.start_offset = 4800;
     f.record.failover.old_master = f.record.members[0].address;
-    f.record.failover.timeline = (struct topology_timeline){900, -1, -1, -1, -1};
+    f.record.failover.timeline = (struct topology_timeline){900, -1, -1, -1, -1, -1};
     f.health[0].link = HEALTH_LINK_REFUSED;
     f.members[2].sealed = true;
     strcpy(f.waiting, "10.0.0.2:6379 may hold newer data");
@@ -471,7 +475,7 @@ static void test_history(void **state)
         .from = address("10.0.0.2:6379"),
         .to = address("10.0.0.1:6379"),
         .verdict = TOPOLOGY_VERDICT_DEAD,
-        .timeline = {812, 2410, 301, 245, -1},
+        .timeline = {812, 2410, 301, -1, 245, -1},
         .evidence = "connection closed, reconnect refused",
     };
     const struct topology_history rejoined = {.kind = TOPOLOGY_HISTORY_REJOINED,
@@ -484,6 +488,8 @@ static void test_history(void **state)
                                               .lost_bytes = 214};
     struct topology_history switchover = failover, forced = failover;
     switchover.verdict = TOPOLOGY_VERDICT_PLANNED;
+    switchover.timeline.fence_us = 498; /* of a fenced instance: one span more, and all are known */
+    switchover.timeline.publish_us = 37;
     strcpy(switchover.evidence, "mrctl switchover by ann@ops-1");
     forced.verdict = TOPOLOGY_VERDICT_MANUAL;
     strcpy(forced.evidence, "mrctl failover by ann@ops-1");

@@ -1,7 +1,6 @@
 /* What is shown of a fenced instance: as whom to log in, where that isn't possible, how to go around it. */
-#include "controller/core/view.h"
-#include "tests/lib/failover_rig.h"
 #include "tests/lib/golden.h"
+#include "tests/lib/view_rig.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,32 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static struct view_topology topology_of(const struct view_instance *v)
-{
-    return (struct view_topology){.revision = 4294967401,
-                                  .leader = "ctl-1",
-                                  .source = "ctl-1",
-                                  .zookeeper_is_up = true,
-                                  .proxies = VIEW_UNKNOWN,
-                                  .leads = true,
-                                  .instances = v,
-                                  .n_instances = 1};
-}
-
-static struct view_instance view_of(const struct rig *b)
-{
-    return (struct view_instance){.record = &b->f.record,
-                                  .failover = &b->f,
-                                  .revision = 4294967400,
-                                  .acked = VIEW_UNKNOWN,
-                                  .slowest_us = VIEW_UNKNOWN,
-                                  .holding = VIEW_UNKNOWN,
-                                  .now_us = b->now_us,
-                                  .wall_ms = b->wall_ms,
-                                  .readiness = VIEW_READINESS_UNKNOWN,
-                                  .next = -1};
-}
 
 /* The master lets the template in; one replica is fenced, the other one can't be. */
 static struct rig *fenced(void)
@@ -57,8 +30,8 @@ static struct rig *fenced(void)
 static void test_a_fenced_instance(void **state)
 {
     struct rig *b = fenced();
-    struct view_instance v = view_of(b);
-    struct view_topology t = topology_of(&v);
+    struct view_instance v = view_rig_instance(b);
+    struct view_topology t = view_rig_topology(&v);
     size_t len;
     (void)state;
     char *text = view_topology(&t, &len);
@@ -83,8 +56,8 @@ static const char *user_of(const char *text)
 static void test_who_logs_in_when(void **state)
 {
     struct rig *b = fenced();
-    struct view_instance v = view_of(b);
-    struct view_topology t = topology_of(&v);
+    struct view_instance v = view_rig_instance(b);
+    struct view_topology t = view_rig_topology(&v);
     size_t len;
     (void)state;
     v.failover = NULL; /* from ZooKeeper alone, or by a standby */
@@ -103,11 +76,33 @@ static void test_who_logs_in_when(void **state)
     free(b);
 }
 
+/* Those whose ACL can't be changed are counted, by the leader, as long as the instance is fenced. */
+static void test_metrics(void **state)
+{
+    static const char counted[] = "mr_instance_members_not_fenced{instance=\"cart\"} 1\n";
+    struct rig *b = fenced();
+    struct view_instance v = view_rig_instance(b);
+    struct view_topology t = view_rig_topology(&v);
+    size_t len;
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        b->f.term = k == 1 ? 0 : 77;
+        b->f.record.policy.fence = k == 2 ? TOPOLOGY_FENCE_NONE : TOPOLOGY_FENCE_ACL;
+        char *text = view_metrics(&t, &len);
+        assert_non_null(text);
+        assert_int_equal(strstr(text, counted) != NULL, k == 0);
+        assert_int_equal(strstr(text, "mr_instance_members_not_fenced{") != NULL, k == 0);
+        free(text);
+    }
+    free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_fenced_instance),
         cmocka_unit_test(test_who_logs_in_when),
+        cmocka_unit_test(test_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* What is shown of a strict instance, and the controllers' metrics. */
-#include "controller/core/view.h"
-#include "tests/lib/failover_rig.h"
+#include "controller/core/orders.h"
 #include "tests/lib/golden.h"
+#include "tests/lib/view_rig.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,38 +25,27 @@ static struct rig *strict(void)
                                              .epoch = 1,
                                              .old_master = i->members[1].address,
                                              .evidence = "ordered by ann, loss of data allowed",
-                                             .lost_bytes = 214};
+                                             .lost_bytes = 214,
+                                             .timeline.fence_us = -1};
     rig_link_down(b, 1, ERR_REFUSED);
     return b;
 }
 
 static struct view_instance view_of(const struct rig *b)
 {
-    struct view_instance v = {.record = &b->f.record,
-                              .failover = &b->f,
-                              .revision = 4294967400,
-                              .acked = VIEW_UNKNOWN,
-                              .slowest_us = VIEW_UNKNOWN,
-                              .holding = 47,
-                              .not_holding = "host-7",
-                              .now_us = b->now_us,
-                              .wall_ms = b->wall_ms,
-                              .readiness = VIEW_NOT_READY,
-                              .next = -1};
+    struct view_instance v = view_rig_instance(b);
+    v.holding = 47;
+    v.not_holding = "host-7";
+    v.readiness = VIEW_NOT_READY;
     strcpy(v.verdict, "NOT READY: nobody may be promoted: needs 2 of 3 registered members (acks 1), has 1");
     return v;
 }
 
 static struct view_topology topology_of(const struct view_instance *v)
 {
-    return (struct view_topology){.revision = 4294967401,
-                                  .leader = "ctl-1",
-                                  .source = "ctl-1",
-                                  .zookeeper_is_up = true,
-                                  .proxies = 48,
-                                  .leads = true,
-                                  .instances = v,
-                                  .n_instances = 1};
+    struct view_topology t = view_rig_topology(v);
+    t.proxies = 48;
+    return t;
 }
 
 /* One proxy doesn't hold yet, and a failover would be refused. */
@@ -86,8 +75,16 @@ static void test_metrics(void **state)
     struct rig *b = strict();
     struct view_instance v = view_of(b);
     struct view_topology t = topology_of(&v);
+    struct orders_count counts[ORDERS_KINDS] = {{0}};
     size_t len;
     (void)state;
+    orders_note(counts, FAILOVER_ON_SEALED, 0, 300);
+    orders_note(counts, FAILOVER_ON_SEALED, 0, 1200000);
+    orders_note(counts, FAILOVER_ON_FENCED, 0, 812);
+    orders_note(counts, FAILOVER_ON_FENCED, ERR_NOT_FOUND, 700);
+    orders_note(counts, FAILOVER_ON_REPLICATING, ERR_CLOSED, 9);
+    orders_note(counts, FAILOVER_ON_COMMITTED, 0, 5); /* no order to a member */
+    v.orders = counts;
     char *text = view_metrics(&t, &len);
     assert_non_null(text);
     golden_compare("view_metrics.txt", text, len);
@@ -115,6 +112,7 @@ static void test_metrics_of_a_record(void **state)
     assert_null(strstr(text, "mr_instance_failover_have{"));
     assert_null(strstr(text, "mr_instance_proxies_holding{"));
     assert_null(strstr(text, "mr_controller_proxies"));
+    assert_null(strstr(text, "mr_instance_orders_total{"));
     free(text);
     free(b);
 }

@@ -6,15 +6,17 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Unacknowledged data that old breaks the connection: a vanished host; the controllers notice it sooner. */
-enum { BACKEND_USER_TIMEOUT_MS = 10000 };
+/* Silence of the server's kernel for so long, with data on its way, is a vanished host; the controllers
+ * notice it sooner. */
+enum { BACKEND_GONE_MS = 10000, BACKEND_LOOKS = 4 };
 
 struct backend {
     ev_io io;
+    ev_timer look; /* active as long as what was written may be on its way */
+    unsigned gone_ms;
     struct ev_loop *ev;
     backend_event_fn on_event;
     void *owner;
@@ -43,6 +45,28 @@ static void backend_on_connecting(struct backend *b)
     b->on_event(b->owner, err == 0 ? BACKEND_CONNECTED : BACKEND_FAILED, err);
 }
 
+/* A server that lives and doesn't read for a while, because it is stopped or has very much to do, is not
+ * lost: so no TCP_USER_TIMEOUT, which breaks the connection then. */
+static void backend_on_look(struct ev_loop *ev, ev_timer *timer, int revents)
+{
+    struct backend *b = timer->data;
+
+    (void)revents;
+    if (tcp_waiting_bytes(b->io.fd) == 0)
+        ev_timer_stop(ev, timer);
+    else if (tcp_host_is_gone(b->io.fd, b->gone_ms))
+        (void)shutdown(b->io.fd, SHUT_RDWR); /* reading tells of the end */
+}
+
+/* Something is written now. */
+static void backend_watch_over(struct backend *b)
+{
+    if (ev_is_active(&b->look))
+        return;
+    b->look.repeat = b->gone_ms / (1e3 * BACKEND_LOOKS);
+    ev_timer_again(b->ev, &b->look);
+}
+
 static void backend_on_io(struct ev_loop *ev, ev_io *io, int revents)
 {
     struct backend *b = io->data;
@@ -61,7 +85,7 @@ struct backend *backend_open(struct ev_loop *ev, const struct topology_address *
 {
     struct sockaddr_storage address;
     socklen_t len;
-    int user_timeout_ms = BACKEND_USER_TIMEOUT_MS, fd = -1, err = EINVAL;
+    int fd = -1, err = EINVAL;
     struct backend *b = NULL;
 
     assert(on_event && owner);
@@ -73,7 +97,6 @@ struct backend *backend_open(struct ev_loop *ev, const struct topology_address *
         goto fail;
     }
     net_tune(fd);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
     b = calloc(1, sizeof(*b));
     if (!b) {
         err = ENOMEM;
@@ -83,8 +106,14 @@ struct backend *backend_open(struct ev_loop *ev, const struct topology_address *
         err = errno;
         goto fail;
     }
-    *b =
-        (struct backend){.ev = ev, .on_event = on_event, .owner = owner, .opened_us = now_us, .address = *to};
+    *b = (struct backend){.ev = ev,
+                          .gone_ms = BACKEND_GONE_MS,
+                          .on_event = on_event,
+                          .owner = owner,
+                          .opened_us = now_us,
+                          .address = *to};
+    ev_timer_init(&b->look, backend_on_look, 0., 0.);
+    b->look.data = b;
     ev_io_init(&b->io, backend_on_io, fd, EV_WRITE);
     b->io.data = b;
     ev_io_start(ev, &b->io);
@@ -102,6 +131,7 @@ void backend_close(struct backend *b)
     if (!b)
         return;
     ev_io_stop(b->ev, &b->io);
+    ev_timer_stop(b->ev, &b->look);
     /* RST instead of FIN: what the server's kernel doesn't have yet is never sent, and nothing lingers here.
      * What its kernel has, a stopped master still executes when it resumes: it counts as sent, -MRUNKNOWN. */
     tcp_close_resets(b->io.fd);
@@ -131,10 +161,17 @@ const struct topology_address *backend_address(const struct backend *b)
     return &b->address;
 }
 
-int backend_fd(const struct backend *b)
+int backend_fd(struct backend *b)
 {
     assert(b->connected);
+    backend_watch_over(b);
     return b->io.fd;
+}
+
+void backend_set_gone_ms(struct backend *b, unsigned gone_ms)
+{
+    assert(gone_ms >= BACKEND_LOOKS);
+    b->gone_ms = gone_ms;
 }
 
 ssize_t backend_read(struct backend *b, char *to, size_t size)
@@ -146,6 +183,7 @@ ssize_t backend_read(struct backend *b, char *to, size_t size)
 ssize_t backend_write(struct backend *b, const struct buf_span *spans, int n)
 {
     assert(b->connected);
+    backend_watch_over(b);
     ssize_t wrote = net_write(b->io.fd, spans, n);
     return wrote == ERR_BUSY ? 0 : wrote;
 }

@@ -35,8 +35,12 @@ bool backend_is_connected(const struct backend *b);
 int64_t backend_opened_us(const struct backend *b);
 const struct topology_address *backend_address(const struct backend *b);
 
+/* A server whose kernel answers nothing for so long, with data on its way, is gone: the connection ends as if
+ * the server had closed it. Before the first write; 10 s unless set. */
+void backend_set_gone_ms(struct backend *b, unsigned gone_ms);
+
 /* Its socket, for what reads and writes nothing but what the session wants. */
-int backend_fd(const struct backend *b);
+int backend_fd(struct backend *b);
 /* As read(2): 0 at the end, ERR_BUSY when there is nothing now, ERR_CONNECTION when it is broken. */
 ssize_t backend_read(struct backend *b, char *to, size_t size);
 /* Writes what the kernel takes; 0 when it takes nothing now, ERR_CONNECTION when it is broken. */

@@ -28,7 +28,8 @@ void bulk_close(struct bulk *b)
     b->is_open = false;
 }
 
-ssize_t bulk_pass(const struct bulk *b, int from, int to, size_t max, char *rest, size_t *n_rest)
+/* One piece, at most max bytes. */
+static ssize_t bulk_pass_piece(const struct bulk *b, int from, int to, size_t max, char *rest, size_t *n_rest)
 {
     ssize_t n = splice(from, NULL, b->in, NULL, max, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     size_t left;
@@ -48,4 +49,19 @@ ssize_t bulk_pass(const struct bulk *b, int from, int to, size_t max, char *rest
         *n_rest += got > 0 ? (size_t)got : 0;
     }
     return n;
+}
+
+ssize_t bulk_pass(const struct bulk *b, int from, int to, size_t max, size_t piece, char *rest,
+                  size_t *n_rest)
+{
+    size_t total = 0;
+    ssize_t n = 1;
+
+    assert(piece > 0 && piece <= BULK_PIECE);
+    *n_rest = 0;
+    for (int i = 0; i < BULK_PIECES && total < max && n > 0 && *n_rest == 0; i++) {
+        n = bulk_pass_piece(b, from, to, max - total < piece ? max - total : piece, rest, n_rest);
+        total += n > 0 ? (size_t)n : 0;
+    }
+    return total > 0 ? (ssize_t)total : n; /* of an end or error the next call tells again */
 }

@@ -4,6 +4,7 @@
 #include "common/loop.h"
 #include "proxy/acks.h"
 #include "proxy/backend.h"
+#include "proxy/client_private.h"
 #include "proxy/core/pipeline.h"
 #include "proxy/instance.h"
 #include "proxy/limits.h"
@@ -17,11 +18,6 @@
 #include <unistd.h>
 
 #define CLIENT_CONNECT_TIMEOUT_US ((int64_t)1000000)
-
-static uint32_t client_now_ms(const struct client *c)
-{
-    return shard_now_ms(c->instance->shard);
-}
 
 void client_touch(struct client *c)
 {
@@ -37,7 +33,7 @@ static atomic_uint_least64_t *client_connections(const struct client *c)
     return c->at_replica ? &counts->replicas : &counts->masters;
 }
 
-static void client_close_backend(struct client *c)
+void client_close_backend(struct client *c)
 {
     if (!c->backend)
         return;
@@ -45,158 +41,12 @@ static void client_close_backend(struct client *c)
         c->instance->connecting--;
     backend_close(c->backend);
     session_count(client_connections(c), (uint64_t)-1);
+    client_window_leave(c);
     c->backend = NULL;
     c->blocked = c->at_replica = false;
     if (c->strides)
         list_remove(&c->queue);
     c->strides = false;
-}
-
-/* One that doesn't take its replies has the next requests wait in its socket, unless they go over a
- * connection of its own, which is left unread: some send all that they have before they read. */
-static bool client_reads(const struct client *c)
-{
-    return session_reads_client(&c->session) && !c->strides &&
-           (c->backend || !session_is_slow(&c->session) || !session_may_share(&c->session, client_now_ms(c)));
-}
-
-/* The mux that takes its requests now, or NULL. */
-static struct mux *client_open_mux(struct client *c)
-{
-    if (c->backend || !session_may_share(&c->session, client_now_ms(c)))
-        return NULL;
-    if (!c->mux)
-        c->mux = mux_of(c->instance, &c->session);
-    return c->mux && mux_is_open(c->mux) ? c->mux : NULL;
-}
-
-/* The one to a replica, for what it reads, or NULL: the master serves that, too. */
-static struct mux *client_open_replica(struct client *c)
-{
-    struct instance *i = c->instance;
-
-    if (!session_reads_replica(&c->session) || c->backend ||
-        !session_may_share(&c->session, client_now_ms(c)))
-        return NULL;
-    if (c->readers_seen != i->readers_changed) {
-        c->reads = mux_replica_of(i, &c->session, c->id);
-        c->readers_seen = i->readers_changed;
-    }
-    if (!c->reads || mux_is_open(c->reads))
-        return c->reads;
-    if (mux_want(c->reads))
-        client_touch(c); /* it is connected at the end of the turn */
-    return NULL;
-}
-
-/* It needed a connection of its own, but not any more, and not for what it says now. */
-static void client_leave_backend(struct client *c, const char *data, size_t len)
-{
-    if (!c->backend || !session_may_share(&c->session, client_now_ms(c)) || !session_is_parked(&c->session) ||
-        !shared_may_take(data, len))
-        return;
-    struct mux *mux = mux_of(c->instance, &c->session);
-    if (mux)
-        (void)mux_want(mux);
-    if (!mux || !mux_is_open(mux) || !session_leave_own(&c->session))
-        return;
-    c->mux = mux;
-    c->shuns_replicas = false;
-    client_close_backend(c);
-}
-
-/* Requests that wait in its session go over the shared connections. What is under way on one of them keeps
- * the others from taking any, so a client changes from the master to a replica or back when nothing is. */
-static void client_share(struct client *c)
-{
-    struct mux *replica = client_open_replica(c), *mux;
-
-    if (replica && mux_share(replica, c))
-        return;
-    if ((mux = client_open_mux(c)) != NULL)
-        (void)mux_share(mux, c);
-}
-
-/* The same with the bytes that came: how many were taken. */
-static size_t client_pass_on(struct client *c, const char *data, size_t len)
-{
-    struct mux *replica = client_open_replica(c), *mux = client_open_mux(c);
-    size_t n = 0;
-
-    if (!replica && !mux)
-        return 0;
-    if (session_has_no_request(&c->session)) {
-        n = replica ? mux_take(replica, c, data, len) : 0;
-        return n == 0 && mux ? mux_take(mux, c, data, len) : n;
-    }
-    if ((n = session_rest_of_request(&c->session, data, len)) > 0) {
-        session_take_request(&c->session, client_now_ms(c), data, n);
-        client_share(c);
-    }
-    return n;
-}
-
-/* What it sent: as much as can be goes straight to shared connections, the rest to its session. */
-static void client_take(struct client *c, const char *data, size_t len)
-{
-    size_t n = 1;
-
-    client_leave_backend(c, data, len);
-    while (len > 0 && n > 0) {
-        n = client_pass_on(c, data, len);
-        data += n;
-        len -= n;
-    }
-    if (len > 0)
-        session_take_request(&c->session, client_now_ms(c), data, len);
-    tally_client(c); /* the next client must see what waits by now */
-    if (len > 0 || c->session.work)
-        client_touch(c);
-}
-
-/* A large body on its way to its own backend. False: its bytes are to be seen. */
-static bool client_stream_request(struct client *c)
-{
-    struct shard *shard = c->instance->shard;
-    uint64_t most = c->backend && !c->blocked ? session_request_unseen(&c->session) : 0;
-    size_t rest;
-
-    if (most == 0 || !shard->bulk.is_open)
-        return false;
-    ssize_t n = bulk_pass(&shard->bulk, c->io.fd, backend_fd(c->backend),
-                          most < SHARD_BUFFER ? (size_t)most : SHARD_BUFFER, shard->buffer, &rest);
-    if (n == ERR_BUSY)
-        return true;
-    if (n <= 0)
-        return false; /* reading tells of it */
-    session_count(&c->instance->counts.received_bytes, (uint64_t)n);
-    session_request_passed(&c->session, (uint64_t)n - rest);
-    if (rest > 0)
-        session_take_request(&c->session, client_now_ms(c), shard->buffer, rest);
-    if (rest > 0 || (session_ends_stride(&c->session) && mux_echo(c->instance, c)))
-        client_touch(c);
-    return true;
-}
-
-static void client_on_readable(struct client *c)
-{
-    struct shard *shard = c->instance->shard;
-
-    if (client_stream_request(c))
-        return;
-    size_t max = session_is_deep(&c->session) ? SESSION_DEEP_READ : SHARD_BUFFER;
-    ssize_t n = net_read(c->io.fd, shard->buffer, max);
-
-    if (n == ERR_BUSY)
-        return;
-    if (n > 0) {
-        session_count(&c->instance->counts.received_bytes, (uint64_t)n);
-        tally_arrival(shard);
-        client_take(c, shard->buffer, (size_t)n);
-        return;
-    }
-    session_client_left(&c->session);
-    client_touch(c);
 }
 
 static void client_on_io(struct ev_loop *ev, ev_io *io, int revents)
@@ -206,18 +56,29 @@ static void client_on_io(struct ev_loop *ev, ev_io *io, int revents)
     (void)ev;
     if (revents & EV_WRITE)
         client_touch(c);
-    if ((revents & EV_READ) && client_reads(c))
+    if (revents & EV_READ)
         client_on_readable(c);
-    else if (revents & EV_READ)
-        client_touch(c); /* it did when that was last looked at */
 }
 
 void client_drain(struct client *c)
 {
     if (client_reads(c))
-        client_on_readable(c);
+        client_read(c);
     session_drain(&c->session);
     client_touch(c);
+}
+
+/* What it will need, from what others needed. */
+static void client_guess(struct client *c)
+{
+    const struct session_counts *counts = &c->instance->counts.session;
+    uint32_t now_ms = client_now_ms(c);
+    uint64_t requests = atomic_load_explicit(&counts->requests, memory_order_relaxed);
+    uint64_t large = atomic_load_explicit(&counts->large, memory_order_relaxed);
+    uint32_t large_ms = atomic_load_explicit(&counts->large_ms, memory_order_relaxed);
+
+    if (newcomers_come(&c->instance->newcomers, requests, large, now_ms - large_ms))
+        session_guess_own(&c->session, now_ms);
 }
 
 int client_open(struct instance *instance, int fd)
@@ -236,9 +97,12 @@ int client_open(struct instance *instance, int fd)
     list_init(&c->queue);
     list_init(&c->timed);
     list_init(&c->awaiting);
+    list_init(&c->in_queue);
+    list_init(&c->unread);
     list_init(&c->node);
     list_push_back(&instance->clients, &c->node);
     session_init(&c->session, &instance->env, client_now_ms(c));
+    client_guess(c);
     ev_io_init(&c->io, client_on_io, fd, EV_READ);
     c->io.data = c;
     ev_io_start(instance->shard->ev, &c->io);
@@ -256,6 +120,7 @@ void client_close(struct client *c, const char *reason)
         log_info("event=client.closed instance=%s client=%u reason=\"%s\"", i->route.name, c->id, reason);
     client_close_backend(c);
     mux_leave(c);
+    gather_forget(&i->shard->gather, c);
     tally_forget_client(c);
     session_free(&c->session);
     ev_io_stop(i->shard->ev, &c->io);
@@ -265,6 +130,7 @@ void client_close(struct client *c, const char *reason)
     list_remove(&c->queue);
     list_remove(&c->timed);
     list_remove(&c->awaiting);
+    list_remove(&c->unread);
     switchover_forget(c);
     i->shard->n_clients--;
     if (i->share)
@@ -332,19 +198,22 @@ static bool client_stream_reply(struct client *c)
 
     if (most == 0 || c->broken || (c->session.actions & SESSION_CLOSE) || !shard->bulk.is_open)
         return false;
-    ssize_t n = bulk_pass(&shard->bulk, backend_fd(c->backend), c->io.fd, most < room ? (size_t)most : room,
-                          shard->buffer, &rest);
+    ssize_t n = bulk_pass(&shard->bulk, backend_fd(c->backend), c->io.fd, (size_t)most,
+                          room < BULK_PIECE ? room : BULK_PIECE, shard->buffer, &rest);
     if (n == ERR_BUSY)
         return true;
     if (n <= 0)
         return false; /* reading tells of it */
     silence_heard(c);
+    client_window_reply(c, (uint64_t)n);
     session_count(&c->instance->counts.sent_bytes, (uint64_t)n - rest);
     session_reply_passed(&c->session, (uint64_t)n - rest);
     if (rest > 0)
         session_take_reply(&c->session, client_now_ms(c), shard->buffer, rest);
     return true;
 }
+
+_Static_assert((int)SHARD_BUFFER >= (int)SESSION_READ_MAX && (int)SHARD_BUFFER >= (int)BULK_PIECE, "room");
 
 static void client_on_reply(struct client *c)
 {
@@ -361,6 +230,7 @@ static void client_on_reply(struct client *c)
         return;
     }
     silence_heard(c);
+    client_window_reply(c, (uint64_t)n);
     tally_reply(shard);
     struct buf_span lent = session_take_reply_lent(&c->session, client_now_ms(c), shard->buffer, (size_t)n);
     if (lent.len > 0) {
@@ -455,12 +325,12 @@ void client_tick(struct client *c, int64_t now_us)
 /* ---- the end of a turn ------------------------------------------------------------------------------------
  */
 
-static void client_write_requests(struct client *c)
+void client_write_requests(struct client *c)
 {
     struct buf_span spans[PIPELINE_SPANS_MAX];
     int n;
 
-    while (c->backend && backend_is_connected(c->backend) && !c->blocked &&
+    while (c->backend && backend_is_connected(c->backend) && !c->blocked && client_may_ask(c) &&
            (n = session_request_spans(&c->session, spans, PIPELINE_SPANS_MAX)) > 0) {
         size_t want = 0;
         for (int i = 0; i < n; i++)
@@ -477,23 +347,27 @@ static void client_write_requests(struct client *c)
     }
 }
 
+void client_passed(struct client *c, const char *data, size_t len, ssize_t wrote)
+{
+    size_t taken = wrote > 0 ? (size_t)wrote : 0;
+
+    session_count(&c->instance->counts.sent_bytes, taken);
+    if (taken == len)
+        return;
+    c->broken = c->broken || (wrote < 0 && wrote != ERR_BUSY);
+    if (!c->broken)
+        session_emit(&c->session, data + taken, len - taken);
+    client_touch(c);
+}
+
 void client_pass(struct client *c, const char *data, size_t len)
 {
     struct buf_span span = {data, len};
 
     if (c->broken)
         return;
-    if (session_reply_span(&c->session).len == 0) {
-        ssize_t wrote = client_write(c, span);
-        if (wrote == (ssize_t)len)
-            return;
-        c->broken = wrote < 0 && wrote != ERR_BUSY;
-        span.data += wrote > 0 ? wrote : 0;
-        span.len -= wrote > 0 ? (size_t)wrote : 0;
-    }
-    if (!c->broken)
-        session_emit(&c->session, span.data, span.len);
-    client_touch(c);
+    bool waits = session_reply_span(&c->session).len > 0;
+    client_passed(c, data, len, waits ? ERR_BUSY : net_write(c->io.fd, &span, 1));
 }
 
 static bool client_write_replies(struct client *c)
@@ -589,6 +463,8 @@ void client_settle(struct client *c)
         client_close(c, NULL);
         return;
     }
+    if (session_asks_nothing(&c->session))
+        client_window_leave(c);
     tally_client(c);
     client_wait(c);
     silence_look(c);

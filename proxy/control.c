@@ -6,6 +6,7 @@
 #include "proxy/cache_file.h"
 #include "proxy/core/histogram.h"
 #include "proxy/directory.h"
+#include "proxy/ports.h"
 #include "proxy/registration.h"
 #include "proxy/snapshot.h"
 #include "proxy/subscriber.h"
@@ -22,6 +23,7 @@ struct control {
     struct route_book book;
     bool stepping;
     struct limits *limits;
+    struct ports *ports; /* NULL: only one thread listens */
     struct topology_proxy self;
     ev_timer deadline, unreachable;
     struct zk_session *zk;
@@ -335,10 +337,12 @@ static int control_start_workers(struct control *c)
     struct worker_config config = {.control = c->loop,
                                    .bind = c->config.bind,
                                    .zone = c->config.zone,
-                                   .share_ports = c->config.threads > 1,
+                                   .ports = c->ports,
                                    .limits = c->limits,
                                    .hold_ms = c->config.hold_ms,
                                    .ack_ms = c->config.ack_ms,
+                                   .waits = c->config.waits,
+                                   .io_uring = c->config.io_uring,
                                    .on_broken = control_on_broken,
                                    .on_switched = control_on_switched,
                                    .on_listen_failed = control_on_listen_failed,
@@ -430,7 +434,9 @@ int control_open(struct control **out, struct loop *loop, const struct control_c
     route_book_init(&c->book, (uint32_t)config->threads, loop_now_us(loop));
     control_start_timers(c);
     c->limits = limits_open(&config->limits);
-    int err = c->limits ? control_start_workers(c) : ERR_NOMEM;
+    c->ports = config->threads > 1 ? ports_create() : NULL;
+    bool enough = c->limits && (c->ports || config->threads == 1);
+    int err = enough ? control_start_workers(c) : ERR_NOMEM;
     if (err == 0)
         err = subscriber_open(&c->subscriber, loop, &c->config.key, control_on_message, c);
     if (err == 0 && config->cache_path)
@@ -484,6 +490,7 @@ void control_close(struct control *c)
     for (int i = 0; i < c->n_workers; i++)
         worker_stop(c->workers[i]);
     limits_close(c->limits);
+    ports_free(c->ports);
     cache_file_close(c->cache);
     route_book_free(&c->book);
     free(c);
@@ -519,6 +526,8 @@ void control_read_stats(struct control *c, const char *instance, struct worker_s
         out->masters += one.masters;
         out->replicas += one.replicas;
         out->replica_reads += one.replica_reads;
+        out->batched_reads += one.batched_reads;
+        out->batched_writes += one.batched_writes;
         out->batches += one.batches;
         out->shorts += one.shorts;
         out->memory_bytes += one.memory_bytes;

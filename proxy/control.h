@@ -22,6 +22,7 @@ struct control_config {
     const char *cache_path;     /* NULL: none */
     struct nn_link_key key;
     int threads, hold_ms, ack_ms;
+    bool waits, io_uring; /* worker.h */
     struct limits_config limits;
     int unreachable_ms; /* > 0 */
     /* ZooKeeper could not be reached within unreachable_ms of the start, and no route is known. */

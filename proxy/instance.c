@@ -29,21 +29,40 @@ uint32_t shard_now_ms(const struct shard *shard)
     return (uint32_t)(loop_now_us(shard->loop) / 1000);
 }
 
-void shard_settle(struct shard *shard)
+/* Those who are dirty; not the deep ones, which go to `later`, if there is one. */
+static void shard_settle_clients(struct shard *shard, struct list *later)
 {
     struct list *node;
 
-    /* What many share goes out before what one has for itself, which may be very much. */
+    while ((node = list_first(&shard->dirty)) != NULL) {
+        struct client *c = list_entry(node, struct client, dirty);
+        struct instance *i = c->instance;
+        list_remove(node);
+        if (later && session_is_deep(&c->session)) {
+            list_push_back(later, node);
+            continue;
+        }
+        client_settle(c);
+        instance_pump(i);
+    }
+}
+
+void shard_settle(struct shard *shard)
+{
+    struct list deep, *node;
+
+    /* What one has for itself goes out first: SUBSCRIBE before the PUBLISH that another sent after it. But
+     * very much of it comes after what many share. */
+    list_init(&deep);
+    shard_settle_clients(shard, &deep);
     mux_settle(shard);
+    while ((node = list_first(&deep)) != NULL) {
+        list_remove(node);
+        list_push_back(&shard->dirty, node);
+    }
     /* Writing may let more requests through, which are other clients'. */
     do {
-        while ((node = list_first(&shard->dirty)) != NULL) {
-            struct client *c = list_entry(node, struct client, dirty);
-            struct instance *i = c->instance;
-            list_remove(node);
-            client_settle(c);
-            instance_pump(i);
-        }
+        shard_settle_clients(shard, NULL);
         mux_settle(shard);
         acks_settle(shard);
     } while (!list_empty(&shard->dirty));
@@ -188,7 +207,7 @@ static void instance_listen(struct instance *i)
 {
     struct listener_config config = {.host = i->shard->bind,
                                      .port = i->route.port,
-                                     .shared = i->shard->share_ports,
+                                     .ports = i->shard->ports,
                                      .on_accept = instance_on_accept,
                                      .on_failed = instance_on_listen_failed,
                                      .ctx = i};
@@ -253,6 +272,7 @@ void instance_open(struct instance *i, struct shard *shard, const struct route *
     list_init(&i->queue);
     list_init(&i->timed);
     list_init(&i->muxes);
+    list_init(&i->window_queue);
     ev_timer_init(&i->timer, instance_on_timer, 0., 0.);
     i->timer.data = i;
     switchover_init(i);

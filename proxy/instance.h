@@ -11,7 +11,10 @@
 
 #include "common/core/list.h"
 #include "proxy/bulk.h"
+#include "proxy/core/newcomers.h"
 #include "proxy/core/session.h"
+#include "proxy/core/window.h"
+#include "proxy/gather.h"
 #include "proxy/silence.h"
 #include "proxy/standby.h"
 #include "proxy/switchover.h"
@@ -24,9 +27,13 @@ struct limits_share;
 struct loop;
 struct instance;
 struct listener;
+struct ports;
 
 enum {
-    SHARD_BUFFER = 64 * 1024,    /* the one read buffer of a thread */
+    SHARD_BUFFER = 80 * 1024, /* the one read buffer of a thread */
+    /* Of requests in a turn, and then whoever is next: the server's answers to the first are passed on, and
+     * what it is to be sent still is in the cache. */
+    SHARD_TURN_BYTES = 256 * 1024,
     INSTANCE_CONNECTING_MAX = 64 /* at once: a server's listen backlog must not overflow */
 };
 
@@ -34,10 +41,11 @@ enum {
 struct instance_counts {
     struct session_counts session;
     atomic_uint_least64_t clients, accepted;
-    atomic_uint_least64_t received_bytes, sent_bytes; /* from and to clients */
-    atomic_uint_least64_t masters;                    /* connections to a master now */
-    atomic_uint_least64_t replicas;                   /* the same to replicas that clients read from */
-    atomic_uint_least64_t memory_bytes, held_bytes;   /* in buffers now; of that: waits for a master */
+    atomic_uint_least64_t received_bytes, sent_bytes;    /* from and to clients */
+    atomic_uint_least64_t batched_reads, batched_writes; /* of clients: together with others (batch.h) */
+    atomic_uint_least64_t masters;                       /* connections to a master now */
+    atomic_uint_least64_t replicas;                      /* the same to replicas that clients read from */
+    atomic_uint_least64_t memory_bytes, held_bytes;      /* in buffers now; of that: waits for a master */
 };
 
 /* What everything in one thread shares. */
@@ -46,14 +54,21 @@ struct shard {
     struct ev_loop *ev;
     char *buffer; /* SHARD_BUFFER bytes */
     struct bulk bulk;
+    struct gather gather;
     const char *bind; /* IP literal */
     const char *zone; /* of this proxy; "": it has none */
     int hold_ms, ack_ms;
-    bool share_ports; /* other threads listen on the same ports */
+    struct ports *ports; /* other threads listen on the same ports; NULL: none do */
     struct limits *limits;
     struct session_clock clock; /* tally.h */
     int64_t stamped_us;         /* the turn in which clock.written_us was read */
     uint32_t n_clients, last_client_id;
+    uint32_t n_arrived,
+        n_arrived_own;     /* clients that were read in this turn; with connections of their own */
+    uint32_t last_arrived; /* the last of them; 0: it sent much (spin.h) */
+    bool has_replies;      /* of servers, in this turn */
+    size_t turn_bytes;     /* of requests, read in this turn */
+    struct list unread;    /* clients that have sent something, for which the turn had no room */
     bool draining;
     struct list dirty; /* clients to settle at the end of the turn */
     struct list flush; /* shared connections to write to, after that */
@@ -78,6 +93,9 @@ struct instance {
     uint32_t n_muxes, n_replica_muxes;
     uint32_t
         readers_changed; /* grows, from 1, whenever a client might read from another replica than before */
+    struct newcomers newcomers;
+    struct window window;     /* of those with connections to the master of their own; … */
+    struct list window_queue; /* … who waits for a place there (client_window.c) */
     struct standby standby;
     ev_timer timer;
     uint32_t connecting;

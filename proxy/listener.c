@@ -1,13 +1,14 @@
 #include "proxy/listener.h"
 
 #include "common/log.h"
-#include "proxy/net.h"
+#include "proxy/ports.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <ev.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 enum { LISTENER_BACKLOG = 4096, LISTENER_ACCEPTS_MAX = 64 };
 #define LISTENER_RETRY_MIN_S 0.1
@@ -23,29 +24,6 @@ struct listener {
     double retry_s;
     unsigned pauses; /* for want of descriptors */
 };
-
-static int listener_socket(const struct listener_config *c)
-{
-    struct sockaddr_storage address;
-    socklen_t len;
-    int on = 1, saved;
-
-    if (net_address(c->host, c->port, &address, &len)) {
-        errno = EINVAL;
-        return -1;
-    }
-    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-        (!c->shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0) &&
-        bind(fd, (const struct sockaddr *)&address, len) == 0 && listen(fd, LISTENER_BACKLOG) == 0)
-        return fd;
-    saved = errno;
-    close(fd);
-    errno = saved;
-    return -1;
-}
 
 static void listener_wait(struct listener *l, double seconds)
 {
@@ -79,7 +57,7 @@ static void listener_on_acceptable(struct ev_loop *ev, ev_io *io, int revents)
 
 static void listener_try(struct listener *l)
 {
-    int fd = listener_socket(&l->config);
+    int fd = ports_listen(l->config.ports, l->config.host, l->config.port, LISTENER_BACKLOG);
 
     if (fd < 0) {
         int err = errno;
@@ -128,6 +106,6 @@ void listener_close(struct listener *l)
     ev_timer_stop(l->ev, &l->timer);
     ev_io_stop(l->ev, &l->io);
     if (l->io.fd >= 0)
-        close(l->io.fd);
+        ports_leave(l->config.ports, l->config.port, l->io.fd);
     free(l);
 }

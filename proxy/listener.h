@@ -1,9 +1,7 @@
-/* A listening socket of one instance in one thread (SO_REUSEPORT: every thread has its own).
+/* A listening socket of one instance in one thread (ports.h: every thread has its own).
  *
- * SO_REUSEPORT only where threads share: with it, another mr-proxy of the same user on the same address
- * (another cluster's, say) would silently be given a part of the clients, instead of the error that the port
- * is taken. A port that can't be listened on is tried again with back-off; running out of descriptors pauses
- * accepting instead of spinning. */
+ * A port that can't be listened on is tried again with back-off; running out of descriptors pauses accepting
+ * instead of spinning. */
 #ifndef MR_PROXY_LISTENER_H
 #define MR_PROXY_LISTENER_H
 
@@ -14,11 +12,12 @@
 
 struct ev_loop;
 struct listener;
+struct ports;
 
 struct listener_config {
     const char *host; /* IP literal; borrowed for the listener's life */
     uint16_t port;
-    bool shared;                           /* several threads of this process listen on it */
+    struct ports *ports;                   /* several threads of this process listen on it; NULL: one */
     void (*on_accept)(void *ctx, int fd);  /* takes the descriptor: non-blocking, close-on-exec */
     void (*on_failed)(void *ctx, int err); /* an errno; also from inside listener_open() */
     void *ctx;

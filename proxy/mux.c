@@ -248,26 +248,33 @@ static void mux_ready(struct mux_conn *conn)
     standby_look(conn->mux->instance);
 }
 
-static void mux_pass(struct mux_conn *conn, const struct shared_step *step)
+void mux_passed(struct mux_conn *conn, struct client *c, bool part)
 {
-    struct client *c = list_entry(step->user, struct client, user);
-
-    if (step->len > 0)
-        client_pass(c, step->data, step->len);
-    shared_settle(step->user, mux_now_ms(conn->mux));
+    shared_settle(&c->user, mux_now_ms(conn->mux));
     tally_client(c);
     if (c->session.work || c->session.closing)
         client_touch(c);
     if (!session_is_slow(&c->session))
         return;
-    if (!step->part) {
-        shared_overflow(step->user, mux_now_ms(conn->mux));
+    if (!part) {
+        shared_overflow(&c->user, mux_now_ms(conn->mux));
         return;
     }
     conn->slow = c;
     c->slow_on = conn;
     conn->slow_us = mux_now_us(conn->mux);
     mux_retire(conn);
+}
+
+static void mux_pass(struct mux_replies *r, const struct shared_step *step)
+{
+    struct client *c = list_entry(step->user, struct client, user);
+
+    if (mux_replies_add(r, c, step))
+        return;
+    if (step->len > 0)
+        client_pass(c, step->data, step->len);
+    mux_passed(r->conn, c, step->part);
 }
 
 static void mux_broken(struct mux_conn *conn, bool unsent)
@@ -312,35 +319,46 @@ void mux_make_way(struct instance *i)
     }
 }
 
+/* It answers no longer as it should, or for more than its clients. */
+static void mux_note(struct mux_conn *conn, const struct shared_step *step)
+{
+    struct mux *m = conn->mux;
+
+    if (step->what == SHARED_REFUSED) {
+        bool current = m->current == conn;
+        mux_retire(conn);
+        if (mux_is_evidence(conn))
+            instance_doubt(m->instance);
+        else if (current && mux_is_replica(m))
+            mux_replica_failed(m);
+    }
+    if (step->batch > 0 && step->no_acks)
+        acks_lost_inline(m->instance, step->batch, true);
+    else if (step->batch > 0)
+        acks_answered_inline(m->instance, step->batch, step->acks);
+}
+
 bool mux_feed(struct mux_conn *conn, const char *data, size_t len)
 {
     struct mux *m = conn->mux;
     uint64_t before = conn->shared.n_answered;
     uint32_t now_ms = mux_now_ms(m);
+    struct mux_replies replies = {.conn = conn, .from = data, .len = len};
     struct shared_step step;
 
     for (;;) {
         shared_take_reply(&conn->shared, now_ms, &data, &len, &step);
+        if (step.what != SHARED_PASS || step.batch > 0)
+            mux_replies_write(&replies);
         if (step.what == SHARED_NOTHING)
             break;
         if (step.what == SHARED_BROKEN) {
             mux_broken(conn, step.unsent);
             return false;
         }
-        if (step.what == SHARED_REFUSED) {
-            bool current = m->current == conn;
-            mux_retire(conn);
-            if (mux_is_evidence(conn))
-                instance_doubt(m->instance);
-            else if (current && mux_is_replica(m))
-                mux_replica_failed(m);
-        }
-        if (step.batch > 0 && step.no_acks)
-            acks_lost_inline(m->instance, step.batch, true);
-        else if (step.batch > 0)
-            acks_answered_inline(m->instance, step.batch, step.acks);
+        mux_note(conn, &step);
         if (step.user)
-            mux_pass(conn, &step);
+            mux_pass(&replies, &step);
     }
     uint64_t answered = conn->shared.n_answered - before;
     session_count(&m->instance->counts.session.requests, answered);
@@ -497,7 +515,8 @@ bool mux_needs_time(const struct instance *i)
             return true;
         list_for_each(each, &m->conns)
         {
-            if (list_entry(each, const struct mux_conn, node)->retired_us > 0)
+            const struct mux_conn *conn = list_entry(each, const struct mux_conn, node);
+            if (conn->retired_us > 0 || shared_may_rest(&conn->shared))
                 return true;
         }
     }

@@ -22,6 +22,8 @@ void mux_tick(struct instance *i, int64_t now_us)
         list_for_each(each, &m->conns)
         {
             struct mux_conn *conn = list_entry(each, struct mux_conn, node);
+            shared_rest(&conn->shared);
+            tally_memory(i, &conn->tally, shared_memory_bytes(&conn->shared));
             if (conn->slow && now_us - conn->slow_us >= MUX_RETIRED_US) {
                 session_fail(&conn->slow->session, "it doesn't read a large reply that others wait behind");
                 client_touch(conn->slow);

@@ -1,6 +1,10 @@
-/*   create ─► done            exists already ─► ours: done
- *     ▲                                      └► of another session: wait for its end (watch)
- *     └──────────────────────────────────────────────────────────────┘ */
+/*   create ─► exists, with a watch ─► ours: done, until it is gone (somebody deleted it)
+ *     ▲                           └─► of another session: until that has ended
+ *     │                                                      │
+ *     ├──────────────────────────────────────────────────────┘
+ *     └──────── /proxies is there again ◄── exists, with a watch ◄── there is no /proxies
+ *
+ * Who isn't registered is not waited for, by a switchover or before a promise is given. */
 #include "proxy/registration.h"
 
 #include "common/log.h"
@@ -18,6 +22,7 @@ struct registration {
     char text[1024];
     size_t len;
     bool done, busy; /* busy: a call is under way */
+    bool watched;    /* ours is there, and its end will be told */
 };
 
 int registration_open(struct registration **out, struct zk_session *zk, const struct topology_proxy *self)
@@ -58,6 +63,7 @@ void registration_close(struct registration *r)
 }
 
 static void registration_create(struct registration *r);
+static void registration_look(struct registration *r);
 
 /* A call ended without an answer, or ZooKeeper refused it. */
 static void registration_failed(struct registration *r, int err)
@@ -68,7 +74,7 @@ static void registration_failed(struct registration *r, int err)
             "all the same\"",
             r->id, err_name(err));
     else if (zk_session_state(r->zk) == ZK_CONNECTED) /* it is back already */
-        registration_create(r);
+        registration_look(r);
 }
 
 static void registration_on_gone(void *ctx, const char *path)
@@ -76,26 +82,57 @@ static void registration_on_gone(void *ctx, const char *path)
     struct registration *r = ctx;
 
     (void)path;
-    if (!r->done && !r->busy)
-        registration_create(r);
+    r->watched = false;
+    registration_look(r);
 }
 
 static void registration_on_exists(void *ctx, int err, const struct zk_stat *stat)
 {
     struct registration *r = ctx;
+    bool ours = err == 0 && stat->ephemeral_owner == zk_session_id(r->zk);
 
     r->busy = false;
+    r->watched = err == 0;
+    if (ours && !r->done)
+        log_info("event=registration.done proxy=%s", r->id);
+    r->done = ours;
     if (err == ERR_NOT_FOUND) {
         registration_create(r);
     } else if (err != 0) {
         registration_failed(r, err);
-    } else if (stat->ephemeral_owner == zk_session_id(r->zk)) {
-        r->done = true;
-    } else {
+    } else if (!ours) {
         log_warn("event=registration.taken proxy=%s say=\"another session holds this name: this proxy's last "
                  "run, which ends by itself, or a second proxy, which needs another --id\"",
                  r->id);
     }
+}
+
+/* Is it there, and whose is it? Its end is told. */
+static void registration_look(struct registration *r)
+{
+    if (!r->busy)
+        r->busy = zk_exists(r->zk, r->path, registration_on_gone, registration_on_exists, r) == 0;
+}
+
+static void registration_on_folder(void *ctx, int err, const struct zk_stat *stat)
+{
+    struct registration *r = ctx;
+
+    (void)stat;
+    r->busy = false;
+    if (err == 0)
+        registration_create(r);
+    else if (err != ERR_NOT_FOUND) /* that is: its creation is told */
+        registration_failed(r, err);
+}
+
+static void registration_on_folder_watch(void *ctx, const char *path)
+{
+    struct registration *r = ctx;
+
+    (void)path;
+    if (!r->done)
+        registration_create(r);
 }
 
 static void registration_on_created(void *ctx, int err, const char *path)
@@ -104,19 +141,17 @@ static void registration_on_created(void *ctx, int err, const char *path)
 
     (void)path;
     r->busy = false;
-    if (err == 0) {
-        r->done = true;
-        log_info("event=registration.done proxy=%s", r->id);
-    } else if (err == ERR_EXISTS) {
-        r->busy = zk_exists(r->zk, r->path, registration_on_gone, registration_on_exists, r) == 0;
-    } else {
-        registration_failed(r, err);
+    if (err == 0 || err == ERR_EXISTS) {
+        registration_look(r);
+        return;
     }
+    registration_failed(r, err);
+    if (err == ERR_NOT_FOUND && !r->busy)
+        r->busy = zk_exists(r->zk, "/proxies", registration_on_folder_watch, registration_on_folder, r) == 0;
 }
 
 static void registration_create(struct registration *r)
 {
-    assert(!r->done);
     if (!r->busy)
         r->busy = zk_create(r->zk, r->path, r->text, r->len, ZK_EPHEMERAL, registration_on_created, r) == 0;
 }
@@ -124,9 +159,11 @@ static void registration_create(struct registration *r)
 void registration_renew(struct registration *r, bool fresh)
 {
     if (fresh)
-        r->done = false;
+        r->done = r->watched = false;
     if (!r->done)
         registration_create(r);
+    else if (!r->watched)
+        registration_look(r);
 }
 
 bool registration_is_done(const struct registration *r)

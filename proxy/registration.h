@@ -1,5 +1,5 @@
-/* Keeps /proxies/<id> in ZooKeeper for as long as this proxy lives: an ephemeral znode that says who it is.
- */
+/* Keeps /proxies/<id> in ZooKeeper for as long as this proxy lives, whoever deletes it: an ephemeral znode
+ * that says who it is. */
 #ifndef MR_PROXY_REGISTRATION_H
 #define MR_PROXY_REGISTRATION_H
 

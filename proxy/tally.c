@@ -66,6 +66,7 @@ void tally_reply(struct shard *shard)
 {
     int64_t turn_us = loop_now_us(shard->loop);
 
+    shard->has_replies = true;
     if (shard->stamped_us == turn_us)
         return;
     shard->stamped_us = turn_us;

@@ -8,9 +8,11 @@
 
 #include "common/log.h"
 #include "common/loop.h"
+#include "proxy/client.h"
 #include "proxy/core/histogram.h"
 #include "proxy/core/names.h"
 #include "proxy/instance.h"
+#include "proxy/schedule.h"
 
 #include <assert.h>
 #include <limits.h>
@@ -46,6 +48,7 @@ struct worker {
     /* From here on the worker thread's. */
     struct shard shard;
     struct list instances[WORKER_BUCKETS];
+    struct schedule schedule;
     ev_prepare prepare;
     ev_timer drain_timer;
     bool drained;
@@ -284,6 +287,10 @@ static void worker_on_prepare(struct ev_loop *ev, ev_prepare *prepare, int reven
 
     (void)ev;
     (void)revents;
+    client_read_unread(&w->shard);
+    gather_read(&w->shard.gather);
+    w->shard.turn_bytes = 0;
+    schedule_turn(&w->schedule);
     shard_settle(&w->shard);
     if (!w->shard.draining || w->drained || w->shard.n_clients > 0)
         return;
@@ -307,8 +314,10 @@ static void *worker_main(void *ctx)
 static void worker_free(struct worker *w)
 {
     if (w->shard.loop) {
-        if (ev_is_active(&w->prepare))
+        if (ev_is_active(&w->prepare)) {
             ev_prepare_stop(w->shard.ev, &w->prepare);
+            schedule_stop(&w->schedule);
+        }
         ev_timer_stop(w->shard.ev, &w->drain_timer);
         loop_destroy(w->shard.loop);
     }
@@ -318,6 +327,7 @@ static void worker_free(struct worker *w)
         w->gate->worker = NULL;
         worker_gate_release(w->gate);
     }
+    gather_close(&w->shard.gather);
     bulk_close(&w->shard.bulk);
     free(w->shard.buffer);
     free(w->bind);
@@ -332,6 +342,8 @@ static int worker_prepare(struct worker *w)
     w->shard.loop = loop_create(false);
     if (!w->gate || !w->bind || !w->shard.buffer || !w->shard.loop)
         return ERR_NOMEM;
+    if (gather_open(&w->shard.gather, w->config.io_uring) != 0)
+        return ERR_NOMEM;
     atomic_store(&w->gate->refs, 1);
     w->gate->worker = w;
     bulk_open(&w->shard.bulk);
@@ -340,8 +352,10 @@ static int worker_prepare(struct worker *w)
     w->shard.ack_ms = w->config.ack_ms;
     w->shard.zone = w->config.zone ? w->config.zone : "";
     w->shard.limits = w->config.limits;
-    w->shard.share_ports = w->config.share_ports;
+    w->shard.ports = w->config.ports;
     w->shard.ev = loop_ev(w->shard.loop);
+    schedule_init(&w->schedule, &w->shard, w->config.waits);
+    list_init(&w->shard.unread);
     list_init(&w->shard.dirty);
     list_init(&w->shard.flush);
     list_init(&w->shard.acks);
@@ -460,6 +474,8 @@ static void worker_add_stats(const struct instance_counts *c, struct worker_stat
     out->rejected += atomic_load_explicit(&c->session.rejected, memory_order_relaxed);
     out->received_bytes += atomic_load_explicit(&c->received_bytes, memory_order_relaxed);
     out->sent_bytes += atomic_load_explicit(&c->sent_bytes, memory_order_relaxed);
+    out->batched_reads += atomic_load_explicit(&c->batched_reads, memory_order_relaxed);
+    out->batched_writes += atomic_load_explicit(&c->batched_writes, memory_order_relaxed);
     out->masters += atomic_load_explicit(&c->masters, memory_order_relaxed);
     out->replicas += atomic_load_explicit(&c->replicas, memory_order_relaxed);
     out->replica_reads += atomic_load_explicit(&c->session.replica_reads, memory_order_relaxed);

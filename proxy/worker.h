@@ -13,32 +13,37 @@
 struct histogram_sum;
 struct limits;
 struct loop;
+struct ports;
 struct worker;
 
 /* Counters of one instance in one worker, or of all of them. */
 struct worker_stats {
-    uint64_t clients;                    /* connected now */
-    uint64_t accepted;                   /* since the start */
-    uint64_t requests;                   /* requests answered by a backend */
-    uint64_t held;                       /* requests that waited for a route */
-    uint64_t replayed;                   /* read-only requests sent again */
-    uint64_t unknown;                    /* -MRUNKNOWN given */
-    uint64_t batches;                    /* acknowledgements asked for, and answered (durability strict) */
-    uint64_t shorts;                     /* -MRDURABILITY given */
-    uint64_t rejected;                   /* -MRHOLD, -MRNOROUTE, -MRLIMIT given */
-    uint64_t received_bytes, sent_bytes; /* from and to clients, since the start */
-    uint64_t masters;                    /* connections to a master now */
-    uint64_t replicas;                   /* the same to replicas that clients read from */
-    uint64_t replica_reads;              /* of the requests: answered by a replica */
-    uint64_t memory_bytes, held_bytes;   /* in buffers now; of that: waits for a master */
+    uint64_t clients;                       /* connected now */
+    uint64_t accepted;                      /* since the start */
+    uint64_t requests;                      /* requests answered by a backend */
+    uint64_t held;                          /* requests that waited for a route */
+    uint64_t replayed;                      /* read-only requests sent again */
+    uint64_t unknown;                       /* -MRUNKNOWN given */
+    uint64_t batches;                       /* acknowledgements asked for, and answered (durability strict) */
+    uint64_t shorts;                        /* -MRDURABILITY given */
+    uint64_t rejected;                      /* -MRHOLD, -MRNOROUTE, -MRLIMIT given */
+    uint64_t received_bytes, sent_bytes;    /* from and to clients, since the start */
+    uint64_t batched_reads, batched_writes; /* of clients, that shared a system call with others */
+    uint64_t masters;                       /* connections to a master now */
+    uint64_t replicas;                      /* the same to replicas that clients read from */
+    uint64_t replica_reads;                 /* of the requests: answered by a replica */
+    uint64_t memory_bytes, held_bytes;      /* in buffers now; of that: waits for a master */
 };
 
 struct worker_config {
-    struct loop *control;  /* the control thread's loop */
-    const char *bind;      /* IP literal that the listeners bind */
-    const char *zone;      /* of this proxy; NULL or "": it has none; outlives the worker */
-    bool share_ports;      /* other workers listen on the same ports */
+    struct loop *control; /* the control thread's loop */
+    const char *bind;     /* IP literal that the listeners bind */
+    const char *zone;     /* of this proxy; NULL or "": it has none; outlives the worker */
+    struct ports
+        *ports; /* the same for all workers of the process, outlives them; NULL: there is one worker */
     struct limits *limits; /* the same for all workers of the process; outlives them */
+    bool waits;            /* schedule.h; false: it is scheduled as any other thread */
+    bool io_uring;         /* use it, if the kernel lets (batch.h) */
     int hold_ms;           /* longest wait for a route, unless the route says otherwise */
     int ack_ms;            /* longest wait for replicas' acknowledgements (durability strict) */
     /* A connection to the route's master broke or could not be made, or it answered -READONLY. The worker

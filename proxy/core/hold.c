@@ -106,13 +106,20 @@ enum hold_answer hold_judge_busy(struct pipeline_entry *e)
 
 static void hold_answer_with(struct session *s, struct pipeline_entry *e, enum hold_answer answer)
 {
-    if (answer == HOLD_UNKNOWN || answer == HOLD_CUT || answer == HOLD_UNACKED)
+    if (answer == HOLD_UNKNOWN || answer == HOLD_TWICE || answer == HOLD_CUT || answer == HOLD_UNACKED)
         session_count(&s->env->counts->unknown, 1);
     else if (answer == HOLD_LATE || answer == HOLD_NO_ROUTE)
         session_count(&s->env->counts->rejected, 1);
     if (!(e->flags & PIPELINE_COMPLETE))
         e->flags |= PIPELINE_DISCARD;
     pipeline_answer_locally(&s->work->pipe, e, (uint8_t)answer);
+}
+
+void hold_count(struct session *s, struct pipeline_entry *e)
+{
+    if (!(e->flags & PIPELINE_COUNTED))
+        session_count(&s->env->counts->held, 1);
+    e->flags |= PIPELINE_COUNTED;
 }
 
 /* Sent again on the next connection; replies that the client has had already are swallowed then. */
@@ -187,11 +194,22 @@ static void hold_repeat_tx(struct session *s, uint64_t *seq, uint32_t now_ms)
 
 /* A read goes to a second master, not to a third: it may be what the first two died of (memory, a bug), and
  * would take all of them along. */
-static bool hold_may_repeat(const struct session *s, const struct pipeline_entry *e)
+static bool hold_was_repeated(const struct pipeline_entry *e)
 {
     bool reads = e->kind == REQUEST_PLAIN || e->kind == REQUEST_EVAL || e->kind == REQUEST_EVALSHA;
 
-    return (e->flags & PIPELINE_REPEAT) && pipeline_bytes(&s->work->pipe, e) && !(reads && e->repeated);
+    return reads && (e->flags & PIPELINE_REPEAT) && !(e->flags & PIPELINE_LIGHT) && e->repeated;
+}
+
+static bool hold_may_repeat(const struct session *s, const struct pipeline_entry *e)
+{
+    return (e->flags & PIPELINE_REPEAT) && pipeline_bytes(&s->work->pipe, e) && !hold_was_repeated(e);
+}
+
+/* Why it isn't. */
+static enum hold_answer hold_unrepeated(const struct pipeline_entry *e)
+{
+    return hold_was_repeated(e) ? HOLD_TWICE : HOLD_UNKNOWN;
 }
 
 static void hold_resolve_plain(struct session *s, struct pipeline_entry *e, uint32_t now_ms)
@@ -201,7 +219,7 @@ static void hold_resolve_plain(struct session *s, struct pipeline_entry *e, uint
     else if (e->flags & PIPELINE_BLOCKING)
         hold_answer_with(s, e, HOLD_UNBLOCKED);
     else if (!hold_may_repeat(s, e))
-        hold_answer_with(s, e, HOLD_UNKNOWN);
+        hold_answer_with(s, e, hold_unrepeated(e));
     else {
         hold_repeat(s, e, now_ms);
         e->repeated = true;
@@ -234,6 +252,19 @@ static void hold_resolve_skipped(struct pipeline *p)
             continue;
         e->flags &= (uint16_t)~PIPELINE_SILENT;
         e->swallow = e->replies;
+    }
+}
+
+/* What came for the connection that is lost, and was not written to it any more, waits, too. What was before
+ * counts as sent again. */
+static void hold_count_unsent(struct session *s)
+{
+    const struct pipeline *p = &s->work->pipe;
+
+    for (uint64_t seq = p->unsent; seq < p->tail; seq++) {
+        struct pipeline_entry *e = pipeline_at(p, seq);
+        if (!e->again && (e->state == PIPELINE_HELD || e->state == PIPELINE_READY))
+            hold_count(s, e);
     }
 }
 
@@ -336,6 +367,7 @@ void hold_resolve(struct session *s, uint32_t now_ms)
             e->tx = HOLD_TX_NONE;
     }
     hold_resolve_begun(s, open);
+    hold_count_unsent(s);
     if (s->multi && multi == p->tail)
         s->tx = HOLD_TX_LOST;
     if (watched)
@@ -350,7 +382,7 @@ void hold_unanswer(struct session *s, struct pipeline_entry *e, uint32_t now_ms)
 
     assert(e->state == PIPELINE_ANSWERED);
     if (answer != HOLD_SEND || !hold_may_repeat(s, e)) {
-        hold_answer_with(s, e, answer == HOLD_SEND ? HOLD_UNKNOWN : answer);
+        hold_answer_with(s, e, answer == HOLD_SEND ? hold_unrepeated(e) : answer);
         return;
     }
     session_count(&s->env->counts->replayed, 1);
@@ -476,6 +508,13 @@ static int hold_format_route(const struct session *s, enum hold_answer answer, c
                         "-MRUNKNOWN the connection to the master of instance %s was lost after this was sent "
                         "(epoch %llu): it may have been executed or not; check before you send it again\r\n",
                         r->name, (unsigned long long)s->lost_epoch);
+    case HOLD_TWICE:
+        return snprintf(
+            text, HOLD_TEXT_MAX,
+            "-MRUNKNOWN two connections to the master of instance %s were lost while this was "
+            "under way (epoch %llu): it only reads, but is not tried a third time, because it may "
+            "be what they were lost by\r\n",
+            r->name, (unsigned long long)s->lost_epoch);
     case HOLD_CUT:
         return snprintf(text, HOLD_TEXT_MAX,
                         "-MRUNKNOWN the connection to the master of instance %s was lost while this large "

@@ -3,6 +3,7 @@
  * When a connection is lost, in the order of the requests:
  *   not (entirely) written       waits for the next master; a STREAMED one that was begun is cut off
  *   written, repeatable (reads)  waits and is sent again, once; the second time: -MRUNKNOWN
+ *   written, no data (PING)      waits and is sent again, whenever that happens
  *   written, may block           -UNBLOCKED, as Redis ends blocked clients at a demotion; but when it has
  *                                taken nothing for certain (a planned switchover, or the server itself said
  *                                -UNBLOCKED) it is sent again with what is left of its time
@@ -41,6 +42,7 @@ enum hold_answer {
     HOLD_ABORT_BUSY,
     HOLD_BUSY,
     HOLD_UNKNOWN,
+    HOLD_TWICE, /* a read that was sent again already */
     HOLD_CUT,
     HOLD_LATE,
     HOLD_NO_ROUTE,
@@ -89,6 +91,8 @@ void hold_reissue(struct session *s, uint32_t now_ms);
 void hold_unanswer(struct session *s, struct pipeline_entry *e, uint32_t now_ms);
 /* Replies that came behind a refused request were swallowed: their requests have had none. */
 void hold_forget_drained(struct session *s);
+/* It waits for a master: counted once. */
+void hold_count(struct session *s, struct pipeline_entry *e);
 /* Settles the unsent requests that have waited for hold_ms. */
 void hold_expire(struct session *s, uint32_t now_ms);
 /* Everything pending is answered with -MRNOROUTE. */

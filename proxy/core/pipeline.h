@@ -46,6 +46,8 @@ enum pipeline_flag {
     PIPELINE_SHARE = 256,   /* may go over a connection that several clients share */
     PIPELINE_REPLICA = 512, /* a replica may answer it */
     PIPELINE_BARE = 1024, /* WAIT: goes without its marker, which the server refused as it will refuse this */
+    PIPELINE_LIGHT = 2048,   /* REPEAT, and no server is lost by it: it asks for no data (PING) */
+    PIPELINE_COUNTED = 4096, /* among the requests that waited for a master */
 };
 
 struct pipeline_entry {

@@ -135,6 +135,11 @@ static bool request_is_repeatable(const struct command *c, uint8_t kind)
     return own || (c && (c->flags & COMMAND_REPLAY));
 }
 
+static bool request_is_light(const struct command *c)
+{
+    return (c->flags & COMMAND_REPLAY) && !(c->flags & COMMAND_READONLY);
+}
+
 static uint32_t request_replies(const struct resp_request *r, uint8_t kind)
 {
     if (request_is_subscribe(kind))
@@ -154,7 +159,7 @@ static bool request_may_share(const struct resp_request *r, const struct command
              (memcmp(r->word[0], "CLIENT", 6) == 0 || memcmp(r->word[0], "SCRIPT", 6) == 0));
 }
 
-bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable, bool *replica)
+bool request_share(const struct resp_request *r, struct request_class *out)
 {
     assert(r && r->n_args > 0);
     const struct command *c =
@@ -162,9 +167,10 @@ bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable
 
     if (!request_may_share(r, c))
         return false;
-    *kind = memcmp(r->word[0], "EVAL", 4) == 0 ? REQUEST_FIND(r->word[0], request_words) : REQUEST_PLAIN;
-    *repeatable = c->flags & (COMMAND_READONLY | COMMAND_REPLAY);
-    *replica = c->flags & COMMAND_REPLICA;
+    out->kind = memcmp(r->word[0], "EVAL", 4) == 0 ? REQUEST_FIND(r->word[0], request_words) : REQUEST_PLAIN;
+    out->repeatable = c->flags & (COMMAND_READONLY | COMMAND_REPLAY);
+    out->light = request_is_light(c);
+    out->replica = c->flags & COMMAND_REPLICA;
     return true;
 }
 
@@ -182,6 +188,7 @@ static void request_classify_by(const struct resp_request *r, const struct comma
     out->shareable = request_may_share(r, c);
     out->replica = c && (c->flags & COMMAND_REPLICA);
     out->repeatable = !out->blocking && (read || request_is_repeatable(c, out->kind));
+    out->light = out->repeatable && c && request_is_light(c);
 }
 
 /* Apart from the rest, for the sake of its frame: the compiler would probe all of its pages for each request.

@@ -4,6 +4,7 @@
 #define MR_PROXY_CORE_REQUEST_H
 
 #include "common/core/resp.h"
+#include "proxy/core/pipeline.h"
 
 enum request_kind {
     REQUEST_PLAIN,
@@ -48,6 +49,7 @@ enum request_kind {
 struct request_class {
     uint8_t kind;
     bool repeatable;  /* may be sent again although it may have been executed */
+    bool light;       /* of those: it asks for no data (PING), so no server is lost by it */
     bool blocking;    /* may wait in Redis for an event */
     bool shareable;   /* see request_share() */
     bool replica;     /* a replica may answer it */
@@ -59,9 +61,15 @@ struct request_class {
 void request_classify(const struct resp_request *r, const char *bytes, size_t len, struct request_class *out);
 
 /* May it go over a connection that several clients share? It must neither depend on the connection, nor
- * change it, nor hold it up. Then *kind, *repeatable and *replica are as request_classify() says. */
-bool request_share(const struct resp_request *r, uint8_t *kind, bool *repeatable, bool *replica);
+ * change it, nor hold it up. Then kind, repeatable, light and replica are set as by request_classify(). */
+bool request_share(const struct resp_request *r, struct request_class *out);
 
+/* What of it is kept as flags of its pipeline_entry. */
+static inline uint16_t request_flags(const struct request_class *class)
+{
+    return (class->repeatable ? PIPELINE_REPEAT : 0) | (class->light ? PIPELINE_LIGHT : 0) |
+           (class->replica ? PIPELINE_REPLICA : 0);
+}
 static inline bool request_is_subscribe(uint8_t kind)
 {
     return kind >= REQUEST_SUBSCRIBE && kind <= REQUEST_SSUBSCRIBE;

@@ -145,8 +145,7 @@ static void session_classify(struct session *s, struct pipeline_entry *e, const 
     e->kind = class.kind;
     /* Inside of a transaction nothing blocks. */
     bool blocking = class.blocking && !s->in_multi;
-    e->flags |= (class.repeatable ? PIPELINE_REPEAT : 0) | (blocking ? PIPELINE_BLOCKING : 0) |
-                (class.replica ? PIPELINE_REPLICA : 0);
+    e->flags |= request_flags(&class) | (blocking ? PIPELINE_BLOCKING : 0);
     session_note_share(s, e, class.shareable);
     e->replies = class.replies;
     if (s->in_multi && ((e->kind >= REQUEST_REPLY_ON && e->kind <= REQUEST_REPLY_SKIP) ||
@@ -157,7 +156,7 @@ static void session_classify(struct session *s, struct pipeline_entry *e, const 
     session_note_request(s, e);
     e->arrived_us = session_arrival_us(s->env);
     if (!session_refuse_held(s, e) && s->env->held && s->link != SESSION_READY)
-        session_count(&s->env->counts->held, 1);
+        hold_count(s, e);
 }
 
 static void session_bad_request(struct session *s, struct pipeline_entry *e)

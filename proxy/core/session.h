@@ -17,7 +17,8 @@
 #include <stdatomic.h>
 
 enum {
-    SESSION_OUT_MAX = 64 * 1024,          /* replies the client hasn't taken: then its backend isn't read */
+    SESSION_OUT_MAX = 64 * 1024,  /* replies the client hasn't taken: then its backend isn't read */
+    SESSION_READ_MAX = 80 * 1024, /* bytes of replies read at once: a value of 64 KB with what is around it */
     SESSION_OUT_LIMIT = 16 * 1024 * 1024, /* the proxy's own answers among them: then it isn't read either */
     SESSION_OUT_TIGHT = 16 * 1024,        /* instead of both, while those who don't read hold too much */
     SESSION_DEEP_READ = 4 * 1024,     /* bytes read in a turn of one that sends very many requests at once */
@@ -39,6 +40,8 @@ struct histogram;
 struct session_counts {
     atomic_uint_least64_t requests, held, replayed, unknown, rejected;
     atomic_uint_least64_t replica_reads;   /* of the requests: a replica answered */
+    atomic_uint_least64_t large;           /* replies after which a client needs a connection of its own */
+    atomic_uint_least32_t large_ms;        /* when the last of them came */
     atomic_uint_least64_t batches;         /* WAITs that were answered (durable.h) */
     atomic_uint_least64_t shorts;          /* -MRDURABILITY given */
     _Atomic(struct histogram *) latency;   /* NULL: nothing was answered yet; freed by who owns the counts */
@@ -144,6 +147,7 @@ struct session {
     bool eof : 1;              /* the client has closed its side */
     bool tx_sent : 1;          /* MULTI was let through to the server, its EXEC or DISCARD was not */
     bool own : 1;              /* see session_may_share() */
+    bool guessed : 1;          /* that */
     bool behind : 1;           /* a shared connection has requests of this client that come before all here */
     bool unmarked : 1;   /* it wrote over another connection than its present one: WAIT would not know */
     bool unmarkable : 1; /* it may not PUBLISH: WAIT can't be made to know */
@@ -232,6 +236,11 @@ bool session_wants_backend(struct session *s);
 bool session_reads_client(const struct session *s);
 /* How many bytes of its backend can be taken now; 0: it isn't to be read. */
 size_t session_backend_room(const struct session *s);
+/* What it writes next is answered as soon as the server comes to it, and nothing before it is under way or
+ * left to be taken (window.h). */
+bool session_asks_anew(const struct session *s);
+/* Nothing is under way to its backend, or waits to be written to it. */
+bool session_asks_nothing(const struct session *s);
 /* It doesn't take its replies: nobody else should have to wait for it, nor more memory be spent on it. */
 bool session_is_slow(const struct session *s);
 /* What it has sent, or begun to send, isn't settled yet: a switchover waits for it. What is blocked in Redis
@@ -258,6 +267,10 @@ bool session_deadline(struct session *s, uint32_t *at_ms);
 bool session_may_share(const struct session *s, uint32_t now_ms);
 /* It needs a connection of its own for a while: its requests or replies are large, or very many at once. */
 void session_need_own(struct session *s, uint32_t now_ms);
+/* The same: its reply was large, and the next one is likely as large. */
+void session_had_large(struct session *s, uint32_t now_ms);
+/* It may: it begins with one, until a small reply tells otherwise (newcomers.h). */
+void session_guess_own(struct session *s, uint32_t now_ms);
 /* So many of its requests wait here that the others are to have their turn more often. */
 bool session_is_deep(const struct session *s);
 /* No request is here, not even the beginning of one (replies may be). */

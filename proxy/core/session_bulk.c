@@ -25,6 +25,12 @@ void session_reply_passed(struct session *s, uint64_t n)
     buf_skip(&s->work->out, n); /* so that what was passed on can't be taken back */
 }
 
+/* Its body goes in strides yet. */
+static bool session_is_long(const struct session_work *w)
+{
+    return w->request_open && w->request.pending > SESSION_STRIDE_END;
+}
+
 uint64_t session_request_unseen(const struct session *s)
 {
     const struct session_work *w = s->work;
@@ -36,7 +42,10 @@ uint64_t session_request_unseen(const struct session *s)
     if (e->state != PIPELINE_READY || (e->flags & PIPELINE_DISCARD) || !(e->flags & PIPELINE_STREAMED) ||
         !pipeline_is_partly_written(&w->pipe))
         return 0;
-    return session_unseen((uint64_t)w->request.pending);
+    uint64_t most = session_unseen((uint64_t)w->request.pending);
+    if (session_is_long(w) && w->stride < SESSION_STRIDE && most > SESSION_STRIDE - w->stride)
+        most = SESSION_STRIDE - w->stride; /* then it ends */
+    return most;
 }
 
 void session_request_passed(struct session *s, uint64_t n)
@@ -51,7 +60,7 @@ bool session_ends_stride(struct session *s)
 {
     struct session_work *w = s->work;
 
-    if (!w || w->stride < SESSION_STRIDE || !w->request_open || w->request.pending <= SESSION_STRIDE_END)
+    if (!w || w->stride < SESSION_STRIDE || !session_is_long(w))
         return false;
     w->stride = 0;
     return true;

@@ -123,12 +123,14 @@ static uint64_t session_reply_needs(const struct session *s, const struct pipeli
 
     if (s->multi && e->kind != REQUEST_EXEC)
         return 0; /* it was queued, or not even that */
-    if (e->touch == DURABLE_NOTHING)
+    switch (touch_answered(e->touch, e->slot, w->reply.type == '-')) {
+    case DURABLE_NOTHING:
         return 0;
-    /* One with a key does nothing when it fails; scripts may have done something before. */
-    bool failed = w->reply.type == '-' && e->slot != DURABLE_ANY;
-    if (e->touch == DURABLE_WRITES && !failed)
+    case DURABLE_WRITES:
         return durable_write_needs(d);
+    case DURABLE_READS:
+        break;
+    }
     return touch_read_needs(d, e->slot, pipeline_bytes(&w->pipe, e), (size_t)e->len);
 }
 

@@ -109,17 +109,33 @@ bool session_is_deep_enough(const struct session *s)
 size_t session_backend_room(const struct session *s)
 {
     const struct session_work *w = s->work;
-    size_t max = session_is_tight(s) ? SESSION_OUT_TIGHT : SESSION_OUT_MAX;
+    bool tight = session_is_tight(s);
+    size_t max = tight ? SESSION_OUT_TIGHT : SESSION_OUT_MAX;
 
     if (session_is_slow(s) || (s->held.held > 0 && session_kept_bytes(s) >= max))
         return 0;
-    if (!w)
-        return max;
-    if (w->gated)
+    if (w && w->gated)
         return 0;
     /* Who takes all that it is given has the whole of it each time. */
-    bool many = session_is_deep(s) && w->reply.bytes < SESSION_SMALL_REPLY;
-    return many && max > SESSION_DEEP_READ ? SESSION_DEEP_READ : max;
+    if (w && session_is_deep(s) && w->reply.bytes < SESSION_SMALL_REPLY)
+        return SESSION_DEEP_READ;
+    return tight ? SESSION_OUT_TIGHT : SESSION_READ_MAX;
+}
+
+bool session_asks_anew(const struct session *s)
+{
+    const struct session_work *w = s->work;
+
+    if (!w || s->link != SESSION_READY || s->env->durable || w->pipe.in_flight > 0 || buf_len(&w->out) > 0 ||
+        w->lent.len > 0 || w->pipe.unsent == w->pipe.judged || pipeline_is_partly_written(&w->pipe))
+        return false;
+    const struct pipeline_entry *e = pipeline_at(&w->pipe, w->pipe.unsent);
+    return (e->flags & PIPELINE_SHARE) && !(e->flags & (PIPELINE_SILENT | PIPELINE_STREAMED));
+}
+
+bool session_asks_nothing(const struct session *s)
+{
+    return !s->work || pipeline_is_quiet(&s->work->pipe);
 }
 
 bool session_has_too_much(const struct session *s)

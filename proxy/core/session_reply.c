@@ -424,7 +424,9 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
         s->actions |= SESSION_DOUBT;
     session_count(&s->env->counts->requests, 1);
     if (w->reply.bytes > PIPELINE_LARGE)
-        session_need_own(s, now_ms); /* the next one is likely as large */
+        session_had_large(s, now_ms);
+    else if (s->guessed && (e->flags & PIPELINE_SHARE))
+        s->own = s->guessed = false;
     if (s->on_replica)
         session_count(&s->env->counts->replica_reads, 1);
     session_pass_reply(s, e, bytes, len);

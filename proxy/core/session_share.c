@@ -25,7 +25,21 @@ bool session_may_share(const struct session *s, uint32_t now_ms)
 void session_need_own(struct session *s, uint32_t now_ms)
 {
     s->own = true;
+    s->guessed = false;
     s->own_ms = now_ms;
+}
+
+void session_had_large(struct session *s, uint32_t now_ms)
+{
+    session_count(&s->env->counts->large, 1);
+    atomic_store_explicit(&s->env->counts->large_ms, now_ms, memory_order_relaxed);
+    session_need_own(s, now_ms);
+}
+
+void session_guess_own(struct session *s, uint32_t now_ms)
+{
+    session_need_own(s, now_ms);
+    s->guessed = true;
 }
 
 bool session_is_deep(const struct session *s)

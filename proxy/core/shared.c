@@ -10,24 +10,6 @@
 
 enum { SHARED_SIZE_MIN = 64 };
 
-void shared_free(struct shared *sh)
-{
-    assert(shared_count(sh) == 0);
-    free(sh->ring);
-    buf_free(&sh->log);
-    buf_free(&sh->stash);
-    *sh = (struct shared){.log = {.start = buf_end(&sh->log)},
-                          .at = buf_end(&sh->log),
-                          .written = buf_end(&sh->log),
-                          .n_answered = sh->n_answered,
-                          .replica = sh->replica};
-}
-
-size_t shared_memory_bytes(const struct shared *sh)
-{
-    return sh->size * sizeof(struct shared_entry) + sh->log.size + sh->stash.size;
-}
-
 bool shared_has_room(const struct shared *sh)
 {
     return shared_count(sh) < SHARED_DEPTH_MAX && buf_len(&sh->log) < SHARED_LOG_MAX &&
@@ -117,18 +99,18 @@ uint64_t shared_echo(struct shared *sh)
 static size_t shared_frame(struct resp_request *framer, const char *data, size_t len, struct shared_entry *e)
 {
     size_t used = 0;
-    bool repeatable = false, replica = false;
+    struct request_class class;
 
     if (len == 0 || resp_request_feed(framer, data, len, &used) != RESP_END || used > SHARED_REQUEST_MAX)
         return 0;
     e->len = 0;
     if (framer->n_args == 0)
         return used;
-    if (!request_share(framer, &e->kind, &repeatable, &replica))
+    if (!request_share(framer, &class))
         return 0;
+    e->kind = class.kind;
     e->len = (uint32_t)used;
-    e->flags = PIPELINE_COMPLETE | PIPELINE_SHARE | (repeatable ? PIPELINE_REPEAT : 0) |
-               (replica ? PIPELINE_REPLICA : 0);
+    e->flags = PIPELINE_COMPLETE | PIPELINE_SHARE | request_flags(&class);
     return used;
 }
 
@@ -254,14 +236,9 @@ static void shared_pop(struct shared *sh)
     shared_forget(e);
     if (u && u->pending == 0)
         u->on = NULL;
-    buf_consume(&sh->log, e->len);
+    buf_consume_keep(&sh->log, e->len);
     sh->at += e->len;
     sh->head++;
-    if (sh->head == sh->tail && sh->size > SHARED_SIZE_MIN) {
-        free(sh->ring);
-        sh->ring = NULL;
-        sh->size = 0;
-    }
 }
 
 /* "+…", ":…": the length of the line; 0: it isn't all here, or is odd. */
@@ -381,7 +358,7 @@ static bool shared_part(struct shared *sh, uint32_t now_ms, const char *data, si
         shared_stash(sh, u, data, len);
         return false;
     }
-    session_need_own(u->session, now_ms);
+    session_had_large(u->session, now_ms);
     if (u->diverted || shared_may_move(sh, u)) {
         u->diverted = sh->swallowing = true;
         buf_free(&sh->stash);
@@ -457,7 +434,7 @@ static bool shared_complete(struct shared *sh, uint32_t now_ms, struct shared_st
     } else if (e->user) {
         sh->n_answered++;
         if (step->len > SHARED_REPLY_MAX)
-            session_need_own(e->user->session, now_ms);
+            session_had_large(e->user->session, now_ms);
         if (sh->reply.type != '-')
             session_share_learn(e->user->session, e->kind, buf_at(&sh->log, sh->at), e->len);
         if (!sh->streaming && shared_hold(sh, sh->reply.type == '-', step->data, step->len))

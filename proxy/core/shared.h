@@ -34,9 +34,10 @@ enum {
     SHARED_USER_BYTES = 128 * 1024,   /* and bytes of them */
     SHARED_DEPTH_MAX = 32 * 1024,     /* requests of all */
     SHARED_LOG_MAX = 8 * 1024 * 1024, /* bytes of them */
+    SHARED_KEEP_MAX = 4 * 1024,       /* bytes of memory that an empty one keeps for good */
     SHARED_UNSENT_MAX = 1024 * 1024,  /* bytes that the server hasn't taken */
-    /* shared_is_due(), measured with 50 clients: to write costs as much as 20 small requests. */
-    SHARED_BATCH_BYTES = 16 * 1024, /* what the server reads at once */
+    /* shared_is_due(), measured with 50 clients: to write costs as much as 20 small requests, … */
+    SHARED_BATCH_BYTES = 32 * 1024, /* … and the server reads half of that at once */
     SHARED_START_REQUESTS = 64,
 };
 
@@ -55,9 +56,10 @@ struct shared {
     struct shared_entry *ring;
     uint32_t size; /* a power of two */
     uint64_t head, tail;
-    uint64_t at;       /* offset in the log of the head's first byte */
-    uint64_t written;  /* up to which offset the server has been sent the log */
-    uint32_t n_unsent; /* requests since it had been sent all of it */
+    uint64_t rested_at; /* the tail, when shared_rest() was last called */
+    uint64_t at;        /* offset in the log of the head's first byte */
+    uint64_t written;   /* up to which offset the server has been sent the log */
+    uint32_t n_unsent;  /* requests since it had been sent all of it */
     struct buf log;
     struct resp_reply reply;
     struct buf stash;        /* of the reply under way */
@@ -100,8 +102,11 @@ static inline uint64_t shared_count(const struct shared *sh)
 bool shared_has_room(const struct shared *sh);
 /* A large reply, and perhaps more of them, is to be dropped: better take no more requests here. */
 bool shared_is_crowded(const struct shared *sh);
-/* What its buffers take. */
+/* What its buffers take. It keeps them for what comes next, … */
 size_t shared_memory_bytes(const struct shared *sh);
+/* … until shared_rest() is called twice and nothing came: not so if it has little, or is in use. */
+bool shared_may_rest(const struct shared *sh);
+void shared_rest(struct shared *sh);
 
 /* What the server is to be told first: n commands, whose replies are swallowed. It is done when
  * shared_count() is 0 again; a refusal is SHARED_BROKEN with `unsent`. ERR_NOMEM. */

@@ -50,16 +50,13 @@ bool shared_hold(struct shared *sh, bool failed, const char *reply, size_t len)
 {
     struct shared_entry *e = shared_at(sh, sh->head);
     struct durable *d = sh->durable;
-    uint8_t touch = e->touch;
+    const uint8_t touch = e->touch;
 
     if (!d || !e->user)
         return false;
-    /* One with a key does nothing when it fails: but it tells of the key. Scripts may have done something. */
-    failed = failed && e->slot != DURABLE_ANY && touch == DURABLE_WRITES;
-    if (failed) {
+    e->touch = touch_answered(touch, e->slot, failed);
+    if (e->touch != touch)
         durable_unmark(d, e->slot, false);
-        e->touch = DURABLE_READS;
-    }
     uint64_t needs = shared_needs(sh, e);
     struct session *s = e->user->session;
     if (needs == 0 && s->held.held == 0)
@@ -72,9 +69,9 @@ bool shared_hold(struct shared *sh, bool failed, const char *reply, size_t len)
                                 .touch = e->touch,
                                 .slot = e->slot,
                                 .repeated = e->repeated,
-                                .answer = again                                ? HOLD_SEND
-                                          : touch == DURABLE_WRITES && !failed ? HOLD_UNACKED
-                                                                               : HOLD_UNKNOWN};
+                                .answer = again                        ? HOLD_SEND
+                                          : e->touch == DURABLE_WRITES ? HOLD_UNACKED
+                                                                       : HOLD_UNKNOWN};
     struct buf_span request = {again ? buf_at(&sh->log, sh->at) : NULL, again ? e->len : 0};
     if (durable_hold(d, &s->held, needs, &note, request, (struct buf_span){reply, len}))
         session_fail(s, "out of memory");

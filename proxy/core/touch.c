@@ -122,3 +122,8 @@ uint64_t touch_read_needs(const struct durable *d, uint16_t slot, const char *by
         return needs;
     return durable_read_needs(d, DURABLE_ANY);
 }
+
+enum durable_touch touch_answered(enum durable_touch touch, uint16_t slot, bool failed)
+{
+    return touch == DURABLE_WRITES && failed && slot != DURABLE_ANY ? DURABLE_READS : touch;
+}

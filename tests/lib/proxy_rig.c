@@ -141,6 +141,12 @@ void proxy_rig_be_strict(struct proxy_rig *r, uint32_t acks)
     proxy_rig_tell(r);
 }
 
+void proxy_rig_start_strict(struct proxy_rig *r)
+{
+    proxy_rig_start(r, WAIT_MS);
+    proxy_rig_be_strict(r, 1);
+}
+
 void proxy_rig_confirm(struct proxy_rig *r)
 {
     proxy_rig_tell(r);
@@ -250,12 +256,15 @@ static bool proxy_rig_in_sync(void *ctx)
     return strcmp(redis_server_info(r->replica, "master_link_status"), "up") == 0;
 }
 
+bool proxy_rig_plain;
+
 void proxy_rig_start_limited(struct proxy_rig *r, int hold_ms, int threads,
                              const struct limits_config *limits)
 {
     memset(r, 0, sizeof(*r));
     r->limits = limits_open(limits);
     assert_non_null(r->limits);
+    r->ports = threads > 1 ? ports_create() : NULL;
     log_init("test", "data", LOG_LEVEL_ERROR);
     (void)signal(SIGPIPE, SIG_IGN); // NOLINT(bugprone-signal-handler)
     r->loop = loop_create(false);
@@ -268,10 +277,12 @@ void proxy_rig_start_limited(struct proxy_rig *r, int hold_ms, int threads,
     struct worker_config config = {.control = r->loop,
                                    .bind = "127.0.0.1",
                                    .zone = "here",
-                                   .share_ports = threads > 1,
+                                   .ports = r->ports,
                                    .limits = r->limits,
                                    .hold_ms = hold_ms,
                                    .ack_ms = PROXY_RIG_ACK_MS,
+                                   .waits = true,
+                                   .io_uring = !proxy_rig_plain,
                                    .on_broken = proxy_rig_on_broken,
                                    .on_switched = proxy_rig_on_switched,
                                    .on_listen_failed = proxy_rig_on_listen_failed,
@@ -311,6 +322,7 @@ void proxy_rig_stop(struct proxy_rig *r)
     worker_stop(r->worker);
     worker_stop(r->second);
     limits_close(r->limits);
+    ports_free(r->ports);
     redis_server_stop(r->master);
     redis_server_stop(r->replica);
     loop_destroy(r->loop);
@@ -327,16 +339,40 @@ redisContext *proxy_rig_connect(const struct proxy_rig *r)
     return c;
 }
 
-void proxy_rig_send(redisContext *c, const char *fmt, ...)
+size_t proxy_rig_send(redisContext *c, const char *fmt, ...)
 {
+    char *text = NULL;
     int done = 0;
     va_list ap;
 
     va_start(ap, fmt);
-    assert_int_equal(redisvAppendCommand(c, fmt, ap), REDIS_OK);
+    int len = redisvFormatCommand(&text, fmt, ap);
     va_end(ap);
+    assert_true(len > 0);
+    assert_int_equal(redisAppendFormattedCommand(c, text, (size_t)len), REDIS_OK);
+    redisFreeCommand(text);
     while (!done)
         assert_int_equal(redisBufferWrite(c, &done), REDIS_OK);
+    return (size_t)len;
+}
+
+struct received {
+    struct proxy_rig *rig;
+    uint64_t bytes;
+};
+
+static bool proxy_rig_has_received(void *ctx)
+{
+    const struct received *it = ctx;
+
+    return proxy_rig_stats(it->rig).received_bytes >= it->bytes;
+}
+
+void proxy_rig_wait_received(struct proxy_rig *r, uint64_t bytes)
+{
+    struct received it = {r, bytes};
+
+    assert_true(wait_until(r->loop, proxy_rig_has_received, &it, WAIT_MS));
 }
 
 const char *proxy_rig_reply(redisContext *c)
@@ -369,6 +405,12 @@ const char *proxy_rig_ask(redisContext *c, const char *fmt, ...)
     va_end(ap);
     assert_int_equal(rc, REDIS_OK);
     return proxy_rig_reply(c);
+}
+
+void proxy_rig_assert_begins(const char *text, const char *begin)
+{
+    if (strncmp(text, begin, strlen(begin)) != 0)
+        fail_msg("\"%s\" does not begin with \"%s\"", text, begin);
 }
 
 int proxy_rig_dial(const struct proxy_rig *r)

@@ -4,6 +4,7 @@
 #define MR_TESTS_LIB_PROXY_RIG_H
 
 #include "proxy/limits.h"
+#include "proxy/ports.h"
 #include "proxy/worker.h"
 #include "tests/lib/redis_server.h"
 
@@ -15,6 +16,7 @@ struct proxy_rig {
     struct loop *loop; /* the control thread's: runs only inside of the waiting functions below */
     struct worker *worker, *second; /* second: NULL, but for proxy_rig_start_two() */
     struct limits *limits;
+    struct ports *ports; /* of two workers */
     struct redis_server *master, *replica;
     struct route route; /* as last applied; instance "cart" */
     unsigned broken, listen_failed, silent;
@@ -26,6 +28,8 @@ struct proxy_rig {
     bool drained;
 };
 
+/* Those that are started next use no io_uring. */
+extern bool proxy_rig_plain;
 /* hold_ms: as --hold-ms. The replica is in sync, the route leads to the master. */
 void proxy_rig_start(struct proxy_rig *r, int hold_ms);
 /* The same with two threads. */
@@ -43,6 +47,8 @@ void proxy_rig_let_read(struct proxy_rig *r, enum topology_reads reads);
 /* Another epoch of the same master with durability strict (acks 0: async), once the replica is counted by
  * WAIT. Acknowledgements are waited for PROXY_RIG_ACK_MS. */
 void proxy_rig_be_strict(struct proxy_rig *r, uint32_t acks);
+/* proxy_rig_start(WAIT_MS), and strict with one acknowledgement. */
+void proxy_rig_start_strict(struct proxy_rig *r);
 /* The same route once more. */
 void proxy_rig_confirm(struct proxy_rig *r);
 /* The replica becomes master, and the route leads to it. */
@@ -57,14 +63,18 @@ void proxy_rig_wait_silent(struct proxy_rig *r, unsigned count);
 void proxy_rig_wait_broken(struct proxy_rig *r, unsigned count);
 void proxy_rig_wait_drained(struct proxy_rig *r);
 struct worker_stats proxy_rig_stats(struct proxy_rig *r);
+/* Until the proxy has read so many bytes from clients, since its start. */
+void proxy_rig_wait_received(struct proxy_rig *r, uint64_t bytes);
 
 /* Through the proxy. */
 struct redisContext *proxy_rig_connect(const struct proxy_rig *r);
 /* One command's reply as text, valid until the next call: "closed" when the connection is, "nil", "array". */
 const char *proxy_rig_ask(struct redisContext *c, const char *fmt, ...);
-/* Sends without waiting for the reply; proxy_rig_reply() takes the next one. */
-void proxy_rig_send(struct redisContext *c, const char *fmt, ...);
+/* Sends without waiting for the reply; proxy_rig_reply() takes the next one. Returns how many bytes. */
+size_t proxy_rig_send(struct redisContext *c, const char *fmt, ...);
 const char *proxy_rig_reply(struct redisContext *c);
+/* That a reply begins so. */
+void proxy_rig_assert_begins(const char *text, const char *begin);
 
 /* Bytes without a client library. */
 int proxy_rig_dial(const struct proxy_rig *r);

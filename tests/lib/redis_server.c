@@ -157,6 +157,18 @@ void redis_server_restart(struct redis_server *s, const char *const *extra)
         fail("redis-server does not start again");
 }
 
+void redis_server_suspend(const struct redis_server *s)
+{
+    if (s->pid == 0 || kill(s->pid, SIGSTOP) != 0)
+        fail("redis-server can't be suspended");
+}
+
+void redis_server_resume(const struct redis_server *s)
+{
+    if (s->pid == 0 || kill(s->pid, SIGCONT) != 0)
+        fail("redis-server can't be resumed");
+}
+
 void redis_server_kill(struct redis_server *s, int signum)
 {
     if (s->pid == 0)

@@ -22,6 +22,9 @@ struct redis_server {
 struct redis_server *redis_server_start(const char *const *extra);
 /* Ends the process by that signal and waits for it; port and folder stay. */
 void redis_server_kill(struct redis_server *s, int signum);
+/* It answers nothing, and its connections stay; and goes on. */
+void redis_server_suspend(const struct redis_server *s);
+void redis_server_resume(const struct redis_server *s);
 /* Starts it again on the same port and folder; returns like redis_server_start(). */
 void redis_server_restart(struct redis_server *s, const char *const *extra);
 void redis_server_stop(struct redis_server *s);

@@ -15,28 +15,12 @@
 
 #include <cmocka.h>
 
-#define ask   proxy_rig_ask
-#define send_ proxy_rig_send
-#define reply proxy_rig_reply
+#define assert_begins proxy_rig_assert_begins
+#define ask           proxy_rig_ask
+#define send_         proxy_rig_send
+#define reply         proxy_rig_reply
 
 enum { DEEP = 500 };
-
-static void begin(struct proxy_rig *r)
-{
-    proxy_rig_start(r, WAIT_MS);
-    proxy_rig_be_strict(r, 1);
-}
-
-static void signal_replica(const struct proxy_rig *r, int number)
-{
-    assert_int_equal(kill(r->replica->pid, number), 0);
-}
-
-static void assert_begins(const char *text, const char *begin)
-{
-    if (strncmp(text, begin, strlen(begin)) != 0)
-        fail_msg("\"%s\" instead of \"%s\"", text, begin);
-}
 
 static bool has_reply(const redisContext *c)
 {
@@ -113,10 +97,10 @@ static bool has_key(const struct redis_server *s, const char *key)
 /* A client is alone, and its SET of "a" waits for a replica that stands still; "b" is 1. */
 static redisContext *begin_waiting(struct proxy_rig *r)
 {
-    begin(r);
+    proxy_rig_start_strict(r);
     redisContext *c = proxy_rig_connect(r);
     assert_string_equal(ask(c, "SET b 1"), "OK");
-    signal_replica(r, SIGSTOP);
+    redis_server_suspend(r->replica);
     send_(c, "SET a 1");
     assert_true(wait_until(r->loop, waits, r, WAIT_MS));
     return c;
@@ -129,7 +113,7 @@ static void test_alone_nothing_but_its_own_connection_is_asked(void **state)
     unsigned published[2];
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     redisContext *c = proxy_rig_connect(&r);
     assert_string_equal(ask(c, "SET first 1"), "OK"); /* once all connections are there */
     uint64_t before = proxy_rig_stats(&r).batches;
@@ -163,7 +147,7 @@ static void test_alone_it_may_send_many_at_once(void **state)
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     redisContext *c = proxy_rig_connect(&r);
     for (int i = 0; i < DEEP; i++) {
         send_(c, "INCR n");
@@ -191,7 +175,7 @@ static void test_who_comes_does_not_wait_behind_it(void **state)
     assert_false(has_reply(c)); /* it was quicker than the WAIT */
     assert_begins(ask(other, "GET a"), "MRDURABILITY ");
     assert_begins(reply(c), "MRDURABILITY applied on the master of instance cart, but only 0 of 1 replicas");
-    signal_replica(&r, SIGCONT);
+    redis_server_resume(r.replica);
     assert_true(wait_until(r.loop, is_acknowledged, c, WAIT_MS));
     assert_string_equal(ask(other, "GET a"), "1");
     redisFree(other);
@@ -209,7 +193,7 @@ static void test_a_connection_that_breaks_behind_its_replies_is_asked_for_elsewh
     unsigned long id = waiting_id(&r);
     assert_int_not_equal(id, 0);
     redis_server_do(r.master, "CLIENT KILL ID %lu", id);
-    signal_replica(&r, SIGCONT);
+    redis_server_resume(r.replica);
     proxy_rig_wait_broken(&r, 1);
     proxy_rig_confirm(&r);
     assert_string_equal(reply(c), "OK"); /* the ack connections had it confirmed */
@@ -228,7 +212,7 @@ static void test_what_it_waits_for_is_lost_with_its_master(void **state)
     redis_server_kill(r.master, SIGKILL);
     proxy_rig_wait_broken(&r, 1);
     assert_begins(reply(c), "MRUNKNOWN ");
-    signal_replica(&r, SIGCONT);
+    redis_server_resume(r.replica);
     redisFree(c);
     proxy_rig_stop(&r);
 }

@@ -306,10 +306,10 @@ static void test_counters(void **state)
     assert_int_equal(histogram_total(&sum), 102);
     assert_true(sum.sum_us > 0 && histogram_quantile_us(&sum, 500) < (uint64_t)WAIT_MS * 1000);
     /* A master that is stopped for 50 ms makes one request that slow. */
-    (void)kill(r.master->pid, SIGSTOP);
+    redis_server_suspend(r.master);
     send_(c, "GET a");
     wait_for(r.loop, 50);
-    (void)kill(r.master->pid, SIGCONT);
+    redis_server_resume(r.master);
     assert_string_equal(reply(c), "1");
     sum = (struct histogram_sum){0};
     worker_read_latency(r.worker, "cart", &sum);

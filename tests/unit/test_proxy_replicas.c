@@ -145,12 +145,12 @@ static void test_a_write_waits_for_the_reads_before_it(void **state)
     assert_string_equal(ask(c, "SET k old"), "OK");
     wait_in_step(&r);
     wait_served_by(&r, c, r.replica);
-    kill(r.replica->pid, SIGSTOP);
+    redis_server_suspend(r.replica);
     send_(c, "GET k");
     send_(c, "SET k new");
     send_(c, "GET k");
     wait_until_seen(&r);
-    kill(r.replica->pid, SIGCONT);
+    redis_server_resume(r.replica);
     assert_string_equal(reply(c), "old");
     assert_string_equal(reply(c), "OK");
     assert_string_equal(reply(c), "new"); /* it followed the write to the master */
@@ -258,7 +258,7 @@ static void test_large_replies_come_from_the_replica(void **state)
     freeReplyObject(first);
     freeReplyObject(last);
     wait_in_step(&r);
-    kill(r.replica->pid, SIGSTOP);
+    redis_server_suspend(r.replica);
     send_(d, "GET large");
     wait_until_seen(&r);
     redis_server_kill(r.replica, SIGKILL);
@@ -291,7 +291,7 @@ static void test_nobody_sees_a_replica_die(void **state)
     assert_string_equal(ask(c[0], "SET k v"), "OK");
     wait_in_step(&r);
     wait_served_by(&r, c[0], r.replica);
-    kill(r.replica->pid, SIGSTOP); /* what is sent now is in flight for certain */
+    redis_server_suspend(r.replica); /* what is sent now is in flight for certain */
     for (int i = 0; i < CLIENTS; i++) {
         send_(c[i], "GET k");
         send_(c[i], "SET k%d v", i);
@@ -430,14 +430,14 @@ static void test_a_route_takes_reads_from_a_replica(void **state)
     assert_string_equal(ask(c, "SET k v"), "OK");
     wait_in_step(&r);
     wait_served_by(&r, c, r.replica);
-    kill(r.replica->pid, SIGSTOP);
+    redis_server_suspend(r.replica);
     send_(c, "GET k"); /* it would wait for ever */
     wait_until_seen(&r);
     r.route.n_readers = 0;
     r.route.revision++;
     proxy_rig_confirm(&r);
     assert_string_equal(reply(c), "v");
-    kill(r.replica->pid, SIGCONT);
+    redis_server_resume(r.replica);
     wait_served_by(&r, c, r.master);
     redisFree(c);
     proxy_rig_stop(&r);

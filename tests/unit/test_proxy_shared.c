@@ -1,6 +1,7 @@
 /* Clients that share connections, with real redis-servers behind: who shares, who doesn't, and that nobody
  * has to wait for another one that doesn't read. */
 #include "common/loop.h"
+#include "proxy/batch.h"
 #include "proxy/client.h"
 #include "tests/lib/proxy_rig.h"
 #include "tests/lib/wait.h"
@@ -421,10 +422,47 @@ static void test_an_idle_client_is_small(void **state)
     assert_in_range(sizeof(struct client), 1, 512);
 }
 
+/* What comes from many at once, and what goes to them: in few system calls, where there is io_uring. */
+static void test_many_are_read_and_answered_together(void **state)
+{
+    enum { WHO = 40, DEEP = 3 };
+    struct proxy_rig r;
+    redisContext *who[WHO];
+    struct batch *here = NULL;
+    int why = 0;
+
+    (void)state;
+    proxy_rig_start(&r, WAIT_MS);
+    for (int i = 0; i < WHO; i++) {
+        who[i] = proxy_rig_connect(&r);
+        assert_string_equal(ask(who[i], "SET k%d %d", i, i), "OK");
+    }
+    uint64_t bytes = proxy_rig_stats(&r).received_bytes;
+    redis_server_suspend(r.master);
+    for (int i = 0; i < WHO; i++)
+        for (int k = 0; k < DEEP; k++)
+            bytes += send_(who[i], k == 1 ? "GET k%d" : "INCR k%d", i);
+    proxy_rig_wait_received(&r, bytes);
+    redis_server_resume(r.master);
+    for (int i = 0; i < WHO; i++)
+        for (int k = 0; k < DEEP; k++)
+            assert_int_equal(strtol(reply(who[i]), NULL, 10), k == 2 ? i + 2 : i + 1);
+    struct worker_stats stats = proxy_rig_stats(&r);
+    if ((here = batch_open(&why)) != NULL)
+        assert_true(stats.batched_writes >= WHO / 2); /* what the last turn takes may be few */
+    else
+        assert_int_equal(stats.batched_writes + stats.batched_reads, 0);
+    batch_close(here);
+    for (int i = 0; i < WHO; i++)
+        redisFree(who[i]);
+    proxy_rig_stop(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_many_clients_share_one_connection),
+        cmocka_unit_test(test_many_are_read_and_answered_together),
         cmocka_unit_test(test_clients_with_the_same_state_share),
         cmocka_unit_test(test_who_has_state_of_its_own_does_not_share),
         cmocka_unit_test(test_clients_that_do_not_read_large_replies_stop_nobody),

@@ -20,15 +20,10 @@
 
 #include <cmocka.h>
 
-#define ask proxy_rig_ask
+#define assert_begins proxy_rig_assert_begins
+#define ask           proxy_rig_ask
 
 enum { MIB = 1024 * 1024 };
-
-static void begins(const char *text, const char *with)
-{
-    if (strncmp(text, with, strlen(with)) != 0)
-        fail_msg("\"%s\" does not begin with \"%s\"", text, with);
-}
 
 static long resident_kib(void)
 {
@@ -246,7 +241,7 @@ static void test_a_large_request_cut_by_a_kill_says_so_and_the_client_stays(void
     write_mib(fd, 40);
     say(fd, "\r\nEXISTS big\r\n");
     const char *text = line(fd);
-    begins(text, "-MRUNKNOWN ");
+    assert_begins(text, "-MRUNKNOWN ");
     assert_non_null(strstr(text, "it was not executed"));
     assert_string_equal(line(fd), ":0\r\n");
     close(fd);
@@ -322,7 +317,7 @@ static void test_malformed_requests_hurt_nobody_else(void **state)
     say(fd, "\r\n*0\r\n*-1\r\nget \"a\"\r\n*1\r\n+PING\r\n");
     assert_string_equal(line(fd), "$1\r\n");
     assert_string_equal(line(fd), "1\r\n");
-    begins(line(fd), "-ERR Protocol error: expected '$', got '+'");
+    assert_begins(line(fd), "-ERR Protocol error: expected '$', got '+'");
     assert_int_equal(proxy_rig_read(fd, rest, sizeof(rest)), 0);
     close(fd);
     fd = proxy_rig_dial(&r);
@@ -373,7 +368,7 @@ static void test_a_dropped_instance_says_so_and_frees_its_port(void **state)
     while (strcmp(redis_server_info(r.master, "blocked_clients"), "1") != 0)
         wait_for(r.loop, 1);
     worker_drop(r.worker, "cart");
-    begins(proxy_rig_reply(waiting), "MRNOROUTE instance cart is not served here any more");
+    assert_begins(proxy_rig_reply(waiting), "MRNOROUTE instance cart is not served here any more");
     assert_string_equal(ask(waiting, "PING"), "closed");
     assert_string_equal(ask(idle, "PING"), "closed");
     assert_true(wait_until(r.loop, rig_port_is_free, &r, WAIT_MS));
@@ -489,7 +484,7 @@ static void test_resp3_pushes_and_big_nested_replies_pass(void **state)
     proxy_rig_start(&r, WAIT_MS);
     int fd = proxy_rig_dial(&r);
     say(fd, "HELLO 3\r\n");
-    begins(line(fd), "%7\r\n");
+    assert_begins(line(fd), "%7\r\n");
     while (strcmp(line(fd), "$7\r\n") != 0 || strcmp(line(fd), "modules\r\n") != 0)
         ;
     assert_string_equal(line(fd), "*0\r\n");
@@ -501,7 +496,7 @@ static void test_resp3_pushes_and_big_nested_replies_pass(void **state)
     assert_memory_equal(text, ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r", 31);
     assert_string_equal(line(fd), "\n");
     redis_server_kill(r.master, SIGKILL);
-    begins(line(fd), ">2\r\n");
+    assert_begins(line(fd), ">2\r\n");
     assert_string_equal(line(fd), "$10\r\n");
     assert_string_equal(line(fd), "invalidate\r\n");
     assert_string_equal(line(fd), "_\r\n");
@@ -511,7 +506,7 @@ static void test_resp3_pushes_and_big_nested_replies_pass(void **state)
     assert_string_equal(line(fd), "*20000\r\n");
     for (int i = 0; i < 20000; i++)
         for (int j = 0; j < 4; j++)
-            begins(line(fd), j == 0 ? "*2" : j == 1 ? ":" : j == 2 ? "$1" : "x");
+            assert_begins(line(fd), j == 0 ? "*2" : j == 1 ? ":" : j == 2 ? "$1" : "x");
     assert_string_equal(line(fd), "+PONG\r\n");
     close(fd);
     proxy_rig_stop(&r);

@@ -15,38 +15,12 @@
 
 #include <cmocka.h>
 
-#define ask   proxy_rig_ask
-#define send_ proxy_rig_send
-#define reply proxy_rig_reply
+#define assert_begins proxy_rig_assert_begins
+#define ask           proxy_rig_ask
+#define send_         proxy_rig_send
+#define reply         proxy_rig_reply
 
 enum { CLIENTS = 20, LARGE = 300 * 1000 };
-
-static void begin(struct proxy_rig *r)
-{
-    proxy_rig_start(r, WAIT_MS);
-    proxy_rig_be_strict(r, 1);
-}
-
-static void freeze(const struct redis_server *s)
-{
-    assert_int_equal(kill(s->pid, SIGSTOP), 0);
-}
-
-static void thaw(const struct redis_server *s)
-{
-    assert_int_equal(kill(s->pid, SIGCONT), 0);
-}
-
-static bool is_text(const char *text, const char *begin)
-{
-    return strncmp(text, begin, strlen(begin)) == 0;
-}
-
-static void assert_begins(const char *text, const char *begin)
-{
-    if (!is_text(text, begin))
-        fail_msg("\"%s\" instead of \"%s\"", text, begin);
-}
 
 static bool is_acknowledged(void *ctx)
 {
@@ -103,7 +77,7 @@ static void test_writes_are_answered_once_the_replica_has_them(void **state)
     char key[32];
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     redisContext *c = proxy_rig_connect(&r);
     for (int i = 0; i < 50; i++) {
         snprintf(key, sizeof(key), "k%d", i);
@@ -122,7 +96,7 @@ static void test_every_kind_of_write_is_held_and_keeps_its_order(void **state)
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     redisContext *c = proxy_rig_connect(&r), *other = proxy_rig_connect(&r);
     for (int round = 0; round < 20; round++) {
         send_(c, "SET a %d", round);
@@ -165,7 +139,7 @@ static void test_many_clients_share_the_acknowledgements(void **state)
     redisContext *c[CLIENTS];
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     for (int i = 0; i < CLIENTS; i++)
         c[i] = proxy_rig_connect(&r);
     for (int round = 0; round < 50; round++) {
@@ -197,10 +171,10 @@ static void test_without_acknowledgement_it_is_said_so_and_only_reads_of_it_wait
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     redisContext *c = proxy_rig_connect(&r), *reader = proxy_rig_connect(&r), *other = proxy_rig_connect(&r);
     assert_string_equal(ask(c, "MSET b 1 c 2"), "OK");
-    freeze(r.replica);
+    redis_server_suspend(r.replica);
     send_(c, "SET a 1");
     wait_executed(&r, "a");
     send_(reader, "GET a");
@@ -218,7 +192,7 @@ static void test_without_acknowledgement_it_is_said_so_and_only_reads_of_it_wait
     assert_string_equal(ask(other, "GET c"), "2");
     assert_string_equal(ask(c, "PING"), "PONG");
     assert_int_equal(proxy_rig_stats(&r).shorts, 4);
-    thaw(r.replica);
+    redis_server_resume(r.replica);
     wait_acknowledged(&r, c);
     assert_string_equal(ask(other, "GET a"), "1");
     assert_string_equal(ask(other, "DBSIZE"), "4");
@@ -233,11 +207,11 @@ static void test_connections_of_their_own_are_told_the_same(void **state)
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     redisContext *c = proxy_rig_connect(&r), *blocked = proxy_rig_connect(&r);
     send_(blocked, "BLPOP q 0");
     assert_string_equal(ask(c, "SET a 1"), "OK");
-    freeze(r.replica);
+    redis_server_suspend(r.replica);
     send_(c, "MULTI");
     send_(c, "INCR a");
     send_(c, "EXEC");
@@ -255,7 +229,7 @@ static void test_connections_of_their_own_are_told_the_same(void **state)
     assert_string_equal(reply(c), "QUEUED");
     assert_begins(reply(c), "MRDURABILITY what");
     assert_begins(reply(blocked), "MRDURABILITY applied");
-    thaw(r.replica);
+    redis_server_resume(r.replica);
     wait_acknowledged(&r, c);
     assert_string_equal(ask(blocked, "LLEN q"), "0");
     redisFree(c);
@@ -269,7 +243,7 @@ static void test_large_replies_wait_too(void **state)
     static char large[LARGE];
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     memset(large, 'x', sizeof(large));
     redisContext *c = proxy_rig_connect(&r), *sharing = proxy_rig_connect(&r);
     for (int round = 0; round < 2; round++) {
@@ -277,7 +251,7 @@ static void test_large_replies_wait_too(void **state)
         assert_string_equal(ask(c, "SET large %b", large, sizeof(large)), "OK");
         assert_string_equal(ask(c, "SET middle %b", large, (size_t)60000), "OK");
         if (round == 1)
-            freeze(r.replica);
+            redis_server_suspend(r.replica);
         send_(c, "GETDEL big");
         send_(c, "ECHO end");
         send_(sharing, "GETDEL middle");
@@ -296,7 +270,7 @@ static void test_large_replies_wait_too(void **state)
             freeReplyObject(answers[i]);
         }
     }
-    thaw(r.replica);
+    redis_server_resume(r.replica);
     redisFree(c);
     redisFree(sharing);
     proxy_rig_stop(&r);
@@ -313,7 +287,7 @@ static void hold_some(struct proxy_rig *r, redisContext *c[4])
     assert_string_equal(ask(c[0], "SET old 1"), "OK");
     assert_string_equal(ask(c[2], "WATCH old"), "OK");
     assert_string_equal(ask(c[2], "UNWATCH"), "OK");
-    freeze(r->replica);
+    redis_server_suspend(r->replica);
     send_(c[0], "SET a 1");
     send_(c[0], "GET old");
     send_(c[2], "MULTI");
@@ -348,7 +322,7 @@ static void test_what_is_held_is_never_passed_on_when_the_master_dies(void **sta
     redisContext *c[4];
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     hold_some(&r, c);
     redis_server_kill(r.master, SIGKILL);
     proxy_rig_wait_broken(&r, 1);
@@ -369,11 +343,11 @@ static void test_what_is_held_is_never_passed_on_when_the_route_leads_elsewhere(
     struct redis_server *other = redis_server_start(NULL);
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     hold_some(&r, c);
     redis_server_do(other, "SET old 1");
     proxy_rig_apply(&r, ROUTE_HELD, NULL);
-    thaw(r.replica); /* too late: the old master's word counts no more */
+    redis_server_resume(r.replica); /* too late: the old master's word counts no more */
     r.route.durability = TOPOLOGY_ASYNC;
     proxy_rig_apply(&r, ROUTE_SERVING, other);
     check_lost(c);
@@ -387,7 +361,7 @@ static void test_acknowledgements_come_from_the_next_master_then(void **state)
     struct redis_server *third = redis_server_start(NULL);
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     redisContext *c = proxy_rig_connect(&r);
     assert_string_equal(ask(c, "SET a 1"), "OK");
     redis_server_do(third, "REPLICAOF %s %d", r.replica->address.host, r.replica->address.port);
@@ -411,17 +385,17 @@ static void test_a_process_that_comes_back_confirms_nothing_of_the_one_before(vo
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     redisContext *c = proxy_rig_connect(&r), *own = proxy_rig_connect(&r);
     assert_string_equal(ask(c, "SET a 1"), "OK");
-    freeze(r.replica);
+    redis_server_suspend(r.replica);
     send_(c, "SET b 1");
     send_(own, "EVAL %s 0", "return redis.call('SET', 'c', 1)");
     wait_executed(&r, "b");
     wait_executed(&r, "c");
     redis_server_kill(r.master, SIGKILL);
     redis_server_restart(r.master, NULL);
-    thaw(r.replica);
+    redis_server_resume(r.replica);
     proxy_rig_wait_broken(&r, 1);
     proxy_rig_confirm(&r);
     assert_begins(reply(c), "MRUNKNOWN ");
@@ -438,16 +412,16 @@ static void test_a_lost_ack_connection_is_as_a_lost_master(void **state)
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     redisContext *c = proxy_rig_connect(&r);
     assert_string_equal(ask(c, "SET a 1"), "OK");
-    freeze(r.replica);
+    redis_server_suspend(r.replica);
     send_(c, "SET a 2");
     wait_executed(&r, "a");
     redis_server_do(r.master, "CLIENT KILL TYPE normal SKIPME yes");
     proxy_rig_wait_broken(&r, 1);
     assert_begins(reply(c), "MRUNKNOWN ");
-    thaw(r.replica);
+    redis_server_resume(r.replica);
     proxy_rig_confirm(&r);
     wait_acknowledged(&r, c);
     assert_string_equal(ask(c, "GET a"), "2");
@@ -470,20 +444,20 @@ static void test_switched_live_between_async_and_strict(void **state)
     proxy_rig_be_strict(&r, 1);
     assert_string_equal(ask(c, "SET a 2"), "OK");
     assert_string_equal(ask(own, "SET b 1"), "QUEUED");
-    freeze(r.replica);
+    redis_server_suspend(r.replica);
     assert_begins(ask(own, "EXEC"), "MRDURABILITY ");
     send_(c, "SET a 3");
     wait_executed(&r, "a");
     assert_false(has_reply(c));
     proxy_rig_be_strict(&r, 0);
     send_(c, "SET a 4"); /* answered at once, but behind the one before */
-    thaw(r.replica);
+    redis_server_resume(r.replica);
     assert_string_equal(reply(c), "OK");
     assert_string_equal(reply(c), "OK");
-    freeze(r.replica);
+    redis_server_suspend(r.replica);
     assert_string_equal(ask(c, "SET a 5"), "OK");
     assert_string_equal(ask(own, "GET a"), "5");
-    thaw(r.replica);
+    redis_server_resume(r.replica);
     redisFree(c);
     redisFree(own);
     proxy_rig_stop(&r);
@@ -494,16 +468,16 @@ static void test_the_end_of_the_proxy_waits_for_what_is_held(void **state)
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     redisContext *c = proxy_rig_connect(&r);
     assert_string_equal(ask(c, "SET a 1"), "OK");
-    freeze(r.replica);
+    redis_server_suspend(r.replica);
     send_(c, "SET b 1");
     wait_executed(&r, "b");
     proxy_rig_wait_drained(&r);
     assert_begins(reply(c), "MRDURABILITY ");
     assert_string_equal(reply(c), "closed");
-    thaw(r.replica);
+    redis_server_resume(r.replica);
     redisFree(c);
     proxy_rig_stop(&r);
 }
@@ -519,10 +493,10 @@ static void test_a_switchover_waits_for_what_is_held(void **state)
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     redisContext *c = proxy_rig_connect(&r), *own = proxy_rig_connect(&r);
     assert_string_equal(ask(c, "SET a 1"), "OK");
-    freeze(r.replica);
+    redis_server_suspend(r.replica);
     send_(c, "SET b 2");
     send_(own, "EVAL %s 0", "redis.call('SET', 'c', 3) return 3");
     wait_executed(&r, "b");
@@ -530,7 +504,7 @@ static void test_a_switchover_waits_for_what_is_held(void **state)
     proxy_rig_pause(&r, 10000);
     (void)wait_until(r.loop, nobody_waits, NULL, 100);
     assert_int_equal(r.n_held, 0);
-    thaw(r.replica);
+    redis_server_resume(r.replica);
     proxy_rig_wait_held(&r);
     assert_string_equal(reply(c), "OK");
     assert_string_equal(reply(own), "3");
@@ -550,7 +524,7 @@ static void test_who_may_publish_acknowledges_for_all(void **state)
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     redis_server_do(r.master, "ACL SETUSER writer on >w ~* +@all -publish");
     redis_server_do(r.master, "ACL SETUSER app on >a ~* &* +@all");
     redis_server_do(r.master, "ACL SETUSER default on >d");

@@ -18,12 +18,6 @@
 
 enum { REPLY_MAX = 1024 };
 
-static void begin(struct proxy_rig *r)
-{
-    proxy_rig_start(r, WAIT_MS);
-    proxy_rig_be_strict(r, 1);
-}
-
 /* All at once, and byte for byte. */
 static void assert_replies(int fd, const char *requests, const char *replies)
 {
@@ -41,7 +35,7 @@ static void test_what_has_no_reply_stands_between_held_ones(void **state)
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     int fd = proxy_rig_dial(&r);
     for (int i = 0; i < 20; i++)
         assert_replies(
@@ -58,7 +52,7 @@ static void test_each_of_several_confirmations_keeps_its_place(void **state)
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     int fd = proxy_rig_dial(&r);
     assert_replies(fd, "SUBSCRIBE a\r\n", SUBSCRIBED("$9\r\nsubscribe", "a", "1"));
     /* Nobody knows yet that it began no transaction, so they are sent at once. */
@@ -75,7 +69,7 @@ static void test_a_transaction_that_was_refused_behind_a_held_reply_is_none(void
     struct proxy_rig r;
 
     (void)state;
-    begin(&r);
+    proxy_rig_start_strict(&r);
     int fd = proxy_rig_dial(&r);
     assert_replies(fd, "SUBSCRIBE a\r\n", SUBSCRIBED("$9\r\nsubscribe", "a", "1"));
     assert_replies(fd, "EVAL x 0\r\nMULTI\r\n", CANT("eval") CANT("multi"));

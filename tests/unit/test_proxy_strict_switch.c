@@ -81,7 +81,7 @@ static void test_own_answers_stand_between_held_ones(void **state)
     assert_string_equal(proxy_rig_ask(c, "WATCH a"), "OK"); /* so it has a connection of its own */
     assert_string_equal(proxy_rig_ask(c, "UNWATCH"), "OK");
 
-    assert_int_equal(kill(r.replica->pid, SIGSTOP), 0);
+    redis_server_suspend(r.replica);
     for (int i = 0; i < PAIRS; i++)
         redisAppendCommand(c, "SET a %d", i);
     for (int i = 0; i < PAIRS; i++) {
@@ -97,12 +97,12 @@ static void test_own_answers_stand_between_held_ones(void **state)
 
     /* Nobody acknowledges yet for the next master; a write of that key keeps the reads waiting. */
     struct redis_server *next = r.replica;
-    assert_int_equal(kill(third->pid, SIGSTOP), 0);
-    assert_int_equal(kill(next->pid, SIGCONT), 0);
+    redis_server_suspend(third);
+    redis_server_resume(next);
     proxy_rig_send(other, "SET a new");
     proxy_rig_promote(&r);
     wait_taken(&r, next, "get", PAIRS);
-    assert_int_equal(kill(third->pid, SIGCONT), 0);
+    redis_server_resume(third);
 
     for (int i = 0; i < PAIRS; i++)
         assert_true(strncmp(proxy_rig_reply(c), "MRUNKNOWN ", 10) == 0);

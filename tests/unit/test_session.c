@@ -218,6 +218,48 @@ static void test_a_read_is_sent_again_once(void **state)
     bench_free(&b);
 }
 
+/* What is sent to a server and what only meant to be: the one is sent again, the other waited. */
+static void test_what_was_not_written_counts_as_held(void **state)
+{
+    struct session_bench b;
+
+    (void)state;
+    bench_init(&b);
+    client_says(&b, "GET a\r\n");
+    assert_string_equal(to_server(&b), "GET a\r\n");
+    client_says(&b, "GET b\r\nGET c\r\n"); /* the server is gone, which nobody knows yet */
+    assert_int_equal(b.counts.held, 0);
+    break_and_attach(&b);
+    assert_int_equal(b.counts.held, 2);
+    assert_int_equal(b.counts.replayed, 1);
+    break_and_attach(&b); /* before any was written */
+    assert_int_equal(b.counts.held, 2);
+    assert_string_equal(to_server(&b), "GET a\r\nGET b\r\nGET c\r\n");
+    bench_free(&b);
+}
+
+/* No server is lost by a PING: it isn't under suspicion, however often its connection is. */
+static void test_what_asks_for_no_data_is_sent_again_each_time(void **state)
+{
+    struct session_bench b;
+
+    (void)state;
+    bench_init(&b);
+    client_says(&b, "PING\r\nDBSIZE\r\nECHO a\r\n");
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(to_server(&b), "PING\r\nDBSIZE\r\nECHO a\r\n");
+        assert_string_equal(to_client(&b), "");
+        break_and_attach(&b);
+    }
+    assert_string_equal(to_server(&b), "PING\r\nECHO a\r\n");
+    server_says(&b, "+PONG\r\n$1\r\na\r\n");
+    const char *text = to_client(&b);
+    assert_memory_equal(text, "+PONG\r\n-MRUNKNOWN two connections ", 34);
+    assert_non_null(strstr(text, "it only reads"));
+    assert_non_null(strstr(text, "\r\n$1\r\na\r\n"));
+    bench_free(&b);
+}
+
 /* A master at its client limit, a replica that the route calls master: it is not tried for ever. */
 static void test_a_request_that_is_refused_again_and_again_waits_no_longer_than_others(void **state)
 {
@@ -435,6 +477,8 @@ int main(void)
         cmocka_unit_test(test_a_refused_write_waits_for_another_master_and_order_is_kept),
         cmocka_unit_test(test_waiting_ends_with_an_error_that_names_the_instance),
         cmocka_unit_test(test_a_read_is_sent_again_once),
+        cmocka_unit_test(test_what_was_not_written_counts_as_held),
+        cmocka_unit_test(test_what_asks_for_no_data_is_sent_again_each_time),
         cmocka_unit_test(test_a_request_that_is_refused_again_and_again_waits_no_longer_than_others),
         cmocka_unit_test(test_a_half_closed_client_is_answered_while_a_master_can_be_reached),
         cmocka_unit_test(test_the_connection_is_made_again_before_anything_else),

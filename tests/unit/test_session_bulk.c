@@ -80,13 +80,21 @@ static void test_a_very_large_body_goes_in_strides(void **state)
     says_(&b, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$4000000\r\n");
     flows(&b, 50000);
     assert_false(session_ends_stride(&b.session));
+    assert_int_equal(session_request_unseen(&b.session), SESSION_STRIDE); /* not further than it goes */
     session_request_passed(&b.session, SESSION_STRIDE - 1);
+    assert_int_equal(session_request_unseen(&b.session), 1);
     assert_false(session_ends_stride(&b.session));
     session_request_passed(&b.session, 1);
     assert_true(session_ends_stride(&b.session));
     assert_false(session_ends_stride(&b.session)); /* the next one begins */
-    session_request_passed(&b.session, 4000000 - 50000 - SESSION_STRIDE - SESSION_STRIDE_END);
-    assert_false(session_ends_stride(&b.session)); /* what is left is its end */
+    for (uint64_t left = 4000000 - 50000 - SESSION_STRIDE; left > SESSION_STRIDE_END;) {
+        uint64_t n = session_request_unseen(&b.session);
+        assert_in_range(n, 1, SESSION_STRIDE);
+        session_request_passed(&b.session, n);
+        left -= n;
+        assert_int_equal(session_ends_stride(&b.session), left > SESSION_STRIDE_END);
+    }
+    assert_true(session_request_unseen(&b.session) > SESSION_STRIDE); /* what is left is its end */
     session_bench_free(&b);
 
     session_bench_init(&b);
@@ -151,11 +159,47 @@ static void test_what_is_swallowed_does_not_pass(void **state)
     session_bench_free(&b);
 }
 
+/* Whether what it writes next is the first that it waits for, and how soon it will have a reply. */
+static void test_when_a_client_asks_anew(void **state)
+{
+    struct session_bench b;
+
+    (void)state;
+    session_bench_init(&b);
+    assert_false(session_asks_anew(&b.session)); /* nothing */
+    says_(&b, "EVAL x 0\r\nEVAL y 0\r\n");
+    assert_true(session_asks_anew(&b.session));
+    assert_string_equal(session_bench_to_server(&b), "EVAL x 0\r\nEVAL y 0\r\n");
+    says_(&b, "EVAL z 0\r\n");
+    assert_false(session_asks_anew(&b.session)); /* two are under way */
+    session_bench_server_says(&b, "+x\r\n+y\r\n");
+    assert_false(session_asks_anew(&b.session)); /* it hasn't taken those replies */
+    assert_string_equal(told(&b), "+x\r\n+y\r\n");
+    assert_true(session_asks_anew(&b.session));
+    (void)session_bench_to_server(&b);
+    session_bench_server_says(&b, "+z\r\n");
+    assert_string_equal(told(&b), "+z\r\n");
+    const char *const never[] = {"BLPOP l 0\r\n", "WAIT 1 0\r\n", "MODULES.OWN x\r\n", set};
+    for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++) {
+        says_(&b, never[i]);
+        if (never[i] == set) /* large: once it is known to be */
+            session_take_request(&b.session, 0, body, 20000);
+        assert_false(session_asks_anew(&b.session));
+        (void)session_bench_to_server(&b);
+        if (never[i] != set) {
+            session_bench_server_says(&b, ":0\r\n");
+            (void)told(&b);
+        }
+    }
+    session_bench_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_body_passes_but_for_its_end),
         cmocka_unit_test(test_a_very_large_body_goes_in_strides),
+        cmocka_unit_test(test_when_a_client_asks_anew),
         cmocka_unit_test(test_a_request_that_is_cut_is_discarded_to_its_end),
         cmocka_unit_test(test_half_of_a_reply_that_passed_ends_the_client),
         cmocka_unit_test(test_what_is_swallowed_does_not_pass),

@@ -194,6 +194,28 @@ static void test_a_lost_connection_repeats_reads_and_tells_of_writes(void **stat
     bench_free(&b);
 }
 
+/* A PING waits behind others' requests, so it is lost with them; it isn't to blame. */
+static void test_pings_survive_any_number_of_lost_connections(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    assert_int_equal(says(&b, 0, "DBSIZE\r\n"), 0);
+    assert_int_equal(says(&b, 1, "PING\r\n"), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(written(&b), "DBSIZE\r\nPING\r\n");
+        lose(&b, false);
+        assert_string_equal(told(&b, 1), "");
+        assert_int_equal(shared_take_waiting(&b.shared, &b.users[0]), i == 0);
+        assert_int_equal(shared_take_waiting(&b.shared, &b.users[1]), 1);
+    }
+    assert_memory_equal(told(&b, 0), "-MRUNKNOWN two connections ", 27);
+    assert_string_equal(written(&b), "PING\r\n");
+    assert_string_equal(answers(&b, "+PONG\r\n"), "1:+PONG\r\n");
+    bench_free(&b);
+}
+
 static void test_a_refusal_holds_that_client_and_its_later_requests(void **state)
 {
     struct bench b;
@@ -487,6 +509,7 @@ static void test_what_is_due_does_not_wait_for_the_turns_end(void **state)
     memset(value + head, 'v', 16000);
     memcpy(value + head + 16000, "\r\n", 3);
     assert_int_equal(says(&b, 1, value), 0);
+    says(&b, 2, value);
     assert_false(shared_is_due(&b.shared));
     says(&b, 0, value);
     assert_true(shared_is_due(&b.shared)); /* a full batch */
@@ -528,6 +551,7 @@ int main(void)
         cmocka_unit_test(test_replies_go_to_who_asked_and_runs_are_passed_as_one),
         cmocka_unit_test(test_only_what_depends_on_nothing_but_data_is_taken),
         cmocka_unit_test(test_a_lost_connection_repeats_reads_and_tells_of_writes),
+        cmocka_unit_test(test_pings_survive_any_number_of_lost_connections),
         cmocka_unit_test(test_a_refusal_holds_that_client_and_its_later_requests),
         cmocka_unit_test(test_a_large_reply_moves_its_client),
         cmocka_unit_test(test_a_large_reply_that_cannot_be_asked_again_is_streamed),

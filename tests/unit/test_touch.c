@@ -118,12 +118,25 @@ static void test_a_read_of_several_keys_waits_for_those_only(void **state)
     durable_free(&d);
 }
 
+static void test_one_with_a_key_does_nothing_when_it_fails(void **state)
+{
+    const uint16_t slot = durable_slot("a", 1);
+
+    (void)state;
+    assert_int_equal(touch_answered(DURABLE_WRITES, slot, false), DURABLE_WRITES);
+    assert_int_equal(touch_answered(DURABLE_WRITES, slot, true), DURABLE_READS);
+    assert_int_equal(touch_answered(DURABLE_WRITES, DURABLE_ANY, true), DURABLE_WRITES);
+    assert_int_equal(touch_answered(DURABLE_READS, slot, true), DURABLE_READS);
+    assert_int_equal(touch_answered(DURABLE_NOTHING, 0, true), DURABLE_NOTHING);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_and_where),
         cmocka_unit_test(test_inline_and_cut_requests_may_be_about_any_key),
         cmocka_unit_test(test_a_read_of_several_keys_waits_for_those_only),
+        cmocka_unit_test(test_one_with_a_key_does_nothing_when_it_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

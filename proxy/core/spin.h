@@ -1,0 +1,33 @@
+/* Should the thread go on looking for what comes next, instead of sleeping until it is woken? Pure.
+ *
+ * To wake a process can take as long as Redis needs for its answer: a lone client that asks again as soon as
+ * it was answered waits for four of them, two of which are the proxy's. Measured: half of what the proxy
+ * adds. While only such a client is here the thread looks on for as long as a round takes, and takes a
+ * processor that nobody else has much use for; any other client ends it, and so does one that takes its time:
+ * then the last look was in vain, and SPIN_IN_ROW rounds pass before the next. */
+#ifndef MR_PROXY_CORE_SPIN_H
+#define MR_PROXY_CORE_SPIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    SPIN_US = 80,        /* since anything came, and then it sleeps */
+    SPIN_TIGHT_US = 250, /* from one request to the next: a longer round is not worth it */
+    SPIN_IN_ROW = 16,    /* rounds as quick as that, of the same client */
+    SPIN_BYTES = 1024,   /* of a round; who sends more doesn't wait for each answer */
+};
+
+/* All zeroes: it sleeps. Times are monotonic microseconds. */
+struct spin {
+    uint64_t client; /* that asked last; 0: several did, or none, or one that sent much */
+    int64_t asked_us, until_us;
+    uint32_t in_row;
+    bool spins;
+};
+
+/* A turn ends, in which n clients were read, the last of which was `client`, and replies came or didn't.
+ * Returns spins: the next turn begins at once. */
+bool spin_turn(struct spin *s, uint32_t n, uint64_t client, bool replies, int64_t now_us);
+
+#endif

@@ -14,6 +14,7 @@ import re
 import statistics
 import subprocess
 import time
+from pathlib import Path
 
 import proxy_limits
 from arms import ARMS, CPUS, MODES, core_of, cpu_ns, pin, set_up
@@ -24,7 +25,7 @@ CLIENTS, PIPELINES, OPS = (1, 50, 500), (1, 16), ("set", "get")
 IN_FLIGHT_MAX = 64 * MB
 RULE = "left out: P = 16 over 1 KB or with one client; more than 64 MB on the way (clients x P x size)"
 ONE_CORE = "one core: only 3 B and more than one client, c = 500 only with P = 1"
-PARTS = ("idle", "slow", "latency", "fairness", "throughput")
+PARTS = ("idle", "slow", "latency", "fairness", "busy", "throughput")
 REPEATS, SECONDS = 5, 0.7
 CHOICE_REPEATS = 3
 QUICK_REPEATS, QUICK_SECONDS = 2, 0.1
@@ -236,6 +237,16 @@ def versions():
     return found
 
 
+KERNEL = {"TCP congestion control": "net/ipv4/tcp_congestion_control",
+          "sched_autogroup": "kernel/sched_autogroup_enabled"}
+
+
+def kernel_settings():
+    """What on few processors decides who waits for whom, and how large batches become, with any proxy."""
+    return {title: Path("/proc/sys", name).read_text(encoding="ascii").strip()
+            for title, name in KERNEL.items() if Path("/proc/sys", name).exists()}
+
+
 def restart(arm, part, tell):
     """Each part begins with fresh processes: their memory is what the part made of it."""
     try:
@@ -255,8 +266,8 @@ def measure_proxy(sandbox, options, tell):
     redis, arms, failures = set_up(sandbox, options.only)
     for failure in failures:
         tell(failure)
-    results = {"seed": seed, "versions": versions(), "cpus": CPUS, "repeats": options.repeats,
-               "seconds": options.seconds, "big_mb": proxy_limits.big_bytes(options) // MB,
+    results = {"seed": seed, "versions": versions(), "kernel": kernel_settings(), "cpus": CPUS,
+               "repeats": options.repeats, "seconds": options.seconds, "big_mb": proxy_limits.big_bytes(options) // MB,
                "pipeline_depth": proxy_limits.PIPELINE_DEPTH, "arms": list(arms),
                "modes": options.modes, "rule": RULE, "one_core_rule": ONE_CORE}
     limits = proxy_limits.Limits(redis, arms, options, order, tell)

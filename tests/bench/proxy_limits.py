@@ -9,6 +9,7 @@ import time
 
 import resp
 from arms import core_of, open_files, pin, rss_kb
+from busy import spinning
 from failover import program
 from talk import Talker
 from wait import wait_until
@@ -65,6 +66,12 @@ def peak_rss_kb(pid, watch_s):
         return time.monotonic() >= until
     wait_until(is_over, "the time to pass", timeout_s=watch_s + 10)
     return peak
+
+
+def medians(accounts):
+    """Of what neighbour() said several times."""
+    return {"p50_us": statistics.median(a["p50_us"] for a in accounts),
+            "p99_us": statistics.median(a["p99_us"] for a in accounts), "errors": sum(a["errors"] for a in accounts)}
 
 
 def read_exactly(sock, length):
@@ -126,10 +133,7 @@ class Limits:
                     if account:
                         found.setdefault((mode, arm.name), []).append(account)
         self._unpin()
-        return [{"mode": mode, "arm": name, "p50_us": statistics.median(a["p50_us"] for a in accounts),
-                 "p99_us": statistics.median(a["p99_us"] for a in accounts),
-                 "errors": sum(a["errors"] for a in accounts)}
-                for (mode, name), accounts in found.items()]
+        return [{"mode": mode, "arm": name, **medians(accounts)} for (mode, name), accounts in found.items()]
 
     # ---- memory ------------------------------------------------------------------------------------------------
 
@@ -213,12 +217,10 @@ class Limits:
         rows = []
         for (name, kind), accounts in found.items():
             quiet = found.get((name, None))
-            p99 = statistics.median(account["p99_us"] for account in accounts)
+            typical = medians(accounts)
             rows.append({
-                "arm": name, "beside": kind or "quiet", "p99_us": p99, "errors": sum(a["errors"] for a in accounts),
-                "p50_us": statistics.median(a["p50_us"] for a in accounts),
-                "max_us": max(a["max_us"] for a in accounts),
-                "x_quiet": p99 / statistics.median(a["p99_us"] for a in quiet) if quiet else None,
+                "arm": name, "beside": kind or "quiet", **typical, "max_us": max(a["max_us"] for a in accounts),
+                "x_quiet": typical["p99_us"] / medians(quiet)["p99_us"] if quiet else None,
                 "moved_mb_per_s": statistics.median(a["moved_mb_per_s"] for a in accounts)})
         return rows
 
@@ -246,3 +248,19 @@ class Limits:
             raise AssertionError(f"the bad neighbour got {moved['errors']} errors of {moved['answers']} answers")
         account["moved_mb_per_s"] = (moved["sent_bytes"] + moved["taken_bytes"]) / 1e6 / (time.monotonic() - began)
         return account
+
+    # ---- a busy host -------------------------------------------------------------------------------------------
+
+    def busy(self):
+        """The same client while each processor has something else to do, too."""
+        self._unpin()
+        cpus = core_of("unpinned", "client")
+        found = {}
+        for _ in range(FAIR_QUICK_REPEATS if self.options.quick else self.options.repeats):
+            for arm in self._served():
+                with spinning(len(cpus)):
+                    account = self._try(arm, "on a busy host", lambda a=arm: neighbour(
+                        a.port(), cpus, QUICK_MS if self.options.quick else NEIGHBOUR_MS, NEIGHBOUR_GAP_US))
+                if account:
+                    found.setdefault(arm.name, []).append(account)
+        return [{"arm": name, **medians(accounts)} for name, accounts in found.items()]

@@ -124,6 +124,12 @@ class Report:
             rows.append(row)
         return rows
 
+    def _busy(self):
+        found = self._by_arm("busy")
+        return [["a client on a busy host: µs", "p50", "p99"]] + [
+            [ARMS[name].title, number(found[name]["p50_us"]), number(found[name]["p99_us"])]
+            for name in self.arms if name in found]
+
     def _bad_title(self, kind):
         return {"pipeline": f"pipelines {self.results['pipeline_depth']:,} deep", "slow": "reads slowly",
                 "big": f"sends {self.results['big_mb']} MB"}[kind]
@@ -150,6 +156,8 @@ class Report:
             yield f"Memory: each client has asked for {each} values of 1 MB and reads nothing.", self._slow()
         if r.get("fairness"):
             yield "Neighbours: a client that asks 500 times a second, alone and beside another one.", self._fairness()
+        if r.get("busy"):
+            yield "The same client, while a process that never rests is beside it on each processor.", self._busy()
 
     # ---- the targets -------------------------------------------------------------------------------------------
 
@@ -258,6 +266,7 @@ def _about(r):
     yield (f"{os.cpu_count()} processors, {versions}, loopback, one call of {r['minutes']:.0f} minutes, "
            f"seed {r['seed']}; redis-benchmark, {r['repeats']} repeats of about {r['seconds']} s, medians, everything "
            "interleaved in a shuffled order.")
+    yield table.kernel_line(r["kernel"])
     if r.get("throughput"):
         yield f"{r['rule'][0].upper()}{r['rule'][1:]}. {r['one_core_rule'][0].upper()}{r['one_core_rule'][1:]}."
     if r.get("haproxy"):

@@ -7,9 +7,9 @@ hung_after_ms 3000), or is answered meanwhile. Any new epoch is a false failover
 import os
 import random
 import subprocess
-import sys
 import time
 
+from busy import spinning
 from failover import program
 from lab import Lab
 from resp import RespError
@@ -93,14 +93,8 @@ class Soak:
 
     def no_cpu(self):
         """Two busy processes for each processor."""
-        spin = [sys.executable, "-c", "while True: pass"]
-        busy = [subprocess.Popen(spin) for _ in range(2 * (os.cpu_count() or 1))]
-        try:
+        with spinning(2 * (os.cpu_count() or 1)):
             wait_while(lambda: True, "time", LOAD_S)
-        finally:
-            for process in busy:
-                process.kill()
-                process.wait()
 
     KINDS = (fork, silent_script, answered_script, stall, busy_disk, no_cpu)
 

@@ -20,7 +20,7 @@ import types
 from arms import cpu_ns, raise_open_files
 from failover import MrRedis, MrRedisStrict, mr_cluster, program
 from lone_proxy import LoneProxy
-from proxy import versions
+from proxy import kernel_settings, versions
 from servers import LOOPBACK, Redis
 from table import summary
 from talk import Talker, poll
@@ -217,8 +217,8 @@ def measure_strict(in_sandbox, options, tell):
     seed = options.seed if options.seed is not None else random.randrange(1 << 32)
     tell(f"strict: seed {seed}")
     began = time.monotonic()
-    results = {"seed": seed, "versions": {"Redis": versions()["Redis"]}, "repeats": options.repeats,
-               "seconds": options.seconds, "real_time": bool(REAL_TIME), "failures": []}
+    results = {"seed": seed, "versions": {"Redis": versions()["Redis"]}, "kernel": kernel_settings(),
+               "repeats": options.repeats, "seconds": options.seconds, "real_time": bool(REAL_TIME), "failures": []}
 
     def throughput(sandbox):
         raise_open_files()

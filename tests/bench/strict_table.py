@@ -121,6 +121,7 @@ def _about(r):
            f"{r['minutes']:.0f} minutes, seed {r['seed']}; {r['repeats']} repeats of about {r['seconds']} s, medians, "
            "interleaved in a shuffled order; values of 3 B, GETs of keys that nobody writes. SET + WAIT: a client "
            "sends P SETs and one WAIT at once, and goes on when WAIT is answered.")
+    yield table.kernel_line(r["kernel"])
     if not r["real_time"]:
         yield "The relay had to compete for the processors with everybody else (it needs root not to)."
 

@@ -75,6 +75,11 @@ def _verdict(met, words):
     return words[2] if met is None else words[0] if met else words[1]
 
 
+def kernel_line(settings):
+    """settings: as proxy.kernel_settings() found them."""
+    return "The kernel's settings: " + ", ".join(f"{title} {value}" for title, value in settings.items()) + "."
+
+
 def report_lines(about, report, failures):
     """For people: what a reader must know, the report's tables in aligned columns, its targets, what failed."""
     yield from about

@@ -8,7 +8,6 @@ Needs root (network namespaces). Ends with "N passed, N failed"; each round coun
 import argparse
 import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,7 @@ sys.dont_write_bytecode = True
 import netns  # noqa: E402
 from lab import Lab  # noqa: E402
 from rounds import play  # noqa: E402
-from sandbox import Sandbox  # noqa: E402
+from sandbox import Sandbox, end_as_by_ctrl_c  # noqa: E402
 from scenarios import SCENARIOS  # noqa: E402
 
 DOWN_AFTER_MS = 1000
@@ -126,8 +125,7 @@ def main(argv):
     if not netns.is_possible():
         tell("chaos: this needs root and iproute2: network namespaces can't be made here")
         return 1
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    end_as_by_ctrl_c()
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4), "big")
     tell(f"chaos: seed {seed}, {options.rounds} rounds of {len(options.only)} scenarios")
     order = options.only * options.rounds

@@ -1,8 +1,11 @@
 """What may break, and what must follow: each scenario is a function of a Round (rounds.py)."""
 
+import contextlib
+
+import resp
 from history import Final, Loss, check, now_ms
 from wait import wait_until
-from workload import Workload
+from workload import DirectClient, Workload
 
 LONGER_THAN_ANY_LIMIT_S = 4.0  # unreachable_after_ms 1500 and hung_after_ms 3000 are over by then
 SHORTER_THAN_ANY_LIMIT_S = 1.0
@@ -180,6 +183,84 @@ def sentinel_cut_off(r):
         final = Final.read(client, workload.ops())
     # Sentinel promises nothing; everything lost is counted, nothing is judged.
     return check(workload.ops(), final, [Loss(0.0, {"*": now_ms()})])
+
+
+@scenario
+def fenced_master_and_application_cut_off(r):
+    """fence=acl, and an application that knows the master and its epoch's user is cut off with it. It goes on writing
+    there, as README says; but whoever has heard of the new epoch doesn't get in. When the cut is healed it is cut,
+    and refused until it is told as whom to log in, and where. The judge has its writes, too."""
+    beside, away = (proxy.place for proxy in r.cluster.proxies)
+    user = turn_fence_on(r)
+    old = r.master
+    application = DirectClient(f"{r.prefix}-direct", beside, (old, user), PASSWORD, r.prefix)
+    r.workload.clients.append(application)
+    application.wait_more()
+    r.cut_off_with_master(beside)
+    r.begin()
+    r.network.isolate([old.place, beside])
+    r.expect_failover("UNREACHABLE")
+    master, new_user = r.instance.master(), r.instance.state()["fence"]["user"]
+    assert new_user == f"app-e{r.instance.epoch()}" != user
+    log_in(away, master, new_user).close()
+    for member in r.instance.replicas():
+        if member is not old:
+            wait_until(lambda m=member: is_refused(away, m, user), "who was sealed to have no old epoch's user")
+    assert is_refused(away, master, user) and is_refused(beside, old, new_user)
+    application.wait_more()  # nobody can tell the old master
+    assert application.reconnects == 0
+    r.network.heal()
+    wait_until(lambda: application.refused >= 3, "the application to be cut, and refused when it comes again")
+    wait_until(lambda: old.follows(master), "the old master to be taken back")
+    wait_until(lambda: epochs_users(old) == {new_user}, "it to let the new epoch's applications in")
+    assert is_refused(beside, old, user)
+    with log_in(beside, old, new_user) as reader:
+        assert reader.call_raw("SET", f"{r.prefix}:stray", "x").code == "READONLY"
+    application.tell(master, new_user)
+    application.wait_more()
+    turn_fence_off(r)
+    application.tell(master, "app")
+    for member in r.instance.members:
+        for left in epochs_users(member):
+            member.call("ACL", "DELUSER", left)
+    application.wait_more()
+
+
+PASSWORD = "secret of app"
+
+
+def turn_fence_on(r):
+    """As the operator is told to; returns the epoch's user, once all members have it."""
+    for member in r.instance.members:
+        member.call("ACL", "SETUSER", "app", "reset", "on", f">{PASSWORD}", "~*", "&*", "+@all", "-@dangerous")
+    r.cluster.mrctl_ok("set", r.instance.name, "fence=acl", "fence_user=app")
+    user = r.instance.state()["fence"]["user"]
+    wait_until(lambda: all(epochs_users(m) == {user} for m in r.instance.members), f"all members to have {user}")
+    for member in r.instance.members:
+        member.call("ACL", "SETUSER", "app", "off")
+    return user
+
+
+def turn_fence_off(r):
+    for member in r.instance.members:
+        member.call("ACL", "SETUSER", "app", "on")
+    r.cluster.mrctl_ok("set", r.instance.name, "fence=none")
+
+
+def epochs_users(member):
+    return {user for user in member.call("ACL", "USERS") if user.startswith("app-e")}
+
+
+def log_in(host, member, user):
+    with host.inside():
+        return resp.logged_in(user, PASSWORD, member.port, member.place.ip)
+
+
+def is_refused(host, member, user):
+    with contextlib.suppress(resp.RespError):
+        log_in(host, member, user).close()
+        return False
+    return True
 
 
 @scenario

@@ -13,7 +13,6 @@ import dataclasses
 import itertools
 import multiprocessing
 import os
-import signal
 import statistics
 import sys
 import time
@@ -29,7 +28,7 @@ import netns  # noqa: E402
 import table  # noqa: E402
 from faults import choose, play_out  # noqa: E402
 from history import now_ms  # noqa: E402
-from sandbox import TOP  # noqa: E402
+from sandbox import TOP, end_as_by_ctrl_c  # noqa: E402
 from stages import STAGES, forget  # noqa: E402
 from strict_history import Kept, Trouble, Verdict, judge  # noqa: E402
 from wait import wait_until  # noqa: E402
@@ -232,8 +231,7 @@ def main(argv):
     if not netns.is_possible():
         tell("chaos: this needs root and iproute2: network namespaces can't be made here")
         return 1
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    end_as_by_ctrl_c()
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(3), "big")
     tell(f"strict chaos: seed {seed}, {options.rounds} rounds of {', '.join(options.arms)}")
     arms = play_all(options.arms, range(seed, seed + options.rounds), options.jobs)

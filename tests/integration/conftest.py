@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kazoo.client import KazooClient
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 
@@ -67,3 +68,19 @@ def make_cluster(sandbox, request):
 def cluster(make_cluster):
     """One controller, one proxy."""
     return make_cluster()
+
+
+@pytest.fixture
+def zookeeper_of():
+    """zookeeper_of(cluster): a client of its ZooKeeper, below its chroot."""
+    clients = []
+
+    def connect(cluster):
+        client = KazooClient(hosts=cluster.zk_hosts)
+        client.start(timeout=30)
+        clients.append(client)
+        return client
+    yield connect
+    for client in clients:
+        client.stop()
+        client.close()

@@ -5,7 +5,6 @@ import subprocess
 import threading
 
 import pytest
-from kazoo.client import KazooClient
 
 from cluster import binary
 from servers import Redis
@@ -142,21 +141,6 @@ def test_ports_run_out(cluster, sandbox):
     assert "port" in runs[8].stderr and f"{cluster.first_port}-{cluster.first_port + 7}" in runs[8].stderr
     ports = [i["port"] for i in cluster.topology()["instances"]]
     assert sorted(ports) == list(range(cluster.first_port, cluster.first_port + 8))
-
-
-@pytest.fixture
-def zookeeper_of():
-    clients = []
-
-    def connect(cluster):
-        client = KazooClient(hosts=cluster.zk_hosts)
-        client.start(timeout=30)
-        clients.append(client)
-        return client
-    yield connect
-    for client in clients:
-        client.stop()
-        client.close()
 
 
 def test_a_corrupt_znode_is_set_aside(cluster, zookeeper_of):

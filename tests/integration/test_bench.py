@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import netns
 import pytest
@@ -184,6 +185,8 @@ def test_proxy_bench_measures_every_part_and_arm(sandbox):
         (arm, kind) for arm in SERVED - starved for kind in ("quiet", *proxy_limits.BAD_KINDS)}
     for row in results["fairness"]:
         assert row["errors"] == 0 and (row["moved_mb_per_s"] > 0) == (row["beside"] != "quiet")
+    assert {row["arm"] for row in results["busy"]} == SERVED
+    assert all(row["errors"] == 0 and 0 < row["p50_us"] <= row["p99_us"] for row in results["busy"])
 
 
 def test_proxy_bench_leaves_senseless_cells_out():
@@ -201,7 +204,8 @@ def pretended_results(haproxy_ratio):
         return {"mode": "unpinned", "cell": f"{op}:3:50:1", "arm": arm, "repeats": 1, "ratios": [ratio], "ratio": ratio,
                 "rps": 1000 * ratio, "p50_us": 100, "p99_us": 200, "redis_us": 1.0, "proxy_us": 2.0}
     ratios = {"direct": 1.0, "haproxy": haproxy_ratio, "mr-proxy": 0.96}
-    return {"seed": 1, "versions": {"Redis": "7"}, "minutes": 1, "repeats": 1, "seconds": 1,
+    return {"seed": 1, "versions": {"Redis": "7"}, "kernel": proxy.kernel_settings(), "minutes": 1,
+            "repeats": 1, "seconds": 1,
             "rule": proxy.RULE, "one_core_rule": proxy.ONE_CORE, "arms": list(ratios), "failures": ["nutcracker: gone"],
             "throughput": [row(arm, op, ratio) for arm, ratio in ratios.items() for op in proxy.OPS]}
 
@@ -217,6 +221,8 @@ def test_proxy_bench_judges_its_targets():
     assert verdict(0.8, "c = 500, P = 1: >= 0.95 x direct") == (None, "not measured")
     lines = list(proxy_table.proxy_lines(pretended_results(0.8)))
     assert any(line.startswith("  MISSED") and goal in line for line in lines)
+    congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text(encoding="ascii").strip()
+    assert any(f"TCP congestion control {congestion}" in line for line in lines)
     assert lines[-1].endswith("nutcracker: gone")
 
 
@@ -326,7 +332,8 @@ def pretended_strict(x_async, median_ms=9.0):
                 "acknowledged": 1000}
     mixed = row("delayed:25:25:1", "strict", 11000.0, 0.2)
     mixed["read"] = {**mixed["write"], "x_async": 0.97}
-    return {"seed": 1, "versions": {"Redis": "7"}, "minutes": 1, "repeats": 1, "seconds": 1, "real_time": True,
+    return {"seed": 1, "versions": {"Redis": "7"}, "kernel": proxy.kernel_settings(), "minutes": 1,
+            "repeats": 1, "seconds": 1, "real_time": True,
             "failures": ["strict: gone"],
             "throughput": [row("loopback:50:0:1", "async", 1000.0, 1.0),
                            row("loopback:50:0:1", "strict", 1000 * x_async, x_async), mixed],

@@ -124,6 +124,63 @@ def test_zookeeper_restarts_in_between(make_cluster):
     assert writer.connections == 1 and len(writer.errors) <= 1
 
 
+def below(zookeeper, folder=""):
+    """{path: (value, is it a session's)} of all that is there, parents first."""
+    found = {}
+    for name in zookeeper.get_children(folder or "/"):
+        path = f"{folder}/{name}"
+        value, stat = zookeeper.get(path)
+        found[path] = (value, stat.ephemeralOwner != 0)
+        found.update(below(zookeeper, path))
+    return found
+
+
+def delete_at_once(zookeeper, paths):
+    """Nobody sees a part of it gone."""
+    transaction = zookeeper.transaction()
+    for path in reversed(list(paths)):
+        transaction.delete(path)
+    assert set(transaction.commit()) == {True}
+
+
+def test_all_znodes_are_deleted_and_restored(make_cluster, zookeeper_of):
+    """The election's first, so that no leader sees instances vanish, which it would take for deleted ones: then proxies
+    keep their routes. Nobody makes the folders anew, empty; and what comes back is found without a restart."""
+    cluster = make_cluster(controllers=2)
+    cart = cluster.adopt()
+    zookeeper = zookeeper_of(cluster)
+    kept = below(zookeeper)
+    with cart.client() as client:
+        delete_at_once(zookeeper, [path for path in kept if path.startswith("/election")])
+        for controller in cluster.controllers:
+            wait_until(lambda c=controller: c.health()[1]["role"] != "leader", f"{controller.id} to lead no more")
+            wait_until(lambda c=controller: "event=zk_store.folder_gone" in c.process.log_text(), "a line about that")
+        delete_at_once(zookeeper, [path for path in kept if not path.startswith("/election")])
+        assert client.call("SET", "a", 1) == "OK"
+        assert zookeeper.get_children("/") == []
+        for path, (value, is_a_sessions) in kept.items():
+            if not is_a_sessions:
+                zookeeper.create(path, value)
+        wait_until(lambda: sorted(zookeeper.get_children("/controllers")) == ["ctl-1", "ctl-2"], "the controllers")
+        wait_until(lambda: zookeeper.get_children("/proxies") == ["host-1"], "the proxy to be registered")
+        wait_until(lambda: [i["name"] for i in cluster.topology()["instances"]] == ["cart"], "the instance")
+        epoch = cart.wait_settled()["epoch"]
+        cart.master().kill()
+        cart.wait_epoch(epoch + 1)
+        assert client.call("GET", "a") == "1"
+
+
+def test_who_was_deleted_registers_again(cluster, zookeeper_of):
+    cluster.adopt(replicas=0)
+    zookeeper = zookeeper_of(cluster)
+    wait_until(lambda: zookeeper.exists("/proxies/host-1"), "the proxy to be registered")
+    for path in ("/proxies/host-1", "/controllers/ctl-1"):
+        before = zookeeper.exists(path).czxid
+        zookeeper.delete(path)
+        wait_until(lambda p=path, b=before: (zookeeper.exists(p) or None) and zookeeper.exists(p).czxid > b,
+                   f"{path} to be there again")
+
+
 def test_the_master_dies_while_zookeeper_is_away(make_cluster):
     cluster = make_cluster(own_zookeeper=True, controllers=2)
     cart = cluster.adopt()

@@ -19,22 +19,32 @@ def make_template(member, *rules):
 
 
 def users(member):
-    return set(member.call("ACL", "USERS"))
+    """All but the leaders' marks."""
+    return {user for user in member.call("ACL", "USERS") if not user.startswith("mr-fence-")}
+
+
+def mark(member):
+    """Term and CLIENT ID of the leader that has fenced it."""
+    marks = [user for user in member.call("ACL", "USERS") if user.startswith("mr-fence-")]
+    assert len(marks) == 1, marks
+    return tuple(int(word) for word in marks[0].split("-")[2:])
 
 
 def fence(cart):
     return cart.state()["fence"]
 
 
+def orders(cluster, order, result):
+    """How many the leader has given, by its metrics; 0: none of that kind."""
+    name = f'mr_instance_orders_total{{instance="cart",order="{order}",result="{result}"}} '
+    status, text = cluster.leader().get("/metrics")
+    assert status == 200
+    return sum(int(line.removeprefix(name)) for line in text.splitlines() if line.startswith(name))
+
+
 def login(member, user):
     """A connection of an application's to the member."""
-    client = resp.Client(member.port)
-    try:
-        client.call("AUTH", user, PASSWORD)
-    except BaseException:
-        client.close()
-        raise
-    return client
+    return resp.logged_in(user, PASSWORD, member.port)
 
 
 def is_refused(member, user):
@@ -72,7 +82,8 @@ def test_a_switchover_cuts_and_refuses_who_is_logged_in(cluster, cart):
     assert "fence acl" in cluster.mrctl_ok("show", "cart") and user in cluster.mrctl_ok("explain", "cart")
     old = cart.master()
     with login(old, user) as client, login(cart.replicas()[0], user) as reader:
-        assert client.call("SET", "key", "value") == "OK" and reader.call("GET", "key") == "value"
+        assert client.call("SET", "key", "value") == "OK"
+        wait_until(lambda: reader.call("GET", "key") == "value", "the replica to have it, too")
         with pytest.raises(resp.RespError, match="NOPERM"):
             client.call("FLUSHALL")
         epoch = cart.epoch()
@@ -84,6 +95,11 @@ def test_a_switchover_cuts_and_refuses_who_is_logged_in(cluster, cart):
     assert all(is_refused(m, user) for m in cart.members)
     with login(cart.master(), new_user) as client:
         assert client.call("GET", "key") == "value" and client.call("SET", "key", "new") == "OK"
+    spans = cart.state()["last_failover"]["timeline_ms"]
+    assert 0 <= spans["fence"] < spans["total"], spans
+    assert f"fence {spans['fence']:.1f}" in cluster.mrctl_ok("history", "cart")
+    assert orders(cluster, "fence", "done") >= 6 and orders(cluster, "fence", "failed") == 0
+    assert orders(cluster, "promote", "done") == 1
     with login(old, new_user) as client:
         wait_until(lambda: client.call("GET", "key") == "new", "the old master to follow")
         with pytest.raises(resp.RespError, match="READONLY"):
@@ -281,6 +297,7 @@ def test_the_leader_is_killed_in_the_midst_of_it(make_cluster):
     busy.wait_more()
     old, epoch, leader = cart.master(), cart.epoch(), cluster.leader()
     others = cart.replicas()
+    terms = {member: mark(member)[0] for member in others}
     clients = [login(m, f"app-e{epoch}") for m in others]
     for member in others:  # they hang when they are to be sealed: the failover is half done
         member.suspend()
@@ -296,6 +313,7 @@ def test_the_leader_is_killed_in_the_midst_of_it(make_cluster):
         client.close()
     user = wait_fenced(cart, *others)
     assert all(is_refused(m, f"app-e{epoch}") for m in others)
+    assert all(mark(m)[0] > terms[m] for m in others), "the new leader has marked them: the old one's orders are void"
     with login(cart.master(), user) as client:
         assert client.call("SET", "key", "value") == "OK"
     busy.wait_more()
@@ -319,7 +337,7 @@ def test_a_failover_to_one_without_the_template_goes_on_and_says_so(make_cluster
         old.kill()
         cart.wait_epoch(epoch + 1)
         assert client.call("GET", "key") == "value", "the failover did not wait for it"
-    assert is_refused(candidate, f"app-e{epoch + 1}"), "it has no more than a mark"
+    assert is_refused(candidate, f"app-e{epoch + 1}"), "it has no such user"
     assert "event=fence.failed" in "".join(cluster.mrctl_ok("events", "cart"))
     make_template(candidate)
     wait_until(lambda: users(candidate) == {"default", "app", f"app-e{epoch + 1}"}, "it to be mended", timeout_s=60)

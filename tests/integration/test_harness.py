@@ -31,6 +31,19 @@ def test_a_crash_is_a_failure():
     assert not box.folder.exists()
 
 
+def test_a_sanitizers_report_is_a_failure():
+    box = Sandbox()
+    (box.folder / "mr-proxy.sanitizer.7").write_text("==9==Unable to get registers from thread 7.\n==7==ERROR: a leak\n")
+    with pytest.raises(AssertionError, match="mr-proxy.sanitizer.7:\n==7==ERROR: a leak$"):
+        box.close()
+
+
+def test_what_the_leak_checker_says_of_itself_is_no_finding():
+    box = Sandbox()
+    (box.folder / "mr-proxy.sanitizer.7").write_text("==9==Unable to get registers from thread 7.\n")
+    box.close()
+
+
 def test_zookeeper_keeps_its_data_over_a_restart(sandbox):
     server = ZooKeeper(sandbox)
     server.stop()

@@ -8,6 +8,9 @@ import resp
 from wait import wait_until
 
 
+MARK = "m" * 500  # longer than what a controller asks meanwhile
+
+
 @pytest.fixture
 def cart(cluster):
     instance = cluster.adopt()
@@ -33,8 +36,9 @@ def test_reads_in_flight_are_replayed_and_writes_are_not(cart):
         cart.master().wait_replicated(2)
         old = suspend_master(cart)
         client.send("GET", "a")
-        client.send("SET", "a", 2)
+        client.send("SET", "a", MARK)
         client.send("GET", "a")
+        old.wait_unread(len(MARK))
         old.kill()
         first, second, third = client.read(), client.read(), client.read()
         assert first == "1"
@@ -73,9 +77,12 @@ def test_in_the_middle_of_exec(cart):
         assert client.pipeline([("MULTI",), ("SET", "a", 1)]) == ["OK", "QUEUED"]
         old = suspend_master(cart)
         client.send("EXEC")
+        client.send("ECHO", MARK)
+        old.wait_unread(len(MARK))
         old.kill()
         reply = client.read()
         assert isinstance(reply, resp.RespError) and reply.code == "MRUNKNOWN", reply
+        assert client.read() == MARK
         assert client.call("SET", "a", 2) == "OK"
 
 

@@ -1,15 +1,19 @@
 """A proxy without any controller: what it does with ZooKeeper's records, its cache file, and nothing at all."""
 
+import contextlib
 import itertools
 import json
+import os
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from kazoo.client import KazooClient
 
 import resp
 from cluster import binary
+from lone_proxy import LoneProxy
 from sandbox import listening
 from servers import Redis, ZooKeeper
 from wait import wait_until
@@ -31,6 +35,14 @@ def closed(port):
     except ConnectionRefusedError:
         return True
     return False
+
+
+def listening_sockets(process, port):
+    """How many sockets of that process listen on the port of 127.0.0.1."""
+    mine = {os.readlink(fd) for fd in Path(f"/proc/{process.pid}/fd").iterdir() if fd.is_symlink()}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return sum(1 for row in rows
+               if row[1] == f"0100007F:{port:04X}" and row[3] == "0A" and f"socket:[{row[9]}]" in mine)
 
 
 class Bed:
@@ -163,24 +175,27 @@ def test_a_corrupt_cache_file_is_only_a_warning(bed, sandbox):
     wait_until(lambda: bed.cache.read_bytes().startswith(b"mr-proxy routes"), "the cache to be written anew")
 
 
-def test_two_proxies_do_not_share_a_port(bed, sandbox, request):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_two_proxies_do_not_share_a_port(bed, sandbox, request, threads):
     """Another cluster's proxy on the same host, an instance on the same port: a part of the clients would get the
-    other cluster's data."""
+    other cluster's data. The threads of one proxy do share it."""
     mine, others = Redis(sandbox, "mine"), Redis(sandbox, "others")
     port = sandbox.ports.one()
     second = Bed(sandbox, request.getfixturevalue("shared_zookeeper"), f"/alone{next(_chroots)}")
     bed.store().create("/instances/cart", record("cart", port, mine, [mine]))
-    bed.start_proxy()
+    bed.start_proxy("--threads", str(threads))
     wait_until(listening(port), "the first proxy to listen")
     second.store().create("/instances/other", record("other", port, others, [others]))
-    second.start_proxy()
+    second.start_proxy("--threads", str(threads))
     wait_until(lambda: "event=listener.failed" in second.proxy.log_text(),
                "the second proxy to say that the port is taken")
     for _ in range(20):
         with resp.Client(port) as client:
             assert client.info("server")["tcp_port"] == str(mine.port)
+    assert listening_sockets(bed.proxy, port) == threads and listening_sockets(second.proxy, port) == 0
     assert bed.proxy.stop() == 0
     wait_until(listening(port), "the second proxy to take the port over")
+    wait_until(lambda: listening_sockets(second.proxy, port) == threads, "all of its threads to listen")
     with resp.Client(port) as client:
         assert client.info("server")["tcp_port"] == str(others.port)
     assert second.proxy.stop() == 0
@@ -200,9 +215,69 @@ def test_wrong_options(sandbox):
     cases = [([], "--zk"), (["--zk", "x:1", "--id", "a b"], "a b"), (["--zk", "x:1", "--bind", "nowhere"], "nowhere"),
              (["--zk", "x:1", "--http", "foo:bar"], "foo:bar"), (["--zk", "x:1", "--threads", "0"], "--threads"),
              (["--zk", "x:1", "--max-clients", "5:x"], "5:x"), (["--zk", "x:1", "--log-level", "loud"], "loud"), (["--zk", "x:1", "--key-file", "/no/file"], "/no/file"),
+             (["--zk", "x:1", "--scheduling", "fifo"], "fifo"),
              (["--zk", f"127.0.0.1:{taken}", "stray"], "stray")]
     for n, (options, told) in enumerate(cases):
         run = sandbox.start(f"mr-proxy-{n}", [binary("mr-proxy"), *options])
         assert run.wait() == 2, options
         lines = run.log_text().splitlines()
         assert len(lines) == 1 and told in lines[0], lines
+
+
+def waits(pid):
+    """How many of its threads wait for their turn."""
+    return [os.sched_getscheduler(int(task)) for task in os.listdir(f"/proc/{pid}/task")].count(os.SCHED_BATCH)
+
+
+def rings(pid):
+    """Its io_urings."""
+    count = 0
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has been closed since
+            count += os.readlink(file) == "anon_inode:[io_uring]"
+    return count
+
+
+def serve_many(proxy, rounds):
+    """So many at once that they are read and answered together."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(resp.Client(proxy.port)) for _ in range(50)]
+        for count in range(rounds):
+            for number, client in enumerate(clients):
+                key = f"key:{number}"
+                client.send_raw(resp.encode("SET", key, f"value {count}") + resp.encode("GET", key))
+            for client in clients:
+                assert (client.read(), client.read()) == ("OK", f"value {count}")
+
+
+@contextlib.contextmanager
+def load(sandbox, proxy):
+    process = sandbox.start("load", ["redis-benchmark", "-p", proxy.port, "-t", "get", "-c", 50, "-n", 100000000, "-q"])
+    try:
+        yield
+    finally:
+        process.kill()
+
+
+def test_a_busy_thread_waits_for_its_turn(sandbox):
+    redis = Redis(sandbox, "redis")
+    usual = LoneProxy(sandbox, redis)
+    normal = LoneProxy(sandbox, redis, "--scheduling", "normal", name="normal")
+    assert waits(usual.process.pid) == 0, "it isn't busy yet"
+    with load(sandbox, usual):
+        wait_until(lambda: waits(usual.process.pid) == 1, "the busy thread, and no other, to wait for its turn")
+    with resp.Client(usual.port) as client:
+        wait_until(lambda: client.call("PING") == "PONG" and waits(usual.process.pid) == 0, "it to be quick again")
+    with load(sandbox, normal), resp.Client(normal.port) as client:
+        for _ in range(1000):
+            assert client.call("PING") == "PONG" and waits(normal.process.pid) == 0
+
+
+def test_each_thread_has_an_io_uring_or_says_why_not(sandbox):
+    redis = Redis(sandbox, "redis")
+    usual = LoneProxy(sandbox, redis, "--threads", 2)
+    plain = LoneProxy(sandbox, redis, "--no-io-uring", name="plain")
+    serve_many(usual, 20)
+    serve_many(plain, 20)
+    assert rings(plain.process.pid) == 0
+    assert rings(usual.process.pid) + usual.process.log_text().count("event=gather.plain") == 2

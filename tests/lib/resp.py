@@ -23,6 +23,17 @@ def encode(*args):
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
 
 
+def logged_in(user, password, port, host="127.0.0.1", timeout_s=LIMIT_S):
+    """A Client as that user; closed again when the server, or the way there, says no."""
+    client = Client(port, host, timeout_s)
+    try:
+        client.call("AUTH", user, password)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
 class Client:
     """Speaks RESP2 and RESP3. Text comes back as str, error replies are returned by read() and raised by call()."""
 

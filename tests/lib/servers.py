@@ -4,10 +4,12 @@ import contextlib
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import resp
 from sandbox import TOP, wait_until
 
+ESTABLISHED = "01"  # in /proc/net/tcp
 ZOOKEEPER_SCRIPT = TOP / "deploy" / "zookeeper" / "zookeeper.sh"
 
 
@@ -124,6 +126,16 @@ class Redis:
         with self.client() as client:
             client.call("PUBLISH", "marker", "")
             assert client.call("WAIT", replicas, 30000) == replicas, f"{replicas} replicas of {self.name} follow"
+
+    def wait_unread(self, size):
+        """While it is suspended: until a connection has brought it so many bytes."""
+        table = Path(f"/proc/{self.process.pid}/net/tcp")
+
+        def largest():
+            rows = [line.split() for line in table.read_text(encoding="ascii").splitlines()[1:]]
+            return max((int(row[4].split(":")[1], 16) for row in rows
+                        if int(row[1].split(":")[1], 16) == self.port and row[3] == ESTABLISHED), default=0)
+        wait_until(lambda: largest() >= size, f"{size} bytes for {self.name}")
 
     def kill(self):
         self.process.kill()

@@ -91,6 +91,28 @@ class RecordingClient:
         self._stop.set()
 
 
+class DirectClient(RecordingClient):
+    """An application that connects to the member of which it was told last, as the user that it was told (fence=acl).
+    It asks nobody: whoever has told it must tell it again."""
+
+    def __init__(self, name, host, told, password, prefix):
+        """told: (member, user)"""
+        self._told, self._password = told, password
+        self.refused = 0  # logins since it was told
+        super().__init__(name, host, self._log_in, prefix)
+
+    def tell(self, member, user):
+        self._told, self.refused = (member, user), 0
+
+    def _log_in(self):
+        member, user = self._told
+        try:
+            return resp.logged_in(user, self._password, member.port, member.place.ip, timeout_s=ANSWER_S)
+        except resp.RespError as error:
+            self.refused += error.code == "WRONGPASS"
+            raise
+
+
 class SentinelClient(RecordingClient):
     """As client libraries are: asks the Sentinels when it has no connection, gives one up that became read-only."""
 

@@ -215,7 +215,20 @@ def check_scripts():
         report(f"{path.relative_to(TOP)}", problems)
 
 
+def check_demo():
+    """The demo and the benches are built where .ci/deps installed what it calls `run`: without the tests' library."""
+    benches = sorted(path.stem for path in (TOP / "tests" / "bench").glob("*.c"))
+    targets = [f"build/tests/bench/{bench}" for bench in benches]
+    run = subprocess.run(["make", "-nB", "BUILD=build", *targets], cwd=TOP, capture_output=True, text=True, check=False)
+    sources = sorted(set(re.findall(r"-c -o \S+ (\S+\.c)$", run.stdout, re.MULTILINE)))
+    problems = [f"{path} includes cmocka.h" for path in sources if "<cmocka.h>" in read(path)]
+    if not {f"tests/bench/{bench}.c" for bench in benches} <= set(sources):
+        problems.append(f"make -nB does not tell what it compiles: {run.stderr.strip()}")
+    report("make demo, make bench: need no library of the tests", problems)
+
+
 if __name__ == "__main__":
+    check_demo()
     check_marathon()
     check_systemd()
     check_docker()

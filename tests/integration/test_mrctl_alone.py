@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 
 import pytest
 from kazoo.client import KazooClient
@@ -232,13 +233,20 @@ def test_watch_finds_a_controller_that_moved(chroot, fake):
         handler.close_connection = True
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + text)
 
+    drawn = threading.Event()
+
+    def topology(_):
+        drawn.set()
+        return 200, TOPOLOGY
+
     def leave(handler):
         stream(handler, b": ok\n\n")
+        assert drawn.wait(LIMIT_S), "the open stream lets mrctl ask for the topology"
         register(second)
         first.answers.clear()
 
     empty = {**TOPOLOGY, "instances": [], "set_aside": []}
-    first = fake({"GET /v1/topology": (200, TOPOLOGY), "GET /v1/events": leave})
+    first = fake({"GET /v1/topology": topology, "GET /v1/events": leave})
     second = fake({"GET /v1/topology": (200, empty), "GET /v1/events": lambda h: stream(h, b": ok\n\n")})
     register(first)
     run = mrctl("--zk", hosts, "topology", "cart", "--watch")

@@ -427,6 +427,11 @@ int proxy_rig_dial(const struct proxy_rig *r)
     return fd;
 }
 
+void proxy_rig_receive_buffer(int fd, int bytes)
+{
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)), 0);
+}
+
 void proxy_rig_write(int fd, const char *data, size_t len)
 {
     while (len > 0) {

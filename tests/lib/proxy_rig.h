@@ -78,6 +78,10 @@ void proxy_rig_assert_begins(const char *text, const char *begin);
 
 /* Bytes without a client library. */
 int proxy_rig_dial(const struct proxy_rig *r);
+/* How much the kernel keeps for who doesn't read. Two of loopback's segments (64 KB) or more: a window of
+ * less is opened by the sender's persist timer only, which takes 0.2 s a time, and minutes when it was shut
+ * long. */
+void proxy_rig_receive_buffer(int fd, int bytes);
 void proxy_rig_write(int fd, const char *data, size_t len);
 /* Reads until `len` bytes have come or the end; returns how many. */
 size_t proxy_rig_read(int fd, char *data, size_t len);

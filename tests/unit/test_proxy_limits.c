@@ -231,7 +231,7 @@ static void test_unread_bytes(void **state)
     struct limits_config limits = limits_of(100000000, 0);
     size_t fill_len = fill_bytes();
     char *fill = calloc(1, fill_len + 12), got[REPLY + 1] = "", many[EACH * sizeof(script)] = "";
-    int slow[SLOW], size = 128 * 1024, replies = 0, refused = 0;
+    int slow[SLOW], replies = 0, refused = 0;
 
     (void)state;
     assert_non_null(fill);
@@ -244,7 +244,7 @@ static void test_unread_bytes(void **state)
     assert_string_equal(ask(c, "SET fill %b", fill, fill_len), "OK");
     for (int k = 0; k < SLOW; k++) { /* the kernel takes so much for them, and little more */
         slow[k] = proxy_rig_dial(&r);
-        assert_int_equal(setsockopt(slow[k], SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), 0);
+        proxy_rig_receive_buffer(slow[k], 128 * 1024);
         proxy_rig_write(slow[k], "GET fill\r\n", 10);
     }
     assert_true(wait_until(r.loop, all_are_full_and_share_again, &r, WAIT_MS));

@@ -217,9 +217,8 @@ static void test_clients_that_do_not_read_many_replies_take_no_memory(void **sta
     assert_string_equal(ask(c, "SET small 1"), "OK");
     long before_kib = resident_kib();
     for (int i = 0; i < SLOW; i++) {
-        int size = 4096;
         slow[i] = proxy_rig_dial(&r);
-        assert_int_equal(setsockopt(slow[i], SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), 0);
+        proxy_rig_receive_buffer(slow[i], 128 * 1024);
         proxy_rig_write(slow[i], many, (size_t)EACH * 7);
     }
     for (int i = 0; i < 1000; i++)

@@ -531,11 +531,15 @@ void shared_break(struct shared *sh, uint32_t now_ms, bool unsent)
     uint64_t at = sh->at;
 
     for (uint64_t seq = sh->head; seq < sh->tail; seq++) {
-        const struct shared_entry *e = shared_at(sh, seq);
+        struct shared_entry *e = shared_at(sh, seq);
         bool sent = !unsent && at + e->len <= sh->written;
         if (e->user && seq == sh->head && sh->streaming)
             session_fail(e->user->session,
                          "the master was lost in the middle of a reply that was being passed on");
+        if (e->user && !sent && !(e->flags & PIPELINE_COUNTED)) {
+            session_count(&e->user->session->env->counts->held, 1);
+            e->flags |= PIPELINE_COUNTED;
+        }
         if (e->user)
             shared_return(sh, e, at, now_ms, sent ? PIPELINE_SENT : PIPELINE_HELD);
         at += e->len;

@@ -6,10 +6,11 @@ behind it: the least that a proxy can cost (answerer.c).
 
 import os
 import resource
+import shlex
 import shutil
 from pathlib import Path
 
-from cluster import Cluster
+from cluster import Cluster, Proxy
 from failover import program
 from sandbox import listening
 from servers import ZooKeeper
@@ -79,6 +80,7 @@ class Arm:
     """One of what is compared. failures: what went wrong with it, a line each."""
 
     name = title = ""
+    host = "127.0.0.1"
     has_redis = True
     files_a_client = 1
 
@@ -98,7 +100,7 @@ class Arm:
         return []
 
     def port(self, _size=0):
-        """Where clients of values of that size connect to, on 127.0.0.1."""
+        """Where clients of values of that size connect to, on its host."""
         raise NotImplementedError
 
     def pid(self, _size=0):
@@ -257,8 +259,11 @@ class MrProxy(Arm):
     name, title = "mr-proxy", "mr-proxy"
 
     def __init__(self, sandbox, redis, instance):
-        self._instance, self._proxy = instance, instance.cluster.proxies[0]
+        self._instance, self._proxy = instance, self._its_proxy(instance.cluster)
         super().__init__(sandbox, redis)
+
+    def _its_proxy(self, cluster):
+        return cluster.proxies[0]
 
     def restart(self):
         if self._proxy.process.exit_status is None:
@@ -309,6 +314,28 @@ class Answerer(Arm):
 ARMS = {arm.name: arm for arm in (Direct, HAProxy, Nutcracker, MrProxy, Answerer)}
 
 
+def add_variant(text):
+    """One more arm, "NAME=[PROGRAM] [OPTION…]": mr-proxy with other options, or another build of it (a path)."""
+    label, equals, rest = text.partition("=")
+    words = shlex.split(rest)
+    if not equals or not label or not words or label in ARMS:
+        raise ValueError(f"{text}: a variant is NAME=[PROGRAM] [OPTION…], with a name of its own")
+    binary = Path(words.pop(0)).resolve() if not words[0].startswith("-") else None
+    if binary and not os.access(binary, os.X_OK):
+        raise ValueError(f"{text}: {binary} is no program")
+    number = 2 + sum(issubclass(arm, MrProxy) for arm in ARMS.values())
+
+    class Variant(MrProxy):
+        name, title, host = label, f"mr-proxy, {label}", f"127.0.0.{number}"
+
+        def _its_proxy(self, cluster):
+            options = ["--max-clients", MAX_CLIENTS, *words]
+            cluster.proxies.append(Proxy(cluster, f"proxy-{label}", self.host, options, program=binary))
+            return cluster.proxies[-1]
+
+    ARMS[label] = Variant
+
+
 def set_up(sandbox, names):
     """(redis, {name: arm}, failures): a redis-server, adopted; what leads to it; what can't be had, and why."""
     raise_open_files()
@@ -320,7 +347,8 @@ def set_up(sandbox, names):
     arms, failures = {}, []
     for name in names:
         try:
-            arms[name] = MrProxy(sandbox, redis, instance) if name == "mr-proxy" else ARMS[name](sandbox, redis)
+            arm = ARMS[name]
+            arms[name] = arm(sandbox, redis, instance) if issubclass(arm, MrProxy) else arm(sandbox, redis)
         except (OSError, AssertionError) as error:
             failures.append(f"{ARMS[name].title}: {' '.join(str(error).split())}")
     return redis, arms, failures

@@ -69,9 +69,9 @@ class BenchmarkError(AssertionError):
     """redis-benchmark could not measure."""
 
 
-def benchmark(port, cell, requests, cpus):
+def benchmark(host, port, cell, requests, cpus):
     """One run of redis-benchmark: requests a second, p50 and p99 in microseconds."""
-    argv = ["taskset", "-c", ",".join(map(str, cpus)), "redis-benchmark", "-h", "127.0.0.1", "-p", port, "-t", cell.op,
+    argv = ["taskset", "-c", ",".join(map(str, cpus)), "redis-benchmark", "-h", host, "-p", port, "-t", cell.op,
             "-c", cell.clients, "-P", cell.pipeline, "-d", cell.size, "-n", requests, "--csv"]
     try:
         run = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=RUN_LIMIT_S, check=False)
@@ -108,7 +108,7 @@ class Throughput:
         rate = self.rates.get((mode, cell, name)) or self.rates.get((mode, cell, "direct"))
         if rate is None:
             few = max(CALIBRATE_MIN, cell.clients, min(CALIBRATE_MAX, CALIBRATE_BYTES // cell.size))
-            rate = benchmark(self.redis.port, cell, few, core_of(mode, "client"))["rps"]
+            rate = benchmark("127.0.0.1", self.redis.port, cell, few, core_of(mode, "client"))["rps"]
             self.rates[mode, cell, "direct"] = rate
         return max(CALIBRATE_MIN, 2 * cell.clients * cell.pipeline, int(rate * self.options.seconds))
 
@@ -116,7 +116,7 @@ class Throughput:
         requests = self.requests(mode, cell, arm.name)
         redis_pid, proxy_pid = self.redis.process.pid, arm.pid(cell.size)
         redis_ns, proxy_ns = cpu_ns(redis_pid), cpu_ns(proxy_pid) if proxy_pid else 0
-        sample = benchmark(arm.port(cell.size), cell, requests, core_of(mode, "client"))
+        sample = benchmark(arm.host, arm.port(cell.size), cell, requests, core_of(mode, "client"))
         sample["redis_us"] = (cpu_ns(redis_pid) - redis_ns) / 1000 / requests if arm.has_redis else None
         sample["proxy_us"] = (cpu_ns(proxy_pid) - proxy_ns) / 1000 / requests if proxy_pid else None
         self.rates[mode, cell, arm.name] = sample["rps"]
@@ -146,7 +146,8 @@ class Throughput:
         for _ in range(QUICK_REPEATS if self.options.quick else CHOICE_REPEATS):
             for label, rates in found.items():
                 requests = self.requests("unpinned", cell, label)
-                rates.append(benchmark(haproxy.port_of(label), cell, requests, core_of("unpinned", "client"))["rps"])
+                rates.append(benchmark(haproxy.host, haproxy.port_of(label), cell, requests,
+                                       core_of("unpinned", "client"))["rps"])
                 self.rates["unpinned", cell, label] = rates[-1]
         return {label: statistics.median(rates) for label, rates in found.items()}
 
@@ -202,15 +203,19 @@ def add_arguments(parser):
     parser.add_argument("--repeats", type=int, default=REPEATS, help=f"proxy, strict: of each cell ({REPEATS})")
     parser.add_argument("--seconds", type=float, default=SECONDS,
                         help=f"proxy, strict: about how long a run takes ({SECONDS})")
+    parser.add_argument("--variant", action="append", default=[], metavar="'NAME=[PROGRAM] [OPTION…]'",
+                        help="proxy: one more mr-proxy, with other options or another build; --only knows its name")
     parser.add_argument("--write-readme", action="store_true", help="proxy, strict: put the tables into README.md")
 
 
 def check_arguments(parser, options):
     """Lists out of what was given; ends with a usage error."""
     options.part = options.part or ",".join(PARTS)
-    is_whole = (options.part, options.modes, options.cells) == (",".join(PARTS), ",".join(MODES), "*")
+    is_whole = ((options.part, options.modes, options.cells) == (",".join(PARTS), ",".join(MODES), "*")
+                and not options.variant)
     if options.write_readme and (options.quick or not is_whole or set(options.only) != set(ARMS)):
-        parser.error("--write-readme: into README belongs the whole, not --quick, nor some parts, modes, cells or arms")
+        parser.error("--write-readme: into README belongs the whole, not --quick, nor some parts, modes, cells or arms, "
+                     "nor variants")
     options.part, options.modes = options.part.split(","), options.modes.split(",")
     if options.quick:
         options.repeats, options.seconds = QUICK_REPEATS, QUICK_SECONDS

@@ -30,11 +30,11 @@ BIG_BYTES, BIG_QUICK_BYTES = 512 * 1024 * 1024, 16 * 1024 * 1024
 SLOW_DEPTH, PIPELINE_DEPTH = 16, 10000
 
 
-def neighbour(port, cpus, duration_ms, gap_us):
+def neighbour(arm, cpus, duration_ms, gap_us):
     """What neighbour.c measured."""
     run = subprocess.run([str(a) for a in (
-        "taskset", "-c", ",".join(map(str, cpus)), program("neighbour"), "--port", port, "--key", SMALL_KEY,
-        "--duration-ms", duration_ms, "--gap-us", gap_us)], capture_output=True, text=True,
+        "taskset", "-c", ",".join(map(str, cpus)), program("neighbour"), "--host", arm.host, "--port", arm.port(),
+        "--key", SMALL_KEY, "--duration-ms", duration_ms, "--gap-us", gap_us)], capture_output=True, text=True,
         timeout=2 * ANSWER_S + duration_ms / 1000, check=False)
     if run.returncode != 0:
         raise AssertionError(run.stderr or f"neighbour: exit {run.returncode}")
@@ -129,7 +129,7 @@ class Limits:
                 self._unpin(mode)
                 for arm in self._served():
                     account = self._try(arm, f"{mode} latency", lambda a=arm, m=mode: neighbour(
-                        a.port(), core_of(m, "client"), duration_ms, 0))
+                        a, core_of(m, "client"), duration_ms, 0))
                     if account:
                         found.setdefault((mode, arm.name), []).append(account)
         self._unpin()
@@ -160,7 +160,7 @@ class Limits:
             count = 0
             for step in steps:
                 while count < step:
-                    client = clients.enter_context(socket.create_connection(("127.0.0.1", arm.port()), ANSWER_S))
+                    client = clients.enter_context(socket.create_connection((arm.host, arm.port()), ANSWER_S))
                     client.sendall(request)
                     if client.recv(64) != b"$3\r\nxxx\r\n":
                         raise AssertionError(f"client {count + 1} was not answered")
@@ -182,7 +182,7 @@ class Limits:
         before, request = rss_kb(pid), UNREAD_EACH * resp.encode("GET", LARGE_KEY)
         reply_bytes = UNREAD_EACH * len(b"$%d\r\n%s\r\n" % (LARGE, b"x" * LARGE))
         with contextlib.ExitStack() as stack:
-            clients = [stack.enter_context(socket.create_connection(("127.0.0.1", arm.port(LARGE)), ANSWER_S))
+            clients = [stack.enter_context(socket.create_connection((arm.host, arm.port(LARGE)), ANSWER_S))
                        for _ in range(count)]
             for client in clients:
                 client.sendall(request)
@@ -228,17 +228,17 @@ class Limits:
         duration_ms = QUICK_MS if self.options.quick else NEIGHBOUR_MS
         cpus = core_of("unpinned", "client")
         if kind is None:
-            return {**neighbour(arm.port(), cpus, duration_ms, NEIGHBOUR_GAP_US), "moved_mb_per_s": 0.0}
+            return {**neighbour(arm, cpus, duration_ms, NEIGHBOUR_GAP_US), "moved_mb_per_s": 0.0}
         key, depth = {"pipeline": (SMALL_KEY, PIPELINE_DEPTH), "slow": (LARGE_KEY, SLOW_DEPTH),
                       "big": (BIG_KEY, 1)}[kind]
         # A client has one port for everything: the one for small values.
-        bad = Talker(self.redis.sandbox, [program("bad_neighbour"), "--port", arm.port(), "--kind", kind, "--key", key,
-                                          "--depth", depth, "--bytes", big_bytes(self.options)],
-                     f"bad-{kind}-{arm.name}")
+        bad = Talker(self.redis.sandbox, [
+            program("bad_neighbour"), "--host", arm.host, "--port", arm.port(), "--kind", kind, "--key", key,
+            "--depth", depth, "--bytes", big_bytes(self.options)], f"bad-{kind}-{arm.name}")
         began = time.monotonic()
         try:
             bad.hear("busy", ANSWER_S)
-            account = neighbour(arm.port(), cpus, duration_ms, NEIGHBOUR_GAP_US)
+            account = neighbour(arm, cpus, duration_ms, NEIGHBOUR_GAP_US)
             moved = bad.ask("quit", "moved", ANSWER_S)
         finally:
             bad.close()
@@ -260,7 +260,7 @@ class Limits:
             for arm in self._served():
                 with spinning(len(cpus)):
                     account = self._try(arm, "on a busy host", lambda a=arm: neighbour(
-                        a.port(), cpus, QUICK_MS if self.options.quick else NEIGHBOUR_MS, NEIGHBOUR_GAP_US))
+                        a, cpus, QUICK_MS if self.options.quick else NEIGHBOUR_MS, NEIGHBOUR_GAP_US))
                 if account:
                     found.setdefault(arm.name, []).append(account)
         return [{"arm": name, **medians(accounts)} for name, accounts in found.items()]

@@ -19,6 +19,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 sys.dont_write_bytecode = True
 
 # pylint: disable=wrong-import-position
+import arms  # noqa: E402
 import proxy  # noqa: E402
 import proxy_table  # noqa: E402
 import strict  # noqa: E402
@@ -116,6 +117,11 @@ def parse(argv):
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE as well")
     proxy.add_arguments(parser)
     options = parser.parse_args(argv)
+    try:
+        for variant in options.variant:
+            arms.add_variant(variant)
+    except ValueError as error:
+        parser.error(str(error))
     known = {"proxy": proxy.ARMS, "strict": strict.ARMS}.get(options.what, CONTENDERS)
     options.only, options.faults = options.only.split(",") if options.only else list(known), options.faults.split(",")
     unknown = [name for name in options.only if name not in known]

@@ -62,9 +62,9 @@ class Controller:
 
 
 class Proxy:
-    def __init__(self, cluster, identity, bind, options=(), place=LOOPBACK):
+    def __init__(self, cluster, identity, bind, options=(), place=LOOPBACK, program=None):
         self.cluster, self.id, self.bind, self.options = cluster, identity, bind, list(options)
-        self.place = place
+        self.place, self.program = place, program or binary("mr-proxy")
         self.http_port = cluster.sandbox.ports.one()
         self.cache_file = cluster.sandbox.folder / f"routes-{identity}.json"
         self.process = None
@@ -72,7 +72,7 @@ class Proxy:
 
     def start(self):
         self.process = self.cluster.sandbox.start(f"mr-proxy-{self.id}", self.place.command([
-            binary("mr-proxy"), "--zk", self.cluster.zk_hosts, "--id", self.id, "--bind", self.bind,
+            self.program, "--zk", self.cluster.zk_hosts, "--id", self.id, "--bind", self.bind,
             "--http", f"127.0.0.1:{self.http_port}", "--cache-file", self.cache_file,
             "--log-level", self.cluster.log_level, *self.options]))
 

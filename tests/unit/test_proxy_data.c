@@ -306,6 +306,8 @@ static void test_a_login_that_is_refused_closes_the_client(void **state)
     proxy_rig_start(&r, WAIT_MS);
     redis_server_do(r.master, "ACL SETUSER shop on >pw ~* +@all");
     redisContext *c = proxy_rig_connect(&r);
+    /* A shared connection stays, and breaks with its master. */
+    assert_string_equal(ask(c, "SET a 1"), "OK");
     assert_string_equal(ask(c, "AUTH shop pw"), "OK");
     redis_server_kill(r.master, SIGKILL);
     proxy_rig_wait_broken(&r, 1);

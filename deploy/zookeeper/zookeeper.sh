@@ -47,6 +47,7 @@ dataDir=$dir/data
 clientPort=$port
 clientPortAddress=127.0.0.1
 maxClientCnxns=0
+maxSessionTimeout=60000
 admin.enableServer=false
 4lw.commands.whitelist=*
 CONFIG

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from cluster import Cluster  # noqa: E402
 from sandbox import Sandbox  # noqa: E402
 from servers import ZooKeeper  # noqa: E402
+from wait import ZK_SESSION_S  # noqa: E402
 
 _chroots = itertools.count(1)
 
@@ -76,7 +77,7 @@ def zookeeper_of():
     clients = []
 
     def connect(cluster):
-        client = KazooClient(hosts=cluster.zk_hosts)
+        client = KazooClient(hosts=cluster.zk_hosts, timeout=ZK_SESSION_S)
         client.start(timeout=30)
         clients.append(client)
         return client

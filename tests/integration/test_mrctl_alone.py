@@ -9,7 +9,7 @@ from kazoo.client import KazooClient
 
 from played_controller import ask, error, fake, mrctl, nobody  # noqa: F401: fake is a fixture
 from sandbox import TOP
-from wait import LIMIT_S
+from wait import LIMIT_S, ZK_SESSION_S
 
 GOLDEN = TOP / "tests" / "golden"
 READY = json.loads((GOLDEN / "view_instance.json").read_text(encoding="utf-8"))
@@ -198,7 +198,7 @@ def test_watch_draws_at_every_change_and_reconnects(fake):
 @pytest.fixture
 def chroot(shared_zookeeper):
     """A chroot with one good and one corrupt instance, and a client in it."""
-    root = KazooClient(hosts=shared_zookeeper.hosts("").rstrip("/"))
+    root = KazooClient(hosts=shared_zookeeper.hosts("").rstrip("/"), timeout=ZK_SESSION_S)
     root.start(timeout=LIMIT_S)
     root.create("/mrctl/instances/cart", (GOLDEN / "instance_stable.json").read_bytes(), makepath=True)
     root.create("/mrctl/instances/basket", b"{\"v\":1,", makepath=True)
@@ -252,7 +252,7 @@ def test_watch_finds_a_controller_that_moved(chroot, fake):
     run = mrctl("--zk", hosts, "topology", "cart", "--watch")
     assert run.returncode == 1 and "there is no instance cart" in run.stderr, run.stderr
     assert "10.0.0.1:6379" in run.stdout
-    assert [path for _, path, _, _ in second.asked][0] == "/v1/events"
+    assert "/v1/events" in [path for _, path, _, _ in second.asked]
 
 
 def test_topology_without_controllers(chroot):

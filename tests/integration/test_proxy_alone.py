@@ -16,7 +16,7 @@ from cluster import binary
 from lone_proxy import LoneProxy
 from sandbox import listening
 from servers import Redis, ZooKeeper
-from wait import wait_until
+from wait import ZK_SESSION_S, wait_until
 
 _chroots = itertools.count(1)
 
@@ -54,7 +54,7 @@ class Bed:
         self.proxy = None
 
     def store(self):
-        client = KazooClient(hosts=self.hosts)
+        client = KazooClient(hosts=self.hosts, timeout=ZK_SESSION_S)
         client.start(timeout=30)
         self.sandbox.at_close(client.stop)
         client.ensure_path("/instances")

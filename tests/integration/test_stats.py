@@ -9,7 +9,7 @@ from kazoo.client import KazooClient
 
 import resp
 from cluster import http_get
-from wait import wait_until
+from wait import ZK_SESSION_S, wait_until
 
 # The text format of Prometheus, as its documentation has it.
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
@@ -107,7 +107,7 @@ def test_mrctl_asks_the_proxy_itself(make_cluster):
 @pytest.fixture
 def stranger(cluster, sandbox):
     """stranger(http): a proxy host-9 is registered in ZooKeeper, with that HTTP address; returns what mrctl says of it."""
-    store = KazooClient(hosts=cluster.zk_hosts)
+    store = KazooClient(hosts=cluster.zk_hosts, timeout=ZK_SESSION_S)
     store.start(timeout=30)
     sandbox.at_close(store.stop)
     store.ensure_path("/proxies")

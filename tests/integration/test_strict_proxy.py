@@ -12,7 +12,7 @@ import resp
 from cluster import binary
 from sandbox import listening
 from servers import Redis
-from wait import wait_until
+from wait import ZK_SESSION_S, wait_until
 
 _chroots = itertools.count(1)
 ACK_MS = 400
@@ -54,7 +54,7 @@ class Bed:
 
 
 def zookeeper_client(sandbox, hosts):
-    client = KazooClient(hosts=hosts)
+    client = KazooClient(hosts=hosts, timeout=ZK_SESSION_S)
     client.start(timeout=30)
     sandbox.at_close(client.stop)
     client.ensure_path("/instances")

@@ -7,6 +7,7 @@ import time
 SLOWNESS = float(os.environ.get("MR_SLOWNESS", "1"))
 LIMIT_S = 30 * SLOWNESS
 PAUSE_S = 0.005
+ZK_SESSION_S = 30 * SLOWNESS  # of a test's own ZooKeeper client: it outlasts a server that had no CPU for a while
 
 
 class WaitError(AssertionError):

@@ -68,19 +68,6 @@ void client_drain(struct client *c)
     client_touch(c);
 }
 
-/* What it will need, from what others needed. */
-static void client_guess(struct client *c)
-{
-    const struct session_counts *counts = &c->instance->counts.session;
-    uint32_t now_ms = client_now_ms(c);
-    uint64_t requests = atomic_load_explicit(&counts->requests, memory_order_relaxed);
-    uint64_t large = atomic_load_explicit(&counts->large, memory_order_relaxed);
-    uint32_t large_ms = atomic_load_explicit(&counts->large_ms, memory_order_relaxed);
-
-    if (newcomers_come(&c->instance->newcomers, requests, large, now_ms - large_ms))
-        session_guess_own(&c->session, now_ms);
-}
-
 int client_open(struct instance *instance, int fd)
 {
     struct client *c = calloc(1, sizeof(*c));
@@ -102,7 +89,6 @@ int client_open(struct instance *instance, int fd)
     list_init(&c->node);
     list_push_back(&instance->clients, &c->node);
     session_init(&c->session, &instance->env, client_now_ms(c));
-    client_guess(c);
     ev_io_init(&c->io, client_on_io, fd, EV_READ);
     c->io.data = c;
     ev_io_start(instance->shard->ev, &c->io);

@@ -13,7 +13,7 @@ bool client_may_ask(struct client *c)
 {
     struct instance *i = c->instance;
 
-    if (!client_needs_seat(c) || window_enter(&i->window, &c->seat)) {
+    if (!client_needs_seat(c) || window_enter(&i->window, &c->seat, session_expects(&c->session))) {
         list_remove(&c->in_queue);
         return true;
     }
@@ -27,7 +27,7 @@ static void client_window_turn(struct instance *i)
 {
     while (!list_empty(&i->window_queue)) {
         struct client *c = list_entry(i->window_queue.next, struct client, in_queue);
-        if (client_needs_seat(c) && !window_enter(&i->window, &c->seat))
+        if (client_needs_seat(c) && !window_enter(&i->window, &c->seat, session_expects(&c->session)))
             return;
         list_remove(&c->in_queue);
         client_touch(c); /* not written yet: all of them may just be taken from a master that is left */

@@ -417,7 +417,7 @@ void instance_free(struct instance *i)
     standby_stop(i);
     ev_timer_stop(i->shard->ev, &i->timer);
     silence_stop(i);
-    scripts_clear(&i->env.scripts);
+    session_env_free(&i->env);
     list_remove(&i->node);
     if (i->share)
         limits_give_share(i->share);

@@ -11,7 +11,6 @@
 
 #include "common/core/list.h"
 #include "proxy/bulk.h"
-#include "proxy/core/newcomers.h"
 #include "proxy/core/session.h"
 #include "proxy/core/window.h"
 #include "proxy/gather.h"
@@ -93,7 +92,6 @@ struct instance {
     uint32_t n_muxes, n_replica_muxes;
     uint32_t
         readers_changed; /* grows, from 1, whenever a client might read from another replica than before */
-    struct newcomers newcomers;
     struct window window;     /* of those with connections to the master of their own; … */
     struct list window_queue; /* … who waits for a place there (client_window.c) */
     struct standby standby;

@@ -6,6 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+void session_env_free(struct session_env *env)
+{
+    scripts_clear(&env->scripts);
+    large_free(&env->large);
+}
+
 void session_init(struct session *s, struct session_env *env, uint32_t now_ms)
 {
     assert(s && env && env->route);

@@ -11,6 +11,7 @@
 
 #include "common/core/buf.h"
 #include "proxy/core/durable.h"
+#include "proxy/core/large.h"
 #include "proxy/core/route.h"
 #include "proxy/core/scripts.h"
 
@@ -40,8 +41,6 @@ struct histogram;
 struct session_counts {
     atomic_uint_least64_t requests, held, replayed, unknown, rejected;
     atomic_uint_least64_t replica_reads;   /* of the requests: a replica answered */
-    atomic_uint_least64_t large;           /* replies after which a client needs a connection of its own */
-    atomic_uint_least32_t large_ms;        /* when the last of them came */
     atomic_uint_least64_t batches;         /* WAITs that were answered (durable.h) */
     atomic_uint_least64_t shorts;          /* -MRDURABILITY given */
     _Atomic(struct histogram *) latency;   /* NULL: nothing was answered yet; freed by who owns the counts */
@@ -85,12 +84,16 @@ struct session_env {
     const char *refusal; /* why the master last refused to serve (static text), until the shell has told it */
     char refused[256];   /* text of the newest session_fail() that quotes a server */
     struct scripts scripts;
+    struct large large;
     struct session_counts *counts;
     const struct session_clock *clock;         /* NULL: latencies aren't measured */
     const struct session_limits *limits;       /* NULL: none */
     const atomic_uint_least64_t *held_bytes;   /* of the instance in all threads now; not NULL with limits */
     const atomic_uint_least64_t *unread_bytes; /* of all instances in all threads now; not NULL with limits */
 };
+
+/* What was learnt of scripts and of replies. */
+void session_env_free(struct session_env *env);
 
 enum session_link {
     SESSION_DETACHED, /* no backend */
@@ -239,6 +242,8 @@ size_t session_backend_room(const struct session *s);
 /* What it writes next is answered as soon as the server comes to it, and nothing before it is under way or
  * left to be taken (window.h). */
 bool session_asks_anew(const struct session *s);
+/* How large the reply to that will likely be (large.h); 0: nobody knows. */
+uint32_t session_expects(const struct session *s);
 /* Nothing is under way to its backend, or waits to be written to it. */
 bool session_asks_nothing(const struct session *s);
 /* It doesn't take its replies: nobody else should have to wait for it, nor more memory be spent on it. */
@@ -267,10 +272,11 @@ bool session_deadline(struct session *s, uint32_t *at_ms);
 bool session_may_share(const struct session *s, uint32_t now_ms);
 /* It needs a connection of its own for a while: its requests or replies are large, or very many at once. */
 void session_need_own(struct session *s, uint32_t now_ms);
-/* The same: its reply was large, and the next one is likely as large. */
-void session_had_large(struct session *s, uint32_t now_ms);
-/* It may: it begins with one, until a small reply tells otherwise (newcomers.h). */
-void session_guess_own(struct session *s, uint32_t now_ms);
+/* The same: the reply to this request is large, and the next one is likely as large. bytes: of the reply. */
+void session_had_large(struct session *s, uint32_t now_ms, const char *request, size_t len, uint64_t bytes);
+/* The same, if the reply to this request will likely be large; it shares again after a small one. True: so.
+ */
+bool session_expects_large(struct session *s, uint32_t now_ms, const char *request, size_t len);
 /* So many of its requests wait here that the others are to have their turn more often. */
 bool session_is_deep(const struct session *s);
 /* No request is here, not even the beginning of one (replies may be). */

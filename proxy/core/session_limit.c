@@ -133,6 +133,15 @@ bool session_asks_anew(const struct session *s)
     return (e->flags & PIPELINE_SHARE) && !(e->flags & (PIPELINE_SILENT | PIPELINE_STREAMED));
 }
 
+uint32_t session_expects(const struct session *s)
+{
+    const struct session_work *w = s->work;
+    const struct pipeline_entry *e = pipeline_at(&w->pipe, w->pipe.unsent);
+    const char *request = pipeline_bytes(&w->pipe, e);
+
+    return request && (e->flags & PIPELINE_COMPLETE) ? large_expects(&s->env->large, request, e->len) : 0;
+}
+
 bool session_asks_nothing(const struct session *s)
 {
     return !s->work || pipeline_is_quiet(&s->work->pipe);

@@ -423,10 +423,7 @@ static void session_request_reply(struct session *s, uint32_t now_ms, struct pip
     if (reply_is_abort_by_role(&w->reply))
         s->actions |= SESSION_DOUBT;
     session_count(&s->env->counts->requests, 1);
-    if (w->reply.bytes > PIPELINE_LARGE)
-        session_had_large(s, now_ms);
-    else if (s->guessed && (e->flags & PIPELINE_SHARE))
-        s->own = s->guessed = false;
+    session_note_size(s, now_ms, e, w->reply.bytes);
     if (s->on_replica)
         session_count(&s->env->counts->replica_reads, 1);
     session_pass_reply(s, e, bytes, len);

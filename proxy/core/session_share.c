@@ -29,17 +29,36 @@ void session_need_own(struct session *s, uint32_t now_ms)
     s->own_ms = now_ms;
 }
 
-void session_had_large(struct session *s, uint32_t now_ms)
+void session_had_large(struct session *s, uint32_t now_ms, const char *request, size_t len, uint64_t bytes)
 {
-    session_count(&s->env->counts->large, 1);
-    atomic_store_explicit(&s->env->counts->large_ms, now_ms, memory_order_relaxed);
+    large_note(&s->env->large, request, len, bytes, true);
     session_need_own(s, now_ms);
 }
 
-void session_guess_own(struct session *s, uint32_t now_ms)
+bool session_expects_large(struct session *s, uint32_t now_ms, const char *request, size_t len)
 {
+    if (large_expects(&s->env->large, request, len) == 0)
+        return false;
     session_need_own(s, now_ms);
     s->guessed = true;
+    return true;
+}
+
+void session_note_size(struct session *s, uint32_t now_ms, const struct pipeline_entry *e, uint64_t bytes)
+{
+    const char *request = e->flags & PIPELINE_SHARE ? pipeline_bytes(&s->work->pipe, e) : NULL;
+
+    if (bytes > PIPELINE_LARGE) {
+        if (request)
+            session_had_large(s, now_ms, request, e->len, bytes);
+        else
+            session_need_own(s, now_ms);
+        return;
+    }
+    if (request)
+        large_note(&s->env->large, request, e->len, bytes, false);
+    if (s->guessed && (e->flags & PIPELINE_SHARE))
+        s->own = s->guessed = false;
 }
 
 bool session_is_deep(const struct session *s)

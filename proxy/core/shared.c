@@ -151,8 +151,8 @@ size_t shared_take(struct shared *sh, struct shared_user *u, uint32_t now_ms, co
     while (at < len && shared_accepts(sh, u) && (n = shared_frame(&framer, data + at, len - at, &e)) > 0) {
         bool due = e.kind == REQUEST_EVALSHA && scripts_are_due(&u->session->env->scripts);
         shared_note_touch(u, &framer, data + at, &e);
-        if (due || (e.len > 0 && shared_is_for_master(sh, e.flags)) ||
-            (e.len > 0 && !shared_add(sh, &e, data + at)))
+        if (due || session_expects_large(u->session, now_ms, data + at, e.len) ||
+            (e.len > 0 && shared_is_for_master(sh, e.flags)) || (e.len > 0 && !shared_add(sh, &e, data + at)))
             break; /* the session makes the best of it */
         at += n;
     }
@@ -358,7 +358,8 @@ static bool shared_part(struct shared *sh, uint32_t now_ms, const char *data, si
         shared_stash(sh, u, data, len);
         return false;
     }
-    session_had_large(u->session, now_ms);
+    session_had_large(u->session, now_ms, buf_at(&sh->log, sh->at), shared_at(sh, sh->head)->len,
+                      sh->reply.bytes + (uint64_t)sh->reply.body);
     if (u->diverted || shared_may_move(sh, u)) {
         u->diverted = sh->swallowing = true;
         buf_free(&sh->stash);
@@ -434,7 +435,7 @@ static bool shared_complete(struct shared *sh, uint32_t now_ms, struct shared_st
     } else if (e->user) {
         sh->n_answered++;
         if (step->len > SHARED_REPLY_MAX)
-            session_had_large(e->user->session, now_ms);
+            session_had_large(e->user->session, now_ms, buf_at(&sh->log, sh->at), e->len, step->len);
         if (sh->reply.type != '-')
             session_share_learn(e->user->session, e->kind, buf_at(&sh->log, sh->at), e->len);
         if (!sh->streaming && shared_hold(sh, sh->reply.type == '-', step->data, step->len))

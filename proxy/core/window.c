@@ -2,13 +2,14 @@
 
 #include <assert.h>
 
-bool window_enter(struct window *w, struct window_seat *s)
+bool window_enter(struct window *w, struct window_seat *s, uint32_t known)
 {
     assert(s->takes == 0);
-    if (s->came >= WINDOW_LARGE) {
-        if (w->bytes + s->came > WINDOW_BYTES)
+    uint32_t awaits = known <= s->came ? s->came : known < WINDOW_SEAT_MAX ? known : WINDOW_SEAT_MAX;
+    if (awaits >= WINDOW_LARGE) {
+        if (w->bytes + awaits > WINDOW_BYTES)
             return false;
-        s->takes = s->came;
+        s->takes = awaits;
         w->bytes += s->takes;
     }
     s->came = 0;

@@ -7,7 +7,7 @@
  * 64 KB that is 32 MB, which no cache holds, in memory that it has to ask the kernel for: measured 150 us of
  * its CPU each instead of 35, and half the throughput. A few megabytes keep it as busy, and it runs one
  * command at a time anyway: who waits here would wait there. How large a reply will be nobody knows: as large
- * as that client's last one. */
+ * as that client's last one, or as the last one to such a request. */
 #ifndef MR_PROXY_CORE_WINDOW_H
 #define MR_PROXY_CORE_WINDOW_H
 
@@ -31,8 +31,9 @@ struct window_seat {
     uint32_t takes; /* bytes of the window; 0: it has no seat */
 };
 
-/* Its first request is to go out while none is under way. False: there is no room for what it will get. */
-bool window_enter(struct window *w, struct window_seat *s);
+/* Its first request is to go out while none is under way. known: the size of the reply to such a request of
+ * late (large.h), or 0. False: there is no room for what it will get. */
+bool window_enter(struct window *w, struct window_seat *s, uint32_t known);
 /* n bytes of replies came. True: its seat was given back, there is room for others. */
 bool window_reply(struct window *w, struct window_seat *s, uint64_t n);
 /* Its connection is closed, or what it was to ask was answered otherwise. True: as above. */

@@ -485,7 +485,7 @@ static void model_run(const uint8_t *dice, size_t n_dice)
     for (struct durable_step step = {.fate = DURABLE_GONE}; step.fate != DURABLE_WAITS;)
         durable_step(&m->durable, &step);
     durable_free(&m->durable);
-    scripts_clear(&m->env.scripts);
+    session_env_free(&m->env);
     free(m);
 }
 

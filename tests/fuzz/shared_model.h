@@ -592,7 +592,7 @@ static void model_run(const uint8_t *dice, size_t n_dice)
     model_lose_acks(m);
     MODEL_CHECK(m->durable.marks_all == 0 && m->durable.marks_any == 0);
     durable_free(&m->durable);
-    scripts_clear(&m->env.scripts);
+    session_env_free(&m->env);
     free(m);
 }
 

@@ -19,7 +19,7 @@ void session_bench_init(struct session_bench *b)
 void session_bench_free(struct session_bench *b)
 {
     session_free(&b->session);
-    scripts_clear(&b->env.scripts);
+    session_env_free(&b->env);
 }
 
 void session_bench_client_says(struct session_bench *b, const char *text)

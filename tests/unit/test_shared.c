@@ -61,7 +61,7 @@ static void bench_free(struct bench *b)
     }
     shared_break(&b->shared, 0, false);
     assert_null(shared_take_back(&b->shared, 0, 7));
-    scripts_clear(&b->env.scripts);
+    session_env_free(&b->env);
 }
 
 /* Returns how many bytes weren't taken. */

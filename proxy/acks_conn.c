@@ -141,7 +141,7 @@ static void acks_on_readable(struct ack_conn *conn)
         acks_lose(a, "closed", true);
         return;
     }
-    tally_reply(a->instance->shard);
+    tally_reply(a->instance->shard, n);
     for (size_t left = (size_t)n, used = 0; left > 0; data += used, left -= used) {
         enum resp_result result = resp_reply_feed(&conn->reply, data, left, &used);
         acks_keep_number(conn, data, used);

@@ -144,7 +144,7 @@ void client_read_out(struct client *c)
 
     for (int i = 0; i < READS_MAX && n > 0 && c->backend && backend_is_connected(c->backend); i++) {
         n = backend_read(c->backend, shard->buffer, SHARD_BUFFER);
-        tally_reply(shard);
+        tally_reply(shard, n);
         if (n > 0)
             session_take_reply(&c->session, client_now_ms(c), shard->buffer, (size_t)n);
     }
@@ -217,7 +217,7 @@ static void client_on_reply(struct client *c)
     }
     silence_heard(c);
     client_window_reply(c, (uint64_t)n);
-    tally_reply(shard);
+    tally_reply(shard, n);
     struct buf_span lent = session_take_reply_lent(&c->session, client_now_ms(c), shard->buffer, (size_t)n);
     if (lent.len > 0) {
         bool closes = c->broken || (c->session.actions & SESSION_CLOSE);

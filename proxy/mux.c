@@ -385,7 +385,7 @@ static void mux_on_reply(struct mux_conn *conn)
         return;
     }
     bool full = !shared_has_room(&conn->shared);
-    tally_reply(i->shard);
+    tally_reply(i->shard, n);
     if (!mux_feed(conn, i->shard->buffer, (size_t)n))
         return;
     tally_memory(i, &conn->tally, shared_memory_bytes(&conn->shared));

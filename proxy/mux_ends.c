@@ -50,7 +50,7 @@ static bool mux_read_out(struct mux_conn *conn)
 
     for (int k = 0; k < MUX_READS_MAX && n > 0 && shared_count(&conn->shared) > 0; k++) {
         n = conn->ready && !conn->slow ? backend_read(conn->backend, shard->buffer, SHARD_BUFFER) : 0;
-        tally_reply(shard);
+        tally_reply(shard, n);
         if (n > 0 && !mux_feed(conn, shard->buffer, (size_t)n))
             return false;
     }

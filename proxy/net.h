@@ -11,7 +11,7 @@
 
 /* An IP literal and a port as a socket address; ERR_INVALID. */
 int net_address(const char *host, uint16_t port, struct sockaddr_storage *out, socklen_t *len) MR_MUST_CHECK;
-/* TCP_NODELAY, and keepalive so that a peer whose host vanished is noticed. */
+/* TCP_NODELAY; keepalive so that a peer whose host vanished is noticed; and little that waits in the socket. */
 void net_tune(int fd);
 /* As read(2) and writev(2): the bytes; read: 0 at the end; ERR_BUSY: not now; ERR_CONNECTION: broken. */
 ssize_t net_read(int fd, char *to, size_t size);

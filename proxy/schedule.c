@@ -43,13 +43,13 @@ void schedule_turn(struct schedule *s)
     if (s->is_on && s->may_wait && turns_end(&s->turns, shard->n_arrived - shard->n_arrived_own, now_us))
         schedule_wait(s);
     bool spins =
-        s->is_on && spin_turn(&s->spin, shard->n_arrived, shard->last_arrived, shard->has_replies, now_us);
+        s->is_on && spin_turn(&s->spin, shard->n_arrived, shard->last_arrived, shard->reply_bytes, now_us);
     if (spins && !ev_is_active(&s->idle))
         ev_idle_start(shard->ev, &s->idle);
     else if (!spins)
         schedule_stop(s);
     shard->n_arrived = shard->n_arrived_own = 0;
-    shard->has_replies = false;
+    shard->reply_bytes = 0;
 }
 
 void schedule_stop(struct schedule *s)

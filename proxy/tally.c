@@ -62,11 +62,11 @@ void tally_arrival(struct shard *shard)
     shard->clock.arrived_us = (uint32_t)loop_now_us(shard->loop);
 }
 
-void tally_reply(struct shard *shard)
+void tally_reply(struct shard *shard, ssize_t n)
 {
     int64_t turn_us = loop_now_us(shard->loop);
 
-    shard->has_replies = true;
+    shard->reply_bytes += n > 0 ? (size_t)n : 0;
     if (shard->stamped_us == turn_us)
         return;
     shard->stamped_us = turn_us;

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct client;
 struct instance;
@@ -23,6 +24,7 @@ void tally_memory(struct instance *i, struct tally *t, size_t memory_bytes);
 void tally_replies(struct instance *i, struct tally *t, size_t memory_bytes);
 /* Requests come in, replies go out: what their latency is reckoned from. The clock is read once a turn. */
 void tally_arrival(struct shard *shard);
-void tally_reply(struct shard *shard);
+/* n: bytes that came; none or less: nothing did. */
+void tally_reply(struct shard *shard, ssize_t n);
 
 #endif

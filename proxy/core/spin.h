@@ -9,13 +9,17 @@
 #define MR_PROXY_CORE_SPIN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
     SPIN_US = 80,        /* since anything came, and then it sleeps */
     SPIN_TIGHT_US = 250, /* from one request to the next: a longer round is not worth it */
     SPIN_IN_ROW = 16,    /* rounds as quick as that, of the same client */
-    SPIN_BYTES = 1024,   /* of a round; who sends more doesn't wait for each answer */
+    SPIN_BYTES = 1024,   /* of a request; who sends more doesn't wait for each answer */
+    /* Of a reply: what larger ones take is copying, and a processor that looks is one less that copies. With
+     * 64 KB, looking was 10 % slower than sleeping. */
+    SPIN_REPLY_BYTES = 16 * 1024,
 };
 
 /* All zeroes: it sleeps. Times are monotonic microseconds. */
@@ -26,8 +30,8 @@ struct spin {
     bool spins;
 };
 
-/* A turn ends, in which n clients were read, the last of which was `client`, and replies came or didn't.
- * Returns spins: the next turn begins at once. */
-bool spin_turn(struct spin *s, uint32_t n, uint64_t client, bool replies, int64_t now_us);
+/* A turn ends, in which n clients were read, the last of which was `client`, and so many bytes of replies
+ * came. Returns spins: the next turn begins at once. */
+bool spin_turn(struct spin *s, uint32_t n, uint64_t client, size_t replied, int64_t now_us);
 
 #endif

@@ -161,6 +161,11 @@ const struct topology_address *backend_address(const struct backend *b)
     return &b->address;
 }
 
+void backend_keep_little(struct backend *b)
+{
+    net_keep_little(b->io.fd);
+}
+
 int backend_fd(struct backend *b)
 {
     assert(b->connected);

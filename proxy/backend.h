@@ -39,6 +39,9 @@ const struct topology_address *backend_address(const struct backend *b);
  * the server had closed it. Before the first write; 10 s unless set. */
 void backend_set_gone_ms(struct backend *b, unsigned gone_ms);
 
+/* Only one client's requests are written to it (net_keep_little()). */
+void backend_keep_little(struct backend *b);
+
 /* Its socket, for what reads and writes nothing but what the session wants. */
 int backend_fd(struct backend *b);
 /* As read(2): 0 at the end, ERR_BUSY when there is nothing now, ERR_CONNECTION when it is broken. */

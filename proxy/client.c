@@ -77,6 +77,7 @@ int client_open(struct instance *instance, int fd)
         return ERR_NOMEM;
     }
     net_tune(fd);
+    net_keep_little(fd);
     c->instance = instance;
     c->id = ++instance->shard->last_client_id;
     c->user.session = &c->session;
@@ -273,6 +274,7 @@ bool client_connect(struct client *c)
     c->readers_seen = 0;
     c->backend = backend_open(i->shard->ev, to, loop_now_us(i->shard->loop), client_on_backend, c);
     if (c->backend) {
+        backend_keep_little(c->backend);
         i->connecting++;
         session_count(client_connections(c), 1);
         return true;

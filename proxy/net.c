@@ -9,11 +9,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* What the other side has no room for waits here, or where it comes from, not in the socket: the kernel would
- * send that while the other side reads, in its time on a processor. 50 clients that read values of 1 MB, with
- * all of it in their sockets: half of the throughput. */
-enum { NET_UNSENT_BYTES = 16 * 1024 };
-enum { NET_KEEPALIVE_S = 5, NET_KEEPALIVE_INTERVAL_S = 2, NET_KEEPALIVE_PROBES = 3, NET_SPANS_MAX = 16 };
+enum {
+    NET_KEEPALIVE_S = 5,
+    NET_KEEPALIVE_INTERVAL_S = 2,
+    NET_KEEPALIVE_PROBES = 3,
+    NET_SPANS_MAX = 16,
+    NET_UNSENT_BYTES = 16 * 1024
+};
 
 int net_address(const char *host, uint16_t port, struct sockaddr_storage *out, socklen_t *len)
 {
@@ -45,11 +47,15 @@ static void net_set(int fd, int level, int option, int value)
 void net_tune(int fd)
 {
     net_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    net_set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, NET_UNSENT_BYTES);
     net_set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     net_set(fd, IPPROTO_TCP, TCP_KEEPIDLE, NET_KEEPALIVE_S);
     net_set(fd, IPPROTO_TCP, TCP_KEEPINTVL, NET_KEEPALIVE_INTERVAL_S);
     net_set(fd, IPPROTO_TCP, TCP_KEEPCNT, NET_KEEPALIVE_PROBES);
+}
+
+void net_keep_little(int fd)
+{
+    net_set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, NET_UNSENT_BYTES);
 }
 
 static ssize_t net_error(void)

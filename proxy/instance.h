@@ -91,8 +91,8 @@ struct instance {
     struct list clients, queue, timed, muxes;
     uint32_t n_muxes, n_replica_muxes;
     uint32_t
-        readers_changed; /* grows, from 1, whenever a client might read from another replica than before */
-    struct window window;     /* of those with connections to the master of their own; … */
+        readers_changed;  /* grows, from 1, whenever a client might read from another replica than before */
+    struct window window; /* of those with connections to the master of their own; … */
     struct list window_queue; /* … who waits for a place there (client_window.c) */
     struct standby standby;
     ev_timer timer;

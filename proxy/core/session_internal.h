@@ -63,7 +63,8 @@ bool session_awaits_marker(struct session *s, const struct pipeline_entry *e);
 /* The request under way, e, is larger than the limit: it is refused. True: and nothing more of it is taken.
  */
 bool session_refuse_large(struct session *s, struct pipeline_entry *e);
-/* The reply to e on its own connection is complete, and so large: what follows from that for where it asks. */
+/* The reply to e on its own connection is complete, and so large: what follows from that for where it asks.
+ */
 void session_note_size(struct session *s, uint32_t now_ms, const struct pipeline_entry *e, uint64_t bytes);
 /* The newest request would have to wait, and too much waits already: it is refused. */
 bool session_refuse_held(struct session *s, struct pipeline_entry *e);

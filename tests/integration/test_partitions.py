@@ -2,6 +2,7 @@
 
 Two rounds of each scenario of tests/chaos/scenarios.py; `make chaos` plays 30 of each."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -123,6 +124,10 @@ def test_chaos_that_is_interrupted_leaves_nothing(tmp_path):
             os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to everything that was started
             assert child.wait(LIMIT_S) == 130, (tmp_path / "chaos.log").read_text(encoding="utf-8")
         finally:
+            if child.poll() is None:  # it is to clean up whatever failed here
+                os.killpg(child.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(LIMIT_S)
             child.kill()
             child.wait()
     assert not [name for name in existing() if name.startswith(ours)]

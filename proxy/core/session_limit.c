@@ -119,7 +119,9 @@ size_t session_backend_room(const struct session *s)
     /* Who takes all that it is given has the whole of it each time. */
     if (w && session_is_deep(s) && w->reply.bytes < SESSION_SMALL_REPLY)
         return SESSION_DEEP_READ;
-    return tight ? SESSION_OUT_TIGHT : SESSION_READ_MAX;
+    /* What it has not taken yet counts: sockets keep little (net_keep_little()), so it is here. */
+    size_t left = w ? buf_len(&w->out) : 0;
+    return tight || left >= SESSION_READ_MAX ? SESSION_OUT_TIGHT : SESSION_READ_MAX - left;
 }
 
 bool session_asks_anew(const struct session *s)

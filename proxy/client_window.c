@@ -4,21 +4,22 @@
  * seat reads: nothing of an earlier reply is left to be taken by it, nor is anything held (strict). */
 #include "proxy/client_private.h"
 
-static bool client_needs_seat(const struct client *c)
+/* It has its seat now, or needs none. */
+static bool client_is_seated(struct client *c)
 {
-    return c->seat.takes == 0 && !c->at_replica && session_asks_anew(&c->session);
+    bool needs = c->seat.takes == 0 && !c->at_replica && session_asks_anew(&c->session);
+
+    return !needs || window_enter(&c->instance->window, &c->seat, session_expects(&c->session));
 }
 
 bool client_may_ask(struct client *c)
 {
-    struct instance *i = c->instance;
-
-    if (!client_needs_seat(c) || window_enter(&i->window, &c->seat, session_expects(&c->session))) {
+    if (client_is_seated(c)) {
         list_remove(&c->in_queue);
         return true;
     }
     if (list_empty(&c->in_queue))
-        list_push_back(&i->window_queue, &c->in_queue);
+        list_push_back(&c->instance->window_queue, &c->in_queue);
     return false;
 }
 
@@ -27,7 +28,7 @@ static void client_window_turn(struct instance *i)
 {
     while (!list_empty(&i->window_queue)) {
         struct client *c = list_entry(i->window_queue.next, struct client, in_queue);
-        if (client_needs_seat(c) && !window_enter(&i->window, &c->seat, session_expects(&c->session)))
+        if (!client_is_seated(c))
             return;
         list_remove(&c->in_queue);
         client_touch(c); /* not written yet: all of them may just be taken from a master that is left */

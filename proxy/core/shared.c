@@ -347,7 +347,8 @@ static void shared_stash(struct shared *sh, struct shared_user *u, const char *d
 static bool shared_part(struct shared *sh, uint32_t now_ms, const char *data, size_t len,
                         struct shared_step *step)
 {
-    struct shared_user *u = shared_count(sh) > 0 ? shared_at(sh, sh->head)->user : NULL;
+    const struct shared_entry *e = shared_count(sh) > 0 ? shared_at(sh, sh->head) : NULL;
+    struct shared_user *u = e ? e->user : NULL;
 
     if (!u || sh->swallowing || sh->reply.type == '>')
         return false;
@@ -358,7 +359,7 @@ static bool shared_part(struct shared *sh, uint32_t now_ms, const char *data, si
         shared_stash(sh, u, data, len);
         return false;
     }
-    session_had_large(u->session, now_ms, buf_at(&sh->log, sh->at), shared_at(sh, sh->head)->len,
+    session_had_large(u->session, now_ms, buf_at(&sh->log, sh->at), e->len,
                       sh->reply.bytes + (uint64_t)sh->reply.body);
     if (u->diverted || shared_may_move(sh, u)) {
         u->diverted = sh->swallowing = true;

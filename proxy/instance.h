@@ -27,6 +27,7 @@ struct loop;
 struct instance;
 struct listener;
 struct ports;
+struct schedule;
 
 enum {
     SHARD_BUFFER = 80 * 1024, /* the one read buffer of a thread */
@@ -54,6 +55,7 @@ struct shard {
     char *buffer; /* SHARD_BUFFER bytes */
     struct bulk bulk;
     struct gather gather;
+    struct schedule *schedule;
     const char *bind; /* IP literal */
     const char *zone; /* of this proxy; "": it has none */
     int hold_ms, ack_ms;

@@ -8,7 +8,7 @@
 #include "proxy/core/login.h"
 #include "proxy/core/remember.h"
 #include "proxy/mux_private.h"
-#include "proxy/net.h"
+#include "proxy/schedule.h"
 #include "proxy/standby.h"
 
 #include <assert.h>
@@ -386,6 +386,7 @@ static void mux_on_reply(struct mux_conn *conn)
     }
     bool full = !shared_has_room(&conn->shared);
     tally_reply(i->shard, n);
+    schedule_answered(i->shard->schedule, backend_fd(conn->backend));
     if (!mux_feed(conn, i->shard->buffer, (size_t)n))
         return;
     tally_memory(i, &conn->tally, shared_memory_bytes(&conn->shared));

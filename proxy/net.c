@@ -38,6 +38,16 @@ int net_address(const char *host, uint16_t port, struct sockaddr_storage *out, s
     return ERR_INVALID;
 }
 
+bool net_is_loopback(const char *host)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
 static void net_set(int fd, int level, int option, int value)
 {
     /* A hint to the kernel: when it is refused the connection still works. */
@@ -56,6 +66,32 @@ void net_tune(int fd)
 void net_keep_little(int fd)
 {
     net_set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, NET_UNSENT_BYTES);
+}
+
+/* Both ends have the same IP address. */
+static bool net_is_here(int fd)
+{
+    struct sockaddr_storage us, them;
+    socklen_t us_len = sizeof(us), them_len = sizeof(them);
+
+    if (getsockname(fd, (struct sockaddr *)&us, &us_len) != 0 ||
+        getpeername(fd, (struct sockaddr *)&them, &them_len) != 0 || us.ss_family != them.ss_family)
+        return false;
+    if (us.ss_family == AF_INET)
+        return ((struct sockaddr_in *)&us)->sin_addr.s_addr == ((struct sockaddr_in *)&them)->sin_addr.s_addr;
+    return us.ss_family == AF_INET6 &&
+           memcmp(&((struct sockaddr_in6 *)&us)->sin6_addr, &((struct sockaddr_in6 *)&them)->sin6_addr,
+                  sizeof(struct in6_addr)) == 0;
+}
+
+int net_processor(int fd)
+{
+    int processor = -1;
+    socklen_t len = sizeof(processor);
+
+    if (!net_is_here(fd) || getsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &processor, &len) != 0)
+        return -1;
+    return processor;
 }
 
 static ssize_t net_error(void)

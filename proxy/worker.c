@@ -289,7 +289,6 @@ static void worker_on_prepare(struct ev_loop *ev, ev_prepare *prepare, int reven
     (void)revents;
     client_read_unread(&w->shard);
     gather_read(&w->shard.gather);
-    w->shard.turn_bytes = 0;
     schedule_turn(&w->schedule);
     shard_settle(&w->shard);
     if (!w->shard.draining || w->drained || w->shard.n_clients > 0)
@@ -354,7 +353,7 @@ static int worker_prepare(struct worker *w)
     w->shard.limits = w->config.limits;
     w->shard.ports = w->config.ports;
     w->shard.ev = loop_ev(w->shard.loop);
-    schedule_init(&w->schedule, &w->shard, w->config.waits);
+    schedule_init(&w->schedule, &w->shard, w->config.waits, w->config.may_move);
     list_init(&w->shard.unread);
     list_init(&w->shard.dirty);
     list_init(&w->shard.flush);

@@ -43,6 +43,7 @@ struct worker_config {
         *ports; /* the same for all workers of the process, outlives them; NULL: there is one worker */
     struct limits *limits; /* the same for all workers of the process; outlives them */
     bool waits;            /* schedule.h; false: it is scheduled as any other thread */
+    bool may_move;         /* likewise; it is the only worker of the process */
     bool io_uring;         /* use it, if the kernel lets (batch.h) */
     int hold_ms;           /* longest wait for a route, unless the route says otherwise */
     int ack_ms;            /* longest wait for replicas' acknowledgements (durability strict) */

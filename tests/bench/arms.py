@@ -27,14 +27,18 @@ MODES = {
     "unpinned": "where the kernel likes",
     "pinned": "Redis and the client on core A, the proxy on core B (taskset)",
     "onecore": "Redis, client and proxy on core A (taskset); CPU per request is taken here",
+    "client-alone": "Redis and the proxy on core A, the client on core B (taskset)",
+    "redis-alone": "the client and the proxy on core A, Redis on core B (taskset)",
 }
+USUAL_MODES = ["unpinned", "pinned", "onecore"]  # "pinned" is what others call it when the proxy is alone
+ALONE = {"pinned": "proxy", "client-alone": "client", "redis-alone": "redis"}
 
 
 def core_of(mode, role):
     """The CPUs of "redis", "client" or "proxy"."""
     if mode == "unpinned":
         return CPUS
-    return CPUS[1:2] if mode == "pinned" and role == "proxy" else CPUS[:1]
+    return CPUS[1:2] if ALONE.get(mode) == role else CPUS[:1]
 
 
 def pin(pid, cpus):

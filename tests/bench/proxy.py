@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import proxy_limits
-from arms import ARMS, CPUS, MODES, core_of, cpu_ns, pin, set_up
+from arms import ALONE, ARMS, CPUS, MODES, USUAL_MODES, core_of, cpu_ns, pin, set_up
 
 KB, MB = 1024, 1024 * 1024
 SIZES = {"3": 3, "1k": KB, "64k": 64 * KB, "1m": MB}
@@ -196,7 +196,8 @@ class Throughput:
 
 def add_arguments(parser):
     parser.add_argument("--part", help=f"proxy: some of {','.join(PARTS)}; strict: of throughput,failover")
-    parser.add_argument("--modes", default=",".join(MODES), help=f"proxy: some of {','.join(MODES)}")
+    parser.add_argument("--modes", default=",".join(USUAL_MODES),
+                        help=f"proxy: some of {','.join(MODES)} ({','.join(USUAL_MODES)})")
     parser.add_argument("--cells", default="*", metavar="OP:SIZE:CLIENTS:PIPELINE,…",
                         help="proxy: only these, with wildcards: get:3:50:*,*:1m:*:1; "
                         "strict: PLACE:WRITERS:READERS:PIPELINE, delayed:25:25:1")
@@ -211,7 +212,7 @@ def add_arguments(parser):
 def check_arguments(parser, options):
     """Lists out of what was given; ends with a usage error."""
     options.part = options.part or ",".join(PARTS)
-    is_whole = ((options.part, options.modes, options.cells) == (",".join(PARTS), ",".join(MODES), "*")
+    is_whole = ((options.part, options.modes, options.cells) == (",".join(PARTS), ",".join(USUAL_MODES), "*")
                 and not options.variant)
     if options.write_readme and (options.quick or not is_whole or set(options.only) != set(ARMS)):
         parser.error("--write-readme: into README belongs the whole, not --quick, nor some parts, modes, cells or arms, "
@@ -265,9 +266,9 @@ def measure_proxy(sandbox, options, tell):
     order = random.Random(seed)
     tell(f"proxy: seed {seed}")
     began = time.monotonic()
-    if len(CPUS) < 2 and "pinned" in options.modes:
-        tell("proxy: one CPU only: pinned is left out")
-        options.modes = [mode for mode in options.modes if mode != "pinned"]
+    if len(CPUS) < 2 and not ALONE.keys().isdisjoint(options.modes):
+        tell(f"proxy: one CPU only: {', '.join(ALONE)} are left out")
+        options.modes = [mode for mode in options.modes if mode not in ALONE]
     redis, arms, failures = set_up(sandbox, options.only)
     for failure in failures:
         tell(failure)

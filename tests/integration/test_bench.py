@@ -189,6 +189,14 @@ def test_proxy_bench_measures_every_part_and_arm(sandbox):
     assert all(row["errors"] == 0 and 0 < row["p50_us"] <= row["p99_us"] for row in results["busy"])
 
 
+def test_proxy_bench_places_each_where_its_mode_says():
+    first, second = arms.CPUS[:1], arms.CPUS[1:2]
+    for mode, alone in arms.ALONE.items():
+        for role in ("redis", "client", "proxy"):
+            assert arms.core_of(mode, role) == (second if role == alone else first), (mode, role)
+            assert arms.core_of("onecore", role) == first and arms.core_of("unpinned", role) == arms.CPUS
+
+
 def test_proxy_bench_leaves_senseless_cells_out():
     cells = proxy.cells_of("unpinned", ["*"])
     assert {str(cell) for cell in cells if cell.size == proxy.MB} == {

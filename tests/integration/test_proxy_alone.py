@@ -229,6 +229,16 @@ def waits(pid):
     return [os.sched_getscheduler(int(task)) for task in os.listdir(f"/proc/{pid}/task")].count(os.SCHED_BATCH)
 
 
+def is_at(pid, processors):
+    """One of its threads may run there and nowhere else."""
+    return any(os.sched_getaffinity(int(task)) == processors for task in os.listdir(f"/proc/{pid}/task"))
+
+
+def place(pid, processors):
+    for task in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(task), processors)
+
+
 def rings(pid):
     """Its io_urings."""
     count = 0
@@ -271,6 +281,47 @@ def test_a_busy_thread_waits_for_its_turn(sandbox):
     with load(sandbox, normal), resp.Client(normal.port) as client:
         for _ in range(1000):
             assert client.call("PING") == "PONG" and waits(normal.process.pid) == 0
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor only")
+def test_a_busy_thread_goes_to_where_its_redis_is(sandbox):
+    both = set(sorted(os.sched_getaffinity(0))[:2])
+    redis = Redis(sandbox, "redis")
+    usual = LoneProxy(sandbox, redis)
+    others = [LoneProxy(sandbox, redis, *options, name=f"other-{n}")
+              for n, options in enumerate((["--scheduling", "normal"], ["--threads", 2], ["--bind", "0.0.0.0"]))]
+    for proxy in (usual, *others):
+        place(proxy.process.pid, both)
+    with load(sandbox, usual):
+        for processor in (*both, *both):
+            place(redis.process.pid, {processor})
+            wait_until(lambda at={processor}: is_at(usual.process.pid, at), f"the thread on processor {processor}")
+    wait_until(lambda: all(is_at(usual.process.pid, {n}) is False for n in both), "it to be anywhere again")
+    for proxy in others:
+        with load(sandbox, proxy), resp.Client(proxy.port) as client:
+            for _ in range(2000):
+                assert client.call("PING") == "PONG" and is_at(proxy.process.pid, both)
+                assert not any(is_at(proxy.process.pid, {n}) for n in both)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor only")
+def test_a_thread_stays_where_somebody_puts_it(sandbox):
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    redis = Redis(sandbox, "redis")
+    usual = LoneProxy(sandbox, redis)
+    place(redis.process.pid, {second})
+    place(usual.process.pid, {first})
+    with load(sandbox, usual), resp.Client(usual.port) as client:
+        for _ in range(2000):
+            assert client.call("PING") == "PONG" and is_at(usual.process.pid, {first})
+    place(usual.process.pid, {first, second})
+    with load(sandbox, usual):
+        wait_until(lambda: is_at(usual.process.pid, {second}), "it to go to Redis, where it may again")
+        place(usual.process.pid, {first})
+        wait_until(lambda: is_at(usual.process.pid, {first}), "it to stay there, busy as it is")
+        with resp.Client(usual.port) as client:
+            for _ in range(2000):
+                assert client.call("PING") == "PONG" and is_at(usual.process.pid, {first})
 
 
 def test_each_thread_has_an_io_uring_or_says_why_not(sandbox):

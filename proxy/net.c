@@ -71,7 +71,7 @@ void net_keep_little(int fd)
 /* Both ends have the same IP address. */
 static bool net_is_here(int fd)
 {
-    struct sockaddr_storage us, them;
+    struct sockaddr_storage us = {0}, them = {0};
     socklen_t us_len = sizeof(us), them_len = sizeof(them);
 
     if (getsockname(fd, (struct sockaddr *)&us, &us_len) != 0 ||

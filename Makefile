@@ -197,7 +197,7 @@ check-differential: deps       ## the same for ten seconds
 	@$(PYTHON) tests/differential/run.py --seconds 10
 
 CORES     := $(filter %/core,$(FOLDERS))
-.PHONY: check-model chaos chaos-strict
+.PHONY: check-model chaos chaos-strict chaos-ablations
 check-model: deps              ## the rules of a failover, exhausted by spin; each rule taken away must show
 	@tests/model/check.sh $(BUILD)/model
 
@@ -208,6 +208,10 @@ chaos: deps                    ## break a cluster on hosts of its own, 30 rounds
 chaos-strict: deps             ## 200 rounds of random faults, strict, async and on Sentinel; the judge finds what each loses (root; CHAOS_ARGS="--rounds 20 --arms strict --seed 7")
 	@$(PARALLEL) programs
 	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/chaos/strict_chaos.py $(CHAOS_ARGS)
+
+chaos-ablations: deps          ## rules of strict taken out of the programs, one at a time: the judge finds each (root; CHAOS_ARGS="--only marker,quorum")
+	@$(PARALLEL) programs
+	@MR_BUILD=$(BUILD) /usr/bin/python3 tests/chaos/ablations.py $(CHAOS_ARGS)
 
 check-pure: deps               ## the core objects, linked alone, need only memory, string and formatting functions
 	@$(PARALLEL) $(call archives,$(CORES))

@@ -116,13 +116,19 @@ class Arm:
         self.rounds, self.failed = [], []
         self.total, self.ordered = Verdict(), Verdict()
 
-    def play(self, seed):
-        plan = choose(seed)
+    def play_plan(self, plan):
+        """The round; None: it couldn't be played to its end, which was told."""
         try:
             self.stage = self.stage or STAGES[self.name]()
-            played = play(self.stage, self.name, plan)
+            return play(self.stage, self.name, plan)
         except Exception as error:  # pylint: disable=broad-except
             self._fail(plan, "".join(traceback.format_exception_only(type(error), error)).strip())
+            return None
+
+    def play(self, seed):
+        plan = choose(seed)
+        played = self.play_plan(plan)
+        if played is None:
             return
         self.take(played)
         tell(("FAIL  " if played.problems else "ok    ") + played.line(self.name))

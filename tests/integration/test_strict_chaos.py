@@ -4,10 +4,12 @@ import sys
 
 import netns
 import pytest
+from cluster import BUILD
 from sandbox import TOP
 
 sys.path.insert(0, str(TOP / "tests" / "chaos"))
 
+from ablations import RULES, ablate, build, played_by  # noqa: E402
 from faults import Fault, Plan, choose, until_succession  # noqa: E402
 from stages import STAGES  # noqa: E402
 from strict_chaos import BEGIN, END, Arm, Round, play, table_lines, write_readme  # noqa: E402
@@ -50,6 +52,18 @@ def test_the_same_judge_finds_what_async_loses(stage):
     played = play(stage, "async", CUT_OFF)
     assert played.verdict.lost, played.line("async")
     assert played.problems == [], played.line("async")
+
+
+def test_each_ablation_changes_the_lines_that_it_means():
+    for rule in RULES:
+        assert {file for file, _, _ in rule.changes} == set(ablate(rule, TOP))
+        assert set(rule.plan.faults) and not rule.plan.is_beyond
+
+
+def test_the_judge_finds_what_programs_without_a_rule_lose(tmp_path):
+    rule = next(rule for rule in RULES if rule.name == "hold")
+    assert played_by(build(rule, tmp_path / "ablated"), rule, 5, rule.shows) == 0
+    assert played_by(BUILD, rule, 1, "") == 0
 
 
 def test_a_seed_says_which_faults():

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "proxy/limits.h"
+#include "proxy/schedule.h"
 #include "tests/lib/redis_server.h"
 #include "tests/lib/wait.h"
 
@@ -23,6 +24,7 @@
 
 struct bench {
     struct shard shard;
+    struct schedule schedule;
     struct instance *instance;
     struct route route;
     ev_prepare prepare;
@@ -123,6 +125,7 @@ static int setup(void **state)
     b->instance = instance_new();
     assert_true(b->shard.loop && b->shard.buffer && b->shard.limits && b->instance);
     b->shard.ev = loop_ev(b->shard.loop);
+    schedule_init(&b->schedule, &b->shard, false, false);
     list_init(&b->shard.unread);
     list_init(&b->shard.dirty);
     list_init(&b->shard.flush);

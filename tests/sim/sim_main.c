@@ -24,7 +24,7 @@ enum {
     SIM_JOBS_MAX = 16,
     SIM_FAILED_MAX = 20,
     SIM_TRACE_TAIL = 16384,
-    SIM_COVERING_SEEDS = 10000,
+    SIM_COVERING_SEEDS = 100000, /* the rarest row (49) is taken twice in so many */
     SIM_ABLATION_SEEDS = 40000,
     SIM_CRASH_SEEDS = 140,
     SIM_CRASHES_MAX = 200

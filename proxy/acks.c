@@ -7,7 +7,6 @@
 #include "proxy/client.h"
 #include "proxy/core/hold.h"
 #include "proxy/mux.h"
-#include "proxy/replies.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -45,30 +44,21 @@ struct acks_run {
     struct buf_span span;
 };
 
-static void acks_on_passed(void *owner, struct client *c)
+static void acks_end_run(struct acks *a, struct acks_run *run)
 {
-    const struct acks *a = owner;
+    struct client *c = run->client;
     uint32_t now_ms = shard_now_ms(a->instance->shard);
 
+    if (!c)
+        return;
+    if (run->span.len > 0)
+        client_pass(c, run->span.data, run->span.len);
     shared_settle(&c->user, now_ms);
     if (c->session.work)
         session_route_changed(&c->session, now_ms);
     tally_client(c);
     client_touch(c);
-}
-
-/* Written with what others get; or at once. */
-static void acks_end_run(struct replies *replies, struct acks_run *run)
-{
-    struct client *c = run->client;
-    struct buf_span span = run->span;
-
     *run = (struct acks_run){0};
-    if (!c || (span.len > 0 && replies_add(replies, c, span.data, span.len)))
-        return;
-    if (span.len > 0)
-        client_pass(c, span.data, span.len);
-    acks_on_passed(replies->owner, c);
 }
 
 /* What lies in `text` is overwritten by the next one. */
@@ -92,7 +82,6 @@ static void acks_add_to_run(struct acks_run *run, struct buf_span span, const ch
 static void acks_take_steps(struct acks *a)
 {
     const uint32_t now_ms = shard_now_ms(a->instance->shard);
-    struct replies replies = {.instance = a->instance, .owner = a, .on_passed = acks_on_passed};
     char text[HOLD_TEXT_MAX];
     struct durable_step step;
     struct acks_run run = {0};
@@ -103,8 +92,7 @@ static void acks_take_steps(struct acks *a)
         struct session *s = list_entry(step.user, struct session, held);
         struct client *c = list_entry(s, struct client, session);
         if (run.client != c)
-            acks_end_run(&replies, &run);
-        replies_make_way(&replies, c);
+            acks_end_run(a, &run);
         run.client = c;
         if (run.span.len > 0 && session_answers_before(s, &step)) {
             client_pass(c, run.span.data, run.span.len);
@@ -113,13 +101,10 @@ static void acks_take_steps(struct acks *a)
         if (step.fate == DURABLE_GONE)
             shared_lost(&c->user, a->epoch);
         acks_add_to_run(&run, session_take_step(s, now_ms, &step, a->epoch, text), text);
-        if (session_interjects(s)) {
-            acks_end_run(&replies, &run);
-            replies_make_way(&replies, c);
-        }
+        if (session_interjects(s))
+            acks_end_run(a, &run);
     }
-    acks_end_run(&replies, &run);
-    replies_write(&replies);
+    acks_end_run(a, &run);
     durable_end_steps(&a->durable);
 }
 

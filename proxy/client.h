@@ -38,7 +38,7 @@ struct client {
     bool broken;     /* its own socket is */
     bool strides;    /* a part of its large body went to its own backend: the next waits in mux_echo() */
     bool sends_much; /* more at once than gather.h has room for */
-    bool gathered;   /* what it gets is written with that of others (replies.h) */
+    bool gathered;   /* what it gets is written with that of others (mux_replies.c) */
     bool stays;      /* with a connection of its own: no shared one can serve it */
     bool in_flight;  /* switchover.h */
     bool at_replica; /* its own backend leads to a replica */

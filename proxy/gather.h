@@ -3,7 +3,7 @@
  *   readable ──► gather_add() ──(BATCH_MAX, or the end of the turn)──► gather_read() ──► client_arrived()
  *
  * For small requests only: each has GATHER_BYTES. A client that fills them is read by itself next time. Many
- * replies at once: replies.h. */
+ * replies at once: mux_replies.c. */
 #ifndef MR_PROXY_GATHER_H
 #define MR_PROXY_GATHER_H
 

@@ -8,7 +8,6 @@
 #include "proxy/core/login.h"
 #include "proxy/core/remember.h"
 #include "proxy/mux_private.h"
-#include "proxy/replies.h"
 #include "proxy/schedule.h"
 #include "proxy/standby.h"
 
@@ -267,23 +266,15 @@ void mux_passed(struct mux_conn *conn, struct client *c, bool part)
     mux_retire(conn);
 }
 
-static void mux_on_passed(void *conn, struct client *c)
-{
-    mux_passed(conn, c, false);
-}
-
-/* data: what was read, which stays until all is written; a step's bytes may lie elsewhere. */
-static void mux_pass(struct replies *replies, struct buf_span data, const struct shared_step *step)
+static void mux_pass(struct mux_replies *r, const struct shared_step *step)
 {
     struct client *c = list_entry(step->user, struct client, user);
-    bool stays = step->data >= data.data && step->data + step->len <= data.data + data.len;
 
-    if (stays && !step->part && replies_add(replies, c, step->data, step->len))
+    if (mux_replies_add(r, c, step))
         return;
-    replies_make_way(replies, c);
     if (step->len > 0)
         client_pass(c, step->data, step->len);
-    mux_passed(replies->owner, c, step->part);
+    mux_passed(r->conn, c, step->part);
 }
 
 static void mux_broken(struct mux_conn *conn, bool unsent)
@@ -352,14 +343,13 @@ bool mux_feed(struct mux_conn *conn, const char *data, size_t len)
     struct mux *m = conn->mux;
     uint64_t before = conn->shared.n_answered;
     uint32_t now_ms = mux_now_ms(m);
-    struct replies replies = {.instance = m->instance, .owner = conn, .on_passed = mux_on_passed};
-    const struct buf_span whole = {data, len};
+    struct mux_replies replies = {.conn = conn, .from = data, .len = len};
     struct shared_step step;
 
     for (;;) {
         shared_take_reply(&conn->shared, now_ms, &data, &len, &step);
         if (step.what != SHARED_PASS || step.batch > 0)
-            replies_write(&replies);
+            mux_replies_write(&replies);
         if (step.what == SHARED_NOTHING)
             break;
         if (step.what == SHARED_BROKEN) {
@@ -368,7 +358,7 @@ bool mux_feed(struct mux_conn *conn, const char *data, size_t len)
         }
         mux_note(conn, &step);
         if (step.user)
-            mux_pass(&replies, whole, &step);
+            mux_pass(&replies, &step);
     }
     uint64_t answered = conn->shared.n_answered - before;
     session_count(&m->instance->counts.session.requests, answered);

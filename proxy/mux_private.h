@@ -1,7 +1,8 @@
 /* What the files of the shared connections (mux*.c) know of each other; nobody else includes this.
  *
  *   mux.c: keys, requests, replies, connecting      mux_ends.c: time, routes, ends, the turn's end
- *   mux_replica.c: those that lead to replicas      mux_echo.c: large bodies beside them */
+ *   mux_replica.c: those that lead to replicas      mux_echo.c: large bodies beside them
+ *   mux_replies.c: what many clients get at once */
 #ifndef MR_PROXY_MUX_PRIVATE_H
 #define MR_PROXY_MUX_PRIVATE_H
 
@@ -50,6 +51,16 @@ struct mux_conn {
     bool blocked; /* the socket is full */
 };
 
+/* What was read from a connection goes to many clients; on the stack of mux_feed(). */
+struct mux_replies {
+    struct mux_conn *conn;
+    const char *from; /* what was read: it stays until all is written */
+    size_t len;
+    int n;
+    struct client *clients[BATCH_MAX];
+    struct batch_item items[BATCH_MAX];
+};
+
 static inline bool mux_is_replica(const struct mux *m)
 {
     return topology_address_is_set(&m->target);
@@ -76,6 +87,11 @@ void mux_echo_end(struct mux_conn *conn);
 bool mux_feed(struct mux_conn *conn, const char *data, size_t len);
 /* The client was given a reply, or the `part` of one. */
 void mux_passed(struct mux_conn *conn, struct client *c, bool part);
+
+/* ---- mux_replies.c ---- */
+/* The step's bytes are for that client. False: pass them yourself, what it was given before is written. */
+bool mux_replies_add(struct mux_replies *r, struct client *c, const struct shared_step *step);
+void mux_replies_write(struct mux_replies *r);
 
 /* ---- mux_replica.c ---- */
 /* It can't be used, or not any more: it is left alone for a while. */

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cluster import Cluster, Proxy
 from failover import program
+from processors import pin
 from sandbox import listening
 from servers import ZooKeeper
 from talk import Talker
@@ -39,12 +40,6 @@ def core_of(mode, role):
     if mode == "unpinned":
         return CPUS
     return CPUS[1:2] if ALONE.get(mode) == role else CPUS[:1]
-
-
-def pin(pid, cpus):
-    """Every thread of it; threads made later inherit."""
-    for task in os.listdir(f"/proc/{pid}/task"):
-        os.sched_setaffinity(int(task), cpus)
 
 
 def cpu_ns(pid):

@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 import proxy_limits
-from arms import ALONE, ARMS, CPUS, MODES, USUAL_MODES, core_of, cpu_ns, pin, set_up
+from arms import ALONE, ARMS, CPUS, MODES, USUAL_MODES, core_of, cpu_ns, set_up
+from processors import pin
 
 KB, MB = 1024, 1024 * 1024
 SIZES = {"3": 3, "1k": KB, "64k": 64 * KB, "1m": MB}

@@ -8,9 +8,10 @@ import subprocess
 import time
 
 import resp
-from arms import core_of, open_files, pin, rss_kb
+from arms import core_of, open_files, rss_kb
 from busy import spinning
 from failover import program
+from processors import pin
 from talk import Talker
 from wait import wait_until
 

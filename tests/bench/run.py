@@ -10,7 +10,6 @@ what they start ends with this program, on Ctrl-C too.
 import argparse
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -27,7 +26,7 @@ import strict_table  # noqa: E402
 import table  # noqa: E402
 from failover import Floor, MrRedis, MrRedisStrict, Sentinel  # noqa: E402
 from outages import FAULTS, measure_outages, outage_lines  # noqa: E402
-from sandbox import TOP, Sandbox  # noqa: E402
+from sandbox import TOP, Sandbox, run_driver  # noqa: E402
 from scale import measure_scale, scale_lines  # noqa: E402
 from soak import measure_soak, soak_lines  # noqa: E402
 
@@ -137,8 +136,6 @@ def parse(argv):
 
 def main(argv):
     options = parse(argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
     results = {"processors": os.cpu_count()}
     if options.what in ("failover", "all"):
         results["failover"] = measure_failover(options, big=False)
@@ -163,8 +160,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        tell("stopped")
-        sys.exit(130)
+    run_driver(main, tell)

@@ -24,8 +24,9 @@ sys.dont_write_bytecode = True
 
 # pylint: disable=wrong-import-position
 import netns  # noqa: E402
+from cluster import BUILD  # noqa: E402
 from faults import Fault, Plan  # noqa: E402
-from sandbox import TOP, end_as_by_ctrl_c  # noqa: E402
+from sandbox import TOP, run_driver  # noqa: E402
 from strict_chaos import Arm, tell  # noqa: E402
 
 ROUNDS = 5
@@ -102,10 +103,9 @@ def build(rule, folder):
     folder.mkdir(parents=True)
     for part in PARTS:
         subprocess.run(["cp", "-a", TOP / part, folder], check=True)
-    built = TOP / os.environ.get("MR_BUILD", "build")
     (folder / "build").mkdir()
     for part in ("obj", "lib", "flags"):
-        subprocess.run(["cp", "-a", built / part, folder / "build"], check=True)
+        subprocess.run(["cp", "-a", BUILD / part, folder / "build"], check=True)
     for file, text in ablate(rule, folder).items():
         (folder / file).write_text(text, encoding="utf-8")
     subprocess.run(["make", "-C", folder, "--no-print-directory", f"-j{os.cpu_count()}", "programs"], check=True,
@@ -141,10 +141,10 @@ def played_by(build_folder, rule, rounds, demanded):
 
 def prove(rule, rounds):
     """How many of its two halves failed."""
-    whole, failed = TOP / os.environ.get("MR_BUILD", "build"), 0
+    failed = 0
     for demanded in ("", rule.shows):
         try:
-            folder = build(rule, whole / "ablated" / rule.name) if demanded else whole
+            folder = build(rule, BUILD / "ablated" / rule.name) if demanded else BUILD
             status = played_by(folder, rule, rounds, demanded)
         except (ValueError, subprocess.CalledProcessError) as error:
             tell(f"{rule.name}: it can't be taken out: {error}")
@@ -174,10 +174,7 @@ def parse(argv):
 
 def main(argv):
     options = parse(argv)
-    if not netns.is_possible():
-        tell("ablations: this needs root and iproute2: network namespaces can't be made here")
-        return 1
-    end_as_by_ctrl_c()
+    netns.demand("ablations")
     if options.play:
         return play(options.play, options.rounds, options.demand)
     for rule in options.rules:
@@ -188,8 +185,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        tell("stopped")
-        sys.exit(130)
+    run_driver(main, tell)

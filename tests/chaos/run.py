@@ -22,7 +22,7 @@ sys.dont_write_bytecode = True
 import netns  # noqa: E402
 from lab import Lab  # noqa: E402
 from rounds import play  # noqa: E402
-from sandbox import Sandbox, end_as_by_ctrl_c  # noqa: E402
+from sandbox import Sandbox, run_driver  # noqa: E402
 from scenarios import SCENARIOS  # noqa: E402
 
 DOWN_AFTER_MS = 1000
@@ -122,10 +122,7 @@ def parse(argv):
 
 def main(argv):
     options = parse(argv)
-    if not netns.is_possible():
-        tell("chaos: this needs root and iproute2: network namespaces can't be made here")
-        return 1
-    end_as_by_ctrl_c()
+    netns.demand("chaos")
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4), "big")
     tell(f"chaos: seed {seed}, {options.rounds} rounds of {len(options.only)} scenarios")
     order = options.only * options.rounds
@@ -146,8 +143,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        tell("stopped")
-        sys.exit(130)
+    run_driver(main, tell)

@@ -28,7 +28,7 @@ import netns  # noqa: E402
 import table  # noqa: E402
 from faults import choose, play_out  # noqa: E402
 from history import now_ms  # noqa: E402
-from sandbox import TOP, end_as_by_ctrl_c  # noqa: E402
+from sandbox import TOP, run_driver  # noqa: E402
 from stages import STAGES, forget  # noqa: E402
 from strict_history import Kept, Trouble, Verdict, judge  # noqa: E402
 from wait import wait_until  # noqa: E402
@@ -234,10 +234,7 @@ def play_all(names, seeds, jobs):
 
 def main(argv):
     options = parse(argv)
-    if not netns.is_possible():
-        tell("chaos: this needs root and iproute2: network namespaces can't be made here")
-        return 1
-    end_as_by_ctrl_c()
+    netns.demand("chaos")
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(3), "big")
     tell(f"strict chaos: seed {seed}, {options.rounds} rounds of {', '.join(options.arms)}")
     arms = play_all(options.arms, range(seed, seed + options.rounds), options.jobs)
@@ -255,8 +252,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        tell("stopped")
-        sys.exit(130)
+    run_driver(main, tell)

@@ -14,6 +14,7 @@ from kazoo.client import KazooClient
 import resp
 from cluster import binary
 from lone_proxy import LoneProxy
+from processors import is_at, pin, tasks
 from sandbox import listening
 from servers import Redis, ZooKeeper
 from wait import ZK_SESSION_S, wait_until
@@ -226,17 +227,7 @@ def test_wrong_options(sandbox):
 
 def waits(pid):
     """How many of its threads wait for their turn."""
-    return [os.sched_getscheduler(int(task)) for task in os.listdir(f"/proc/{pid}/task")].count(os.SCHED_BATCH)
-
-
-def is_at(pid, processors):
-    """One of its threads may run there and nowhere else."""
-    return any(os.sched_getaffinity(int(task)) == processors for task in os.listdir(f"/proc/{pid}/task"))
-
-
-def place(pid, processors):
-    for task in os.listdir(f"/proc/{pid}/task"):
-        os.sched_setaffinity(int(task), processors)
+    return [os.sched_getscheduler(task) for task in tasks(pid)].count(os.SCHED_BATCH)
 
 
 def rings(pid):
@@ -291,10 +282,10 @@ def test_a_busy_thread_goes_to_where_its_redis_is(sandbox):
     others = [LoneProxy(sandbox, redis, *options, name=f"other-{n}")
               for n, options in enumerate((["--scheduling", "normal"], ["--threads", 2], ["--bind", "0.0.0.0"]))]
     for proxy in (usual, *others):
-        place(proxy.process.pid, both)
+        pin(proxy.process.pid, both)
     with load(sandbox, usual):
         for processor in (*both, *both):
-            place(redis.process.pid, {processor})
+            pin(redis.process.pid, {processor})
             wait_until(lambda at={processor}: is_at(usual.process.pid, at), f"the thread on processor {processor}")
     wait_until(lambda: all(is_at(usual.process.pid, {n}) is False for n in both), "it to be anywhere again")
     for proxy in others:
@@ -309,15 +300,15 @@ def test_a_thread_stays_where_somebody_puts_it(sandbox):
     first, second = sorted(os.sched_getaffinity(0))[:2]
     redis = Redis(sandbox, "redis")
     usual = LoneProxy(sandbox, redis)
-    place(redis.process.pid, {second})
-    place(usual.process.pid, {first})
+    pin(redis.process.pid, {second})
+    pin(usual.process.pid, {first})
     with load(sandbox, usual), resp.Client(usual.port) as client:
         for _ in range(2000):
             assert client.call("PING") == "PONG" and is_at(usual.process.pid, {first})
-    place(usual.process.pid, {first, second})
+    pin(usual.process.pid, {first, second})
     with load(sandbox, usual):
         wait_until(lambda: is_at(usual.process.pid, {second}), "it to go to Redis, where it may again")
-        place(usual.process.pid, {first})
+        pin(usual.process.pid, {first})
         wait_until(lambda: is_at(usual.process.pid, {first}), "it to stay there, busy as it is")
         with resp.Client(usual.port) as client:
             for _ in range(2000):

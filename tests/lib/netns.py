@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import threading
 
 CLONE_NEWNET = 0x40000000
@@ -33,6 +34,13 @@ def is_possible():
     if made:
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
     return made
+
+
+def demand(driver):
+    """Ends a driver that can do nothing without them."""
+    if not is_possible():
+        print(f"{driver}: this needs root and iproute2: network namespaces can't be made here", flush=True)
+        sys.exit(1)
 
 
 def _enter(descriptor):

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,6 +26,16 @@ def end_as_by_ctrl_c():
     """A driver's way out: when it is told to end, or its terminal goes, it ends what it has started, too."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+
+
+def run_driver(main, tell):
+    """The whole of a driver, whose main(arguments) returns its exit status. One that is stopped tells so: 130."""
+    end_as_by_ctrl_c()
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        tell("stopped")
+        sys.exit(130)
 
 
 class Ports:

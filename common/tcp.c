@@ -54,6 +54,11 @@ int tcp_address(const struct topology_address *a, struct sockaddr_storage *out, 
     return ERR_INVALID;
 }
 
+bool tcp_is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+}
+
 void tcp_tune(int fd)
 {
     const int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S, probes = KEEPALIVE_PROBES;

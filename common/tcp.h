@@ -8,6 +8,8 @@
 
 /* Socket address of an IP literal (port 0 allowed); ERR_INVALID when it is none. */
 int tcp_address(const struct topology_address *a, struct sockaddr_storage *out, socklen_t *len) MR_MUST_CHECK;
+/* An IP literal that only this host reaches. */
+bool tcp_is_loopback(const char *host);
 /* TCP_NODELAY, keepalive (dead after 11 s of silence) and TCP_USER_TIMEOUT (10 s). */
 void tcp_tune(int fd);
 /* close() resets the connection, and so does the death of this process: what the peer's kernel doesn't have

@@ -9,6 +9,7 @@
 #include "common/loop.h"
 #include "common/nn_link.h"
 #include "common/options.h"
+#include "common/tcp.h"
 #include "controller/adopt.h"
 #include "controller/announcer.h"
 #include "controller/core/outlook.h"
@@ -152,11 +153,6 @@ static bool main_resolve(const char *name, char *out, size_t size)
     return true;
 }
 
-static bool main_is_loopback(const char *host)
-{
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
-}
-
 static void main_check_secrets(struct controller *c)
 {
     const struct main_options *o = &c->options;
@@ -170,7 +166,7 @@ static void main_check_secrets(struct controller *c)
     const char *text = o->http[0] != '\0' ? o->http : "7700";
     if (options_parse_endpoint(text, host, c->http_host, sizeof(c->http_host), &c->http_port) != 0)
         options_fail(&spec, "--http %s: ADDR:PORT or PORT is needed", text);
-    if (!o->token_file && !main_is_loopback(c->http_host))
+    if (!o->token_file && !tcp_is_loopback(c->http_host))
         options_fail(&spec, "--http %s: without --token-file only a loopback address is allowed", text);
 }
 
@@ -367,7 +363,7 @@ static int main_open_voters(struct controller *c, const char *bind)
 static int main_open_servers(struct controller *c)
 {
     const struct main_options *o = &c->options;
-    const char *bind = main_is_loopback(c->self.host) ? c->self.host : "0.0.0.0";
+    const char *bind = tcp_is_loopback(c->self.host) ? c->self.host : "0.0.0.0";
     struct announcer_config announcer = {
         .id = o->id, .host = bind, .port = (uint16_t)o->pub_port, .key = &c->key};
     int err = main_say(announcer_open(&c->announcer, c->loop, &announcer), "--pub-port", bind, o->pub_port);

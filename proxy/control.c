@@ -2,11 +2,11 @@
 
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/tcp.h"
 #include "common/zk_session.h"
 #include "proxy/cache_file.h"
 #include "proxy/core/histogram.h"
 #include "proxy/directory.h"
-#include "proxy/net.h"
 #include "proxy/ports.h"
 #include "proxy/registration.h"
 #include "proxy/snapshot.h"
@@ -343,7 +343,7 @@ static int control_start_workers(struct control *c)
                                    .hold_ms = c->config.hold_ms,
                                    .ack_ms = c->config.ack_ms,
                                    .waits = c->config.waits,
-                                   .may_move = c->config.threads == 1 && net_is_loopback(c->config.bind),
+                                   .may_move = c->config.threads == 1 && tcp_is_loopback(c->config.bind),
                                    .io_uring = c->config.io_uring,
                                    .on_broken = control_on_broken,
                                    .on_switched = control_on_switched,

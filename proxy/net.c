@@ -38,16 +38,6 @@ int net_address(const char *host, uint16_t port, struct sockaddr_storage *out, s
     return ERR_INVALID;
 }
 
-bool net_is_loopback(const char *host)
-{
-    struct in_addr v4;
-    struct in6_addr v6;
-
-    if (inet_pton(AF_INET, host, &v4) == 1)
-        return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
-    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-}
-
 static void net_set(int fd, int level, int option, int value)
 {
     /* A hint to the kernel: when it is refused the connection still works. */

@@ -11,8 +11,6 @@
 
 /* An IP literal and a port as a socket address; ERR_INVALID. */
 int net_address(const char *host, uint16_t port, struct sockaddr_storage *out, socklen_t *len) MR_MUST_CHECK;
-/* An IP literal that only this host reaches. */
-bool net_is_loopback(const char *host);
 /* TCP_NODELAY, and keepalive so that a peer whose host vanished is noticed. */
 void net_tune(int fd);
 /* What the other side has no room for waits where it comes from, but for 16 KB, not in this socket: the

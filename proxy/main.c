@@ -50,10 +50,9 @@ static const struct option_row rows[] = {
     {"threads", 0, OPTION_INT, &options.threads, "N", 1, CONTROL_THREADS_MAX, "data-path threads"},
     {"scheduling", 0, OPTION_TEXT, &options.scheduling, "HOW", 0, 0,
      "of those threads: auto, while many clients keep one busy it waits for its turn (SCHED_BATCH), which "
-     "lets more requests go at once, and where there are two processors a thread that is alone goes to that "
-     "of "
-     "a Redis of this host; for a lone client that asks again at once it looks on for 80 µs instead of "
-     "sleeping; normal, it is scheduled as any other"},
+     "lets more requests go at once, and where there are two processors a thread that is alone, with --bind "
+     "on loopback, goes to that of a Redis of this host; for a lone client that asks again at once it looks "
+     "on for 80 µs instead of sleeping; normal, it is scheduled as any other"},
     {"no-io-uring", 0, OPTION_FLAG, &options.no_io_uring, NULL, 0, 0,
      "a system call for each read and write, as where the kernel lets nobody use io_uring"},
     {"http", 0, OPTION_TEXT, &options.http, "ADDR:PORT", 0, 0,

@@ -126,7 +126,7 @@ void mux_taken(struct mux_conn *conn, uint64_t n)
         if (!mux_is_replica(conn->mux))
             silence_begin(conn->mux->instance);
     }
-    if (shared_is_due(&conn->shared))
+    if (shared_is_due(&conn->shared, schedule_is_beside(conn->mux->instance->shard->schedule)))
         mux_write(conn);
     else
         mux_dirty(conn);

@@ -202,12 +202,12 @@ void shared_wrote(struct shared *sh, size_t n)
         sh->n_unsent = 0;
 }
 
-bool shared_is_due(const struct shared *sh)
+bool shared_is_due(const struct shared *sh, bool beside)
 {
     size_t bytes = (size_t)(buf_end(&sh->log) - sh->written);
-    bool is_idle = shared_count(sh) <= sh->n_unsent;
+    bool waits = !beside && shared_count(sh) <= sh->n_unsent;
 
-    return bytes >= SHARED_BATCH_BYTES || (is_idle && sh->n_unsent >= SHARED_START_REQUESTS);
+    return bytes >= SHARED_BATCH_BYTES || (waits && sh->n_unsent >= SHARED_START_REQUESTS);
 }
 
 /* ---- replies ---- */

@@ -499,24 +499,26 @@ static void test_what_is_due_does_not_wait_for_the_turns_end(void **state)
     bench_init(&b);
     for (int i = 1; i < SHARED_START_REQUESTS; i++) {
         says(&b, i % 3, "GET a\r\n");
-        assert_false(shared_is_due(&b.shared));
+        assert_false(shared_is_due(&b.shared, false));
     }
     says(&b, 0, "GET a\r\n");
-    assert_true(shared_is_due(&b.shared)); /* the server has nothing to do */
+    assert_true(shared_is_due(&b.shared, false)); /* the server has nothing to do */
+    assert_false(shared_is_due(&b.shared, true)); /* nor could it, while this thread runs */
     written(&b);
-    assert_false(shared_is_due(&b.shared));
+    assert_false(shared_is_due(&b.shared, false));
     for (int i = 0; i < SHARED_START_REQUESTS; i++)
         says(&b, i % 3, "GET a\r\n");
-    assert_false(shared_is_due(&b.shared)); /* it has */
+    assert_false(shared_is_due(&b.shared, false)); /* it has */
     written(&b);
     int head = snprintf(value, sizeof(value), "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$16000\r\n");
     memset(value + head, 'v', 16000);
     memcpy(value + head + 16000, "\r\n", 3);
     assert_int_equal(says(&b, 1, value), 0);
     says(&b, 2, value);
-    assert_false(shared_is_due(&b.shared));
+    assert_false(shared_is_due(&b.shared, false));
     says(&b, 0, value);
-    assert_true(shared_is_due(&b.shared)); /* a full batch */
+    assert_true(shared_is_due(&b.shared, false)); /* a full batch */
+    assert_true(shared_is_due(&b.shared, true));
     bench_free(&b);
 }
 

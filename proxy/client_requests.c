@@ -1,7 +1,6 @@
 /* What a client sends, on its way to a shared connection or into its session. Contracts in client.h. */
 #include "proxy/client_private.h"
 #include "proxy/core/pipeline.h"
-#include "proxy/core/spin.h"
 #include "proxy/instance.h"
 #include "proxy/mux.h"
 #include "proxy/net.h"
@@ -144,7 +143,7 @@ void client_arrived(struct client *c, const char *data, ssize_t n)
         shard->turn_bytes += (size_t)n;
         shard->n_arrived++;
         shard->n_arrived_own += c->backend != NULL;
-        shard->last_arrived = n <= SPIN_BYTES ? c->id : 0;
+        shard->last_arrived = c->id;
         tally_arrival(shard);
         client_take(c, data, (size_t)n);
         /* Alone on its connection it has nothing to gain by waiting for the turn's end, and of hundreds that

@@ -121,8 +121,8 @@ void schedule_turn(struct schedule *s)
 
     if (s->is_on && s->may_wait && turns_end(&s->turns, shard->n_arrived - shard->n_arrived_own, now_us))
         schedule_wait(s);
-    bool spins =
-        s->is_on && spin_turn(&s->spin, shard->n_arrived, shard->last_arrived, shard->reply_bytes, now_us);
+    bool spins = s->is_on &&
+                 spin_turn(&s->spin, shard->n_arrived, shard->last_arrived, shard->reply_bytes > 0, now_us);
     schedule_sleep(s, !spins);
     if (s->may_move &&
         beside_turn(&s->beside, spins ? 0 : shard->n_arrived, shard->turn_bytes + shard->reply_bytes, now_us))

@@ -143,9 +143,9 @@ void client_arrived(struct client *c, const char *data, ssize_t n)
         shard->turn_bytes += (size_t)n;
         shard->n_arrived++;
         shard->n_arrived_own += c->backend != NULL;
-        shard->last_arrived = c->id;
         tally_arrival(shard);
         client_take(c, data, (size_t)n);
+        shard->last_arrived = session_is_deep(&c->session) ? 0 : c->id;
         /* Alone on its connection it has nothing to gain by waiting for the turn's end, and of hundreds that
          * ask for much the first are served while the last are read. */
         if (c->backend && c->session.actions == 0)

@@ -66,7 +66,7 @@ struct shard {
     uint32_t n_clients, last_client_id;
     uint32_t n_arrived,
         n_arrived_own;     /* clients that were read in this turn; with connections of their own */
-    uint32_t last_arrived; /* the last of them */
+    uint32_t last_arrived; /* the last of them; 0: one that sends very many requests at once (spin.h) */
     size_t reply_bytes;    /* of servers, read in this turn */
     size_t turn_bytes;     /* of requests, read in this turn */
     struct list unread;    /* clients that have sent something, for which the turn had no room */

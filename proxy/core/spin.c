@@ -2,7 +2,7 @@
 
 bool spin_turn(struct spin *s, uint32_t n, uint64_t client, bool replied, int64_t now_us)
 {
-    bool alone = n == 1;
+    bool alone = n == 1 && client > 0;
     bool tight = alone && client == s->client && now_us - s->asked_us <= SPIN_TIGHT_US;
 
     if (n > 0) {

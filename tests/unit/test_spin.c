@@ -90,6 +90,18 @@ static void test_two_are_not_alone(void **state)
     assert_false(spin_turn(&s, 2, 7, false, now_us)); /* two at once */
 }
 
+static void test_who_does_not_wait_for_answers_is_not(void **state)
+{
+    struct spin s = {0};
+    int64_t now_us = 1000000;
+
+    (void)state;
+    (void)rounds(&s, &now_us, 2 * SPIN_IN_ROW, 7, 60);
+    assert_true(s.spins);
+    for (int i = 0; i < 1000; i++, now_us += 20)
+        assert_false(spin_turn(&s, 1, 0, i & 1, now_us));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -97,6 +109,7 @@ int main(void)
         cmocka_unit_test(test_who_takes_his_time_is_not),
         cmocka_unit_test(test_what_is_in_vain_is_rare),
         cmocka_unit_test(test_two_are_not_alone),
+        cmocka_unit_test(test_who_does_not_wait_for_answers_is_not),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

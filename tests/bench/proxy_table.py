@@ -30,6 +30,10 @@ class Report:
         row = self.cells.get((mode, cell, arm))
         return row[what] if row else None
 
+    def ratio(self, mode, cell, arm, other):
+        row = self.cells.get((mode, cell, arm))
+        return row["x"][other] if row else None
+
     # ---- the tables --------------------------------------------------------------------------------------------
 
     def _order(self, mode):
@@ -53,7 +57,7 @@ class Report:
             rate = self.value(mode, cell, "direct", "rps")
             row = [self._name(cell), number(rate / 1000 if rate else None), self._latency(mode, cell, "direct")]
             for name in others:
-                row += [number(self.value(mode, cell, name, "ratio")), self._latency(mode, cell, name)]
+                row += [number(self.ratio(mode, cell, name, "direct")), self._latency(mode, cell, name)]
             rows.append(row)
         return rows
 
@@ -204,10 +208,10 @@ class Report:
             for count in clients:
                 for op in OPS:
                     cell = f"{op}:{size}:{count}:{pipeline}"
-                    ours, theirs = (self.value("unpinned", cell, name, "ratio") for name in ("mr-proxy", other))
-                    if ours and theirs:
+                    found = self.ratio("unpinned", cell, "mr-proxy", other)
+                    if found:
                         label = f"{op.upper()} {_size_text(size)}" + (f" c={count}" if len(clients) > 1 else "")
-                        numbers[label] = ours / theirs
+                        numbers[label] = found
         return self._judge(goal, numbers, lambda value: value >= least)
 
     def _cost(self, goal, names, what, most):

@@ -185,9 +185,9 @@ def test_events_of_one(fake):
 def test_events_are_followed_to_the_next_leader(fake, sandbox):
     """What both tell is printed once; the second one's end is ours."""
     def leave(handler):
+        nodes[0].update(http_port=second.port)  # before mrctl is told to ask again
         stream(report(1000, "event=a"), ("live", {}), report(1000, "event=b"), ("change", {"instance": "cart"}),
                ("leader", {"leader": "ctl-2"}))(handler)
-        nodes[0].update(http_port=second.port)
 
     nodes = [{"id": "ctl", "role": "leader", "host": "127.0.0.1", "http_port": 0}]
     where = {"GET /v1/controllers": lambda _: (200, {"controllers": nodes})}

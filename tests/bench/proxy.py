@@ -66,12 +66,6 @@ def cells_of(mode, patterns):
             and any(fnmatch.fnmatchcase(str(cell), pattern) for pattern in patterns)]
 
 
-def ratio_of(ours, theirs):
-    """Of two arms' samples by repeat: the median of the repeats' ratios; None: they have no repeat in common."""
-    ratios = [ours[repeat]["rps"] / theirs[repeat]["rps"] for repeat in ours if repeat in theirs]
-    return statistics.median(ratios) if ratios else None
-
-
 class BenchmarkError(AssertionError):
     """redis-benchmark could not measure."""
 
@@ -185,12 +179,11 @@ class Throughput:
                 self.tell(arm.failed(f"{mode} {cell}", error))
 
     def results(self):
-        """A dict for each cell and arm: medians, and the medians of the ratios to others in the same repeat."""
+        """A dict for each cell and arm: medians, and the rate of each repeat."""
         rows = []
         for (mode, cell, name), samples in self.samples.items():
             row = {"mode": mode, "cell": str(cell), "arm": name, "repeats": len(samples),
-                   "x": {other: ratio_of(samples, self.samples.get((mode, cell, other), {}))
-                         for other in ("direct", "haproxy")}}
+                   "rates": {repeat: sample["rps"] for repeat, sample in samples.items()}}
             for value in ("rps", "p50_us", "p99_us", "redis_us", "proxy_us"):
                 found = [sample[value] for sample in samples.values() if sample[value] is not None]
                 row[value] = statistics.median(found) if found else None

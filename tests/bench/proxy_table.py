@@ -5,7 +5,7 @@ import os
 import table
 from arms import ARMS, MODES
 from proxy_limits import BAD_KINDS
-from table import number
+from table import number, ratio_of
 
 BEGIN, END = "<!-- proxy-bench:begin -->", "<!-- proxy-bench:end -->"
 SMALL, LARGE = ("3", "1k"), ("64k", "1m")
@@ -31,8 +31,8 @@ class Report:
         return row[what] if row else None
 
     def ratio(self, mode, cell, arm, other):
-        row = self.cells.get((mode, cell, arm))
-        return row["x"][other] if row else None
+        ours, theirs = (self.value(mode, cell, name, "rates") for name in (arm, other))
+        return ratio_of(ours, theirs) if ours and theirs else None
 
     # ---- the tables --------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from failover import MrRedis, MrRedisStrict, mr_cluster, program
 from lone_proxy import LoneProxy
 from proxy import kernel_settings, versions
 from servers import LOOPBACK, Redis
-from table import summary
+from table import ratio_of, summary
 from talk import Talker, poll
 
 DELAY_US = 1000
@@ -153,10 +153,8 @@ class Throughput:
 
     def ratio(self, cell, arm, other, kind):
         """Median of the repeats' ratios; None: one of the two was not measured."""
-        ours, theirs = self.samples[cell, arm], self.samples[cell, other]
-        ratios = [ours[r][kind]["per_s"] / theirs[r][kind]["per_s"] for r in ours
-                  if r in theirs and theirs[r][kind]["per_s"] > 0]
-        return statistics.median(ratios) if ratios else None
+        return ratio_of(*({repeat: sample[kind]["per_s"] for repeat, sample in self.samples[cell, name].items()}
+                          for name in (arm, other)))
 
     def rows(self):
         """A dict for each cell and arm: medians."""

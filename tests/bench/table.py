@@ -39,6 +39,12 @@ def _row(result, floor, sentinel):
             errors, str(result["reconnects"]), f"{result['missing']} of {result['acknowledged']}", ratio, better]
 
 
+def ratio_of(ours, theirs):
+    """Of two arms' rates by repeat: the median of the repeats' ratios; None: they have no repeat in common."""
+    ratios = [rate / theirs[repeat] for repeat, rate in ours.items() if theirs.get(repeat)]
+    return statistics.median(ratios) if ratios else None
+
+
 def align(rows):
     """The rows as lines; the first column to the left, numbers to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -27,6 +27,7 @@ import proxy_table  # noqa: E402
 import soak  # noqa: E402
 import strict  # noqa: E402
 import strict_table  # noqa: E402
+import table  # noqa: E402
 from talk import Talker  # noqa: E402
 
 STALL_S = 0.5
@@ -170,12 +171,14 @@ def test_proxy_bench_measures_every_part_and_arm(sandbox):
         ("unpinned", "set:3:50:1"), ("unpinned", "get:3:50:1"), ("unpinned", "get:64k:50:1"),
         ("onecore", "set:3:50:1"), ("onecore", "get:3:50:1")}
     for (mode, _, arm), row in rows.items():
-        assert row["repeats"] == proxy.QUICK_REPEATS and (row["x"]["haproxy"] or 0) > 0
+        assert row["repeats"] == len(row["rates"]) == proxy.QUICK_REPEATS
         assert row["rps"] > 0 and 0 < row["p50_us"] <= row["p99_us"]
         assert (row["proxy_us"] is None) == (arm == "direct")
         assert (row["redis_us"] is None) == (arm == "answerer")
         assert arm in SERVED or (arm, mode) == ("answerer", "onecore")
-    assert all(row["x"]["direct"] == 1 for row in rows.values() if row["arm"] == "direct")
+    report = proxy_table.Report(results)
+    assert all(report.ratio(*cell, "direct") == 1 for cell in rows if cell[2] == "direct")
+    assert all(report.ratio(*cell, other) > 0 for cell in rows for other in ("direct", "haproxy"))
     assert {row["arm"] for row in results["idle"]} == SERVED - {"direct"}
     for row in results["idle"]:
         assert list(map(int, row["rss_kb"])) == list(proxy_limits.IDLE_QUICK) and min(row["rss_kb"].values()) > 0
@@ -207,17 +210,18 @@ def test_proxy_bench_leaves_senseless_cells_out():
     assert [str(cell) for cell in proxy.cells_of("pinned", ["get:3:50:*"])] == ["get:3:50:1", "get:3:50:16"]
 
 
-def test_proxy_bench_compares_what_was_measured_together():
-    slow, fast = {"rps": 10}, {"rps": 30}
-    assert proxy.ratio_of({0: slow, 1: fast, 2: slow}, {0: slow, 1: slow, 2: fast, 3: fast}) == 1
-    assert proxy.ratio_of({0: slow}, {1: fast}) is None
+def test_ratios_are_of_what_was_measured_together():
+    slow, fast = 10, 30
+    assert table.ratio_of({0: slow, 1: fast, 2: slow}, {0: slow, 1: slow, 2: fast, 3: fast}) == 1
+    assert table.ratio_of({0: slow}, {1: fast}) is None
+    assert table.ratio_of({0: slow}, {0: 0}) is None
 
 
 def pretended_results(haproxy_ratio):
     def row(arm, op, ratio):
         return {"mode": "unpinned", "cell": f"{op}:3:50:1", "arm": arm, "repeats": 1,
-                "x": {"direct": ratio, "haproxy": ratio / haproxy_ratio}, "rps": 1000 * ratio,
-                "p50_us": 100, "p99_us": 200, "redis_us": 1.0, "proxy_us": 2.0}
+                "rates": {0: 1000 * ratio}, "rps": 1000 * ratio, "p50_us": 100, "p99_us": 200,
+                "redis_us": 1.0, "proxy_us": 2.0}
     ratios = {"direct": 1.0, "haproxy": haproxy_ratio, "mr-proxy": 0.96}
     return {"seed": 1, "versions": {"Redis": "7"}, "kernel": proxy.kernel_settings(), "minutes": 1,
             "repeats": 1, "seconds": 1,

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import threading
 import time
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from cluster import binary
 from played_controller import ask, error, fake, mrctl, nobody  # noqa: F401: fake is a fixture
 from sandbox import TOP
-from wait import wait_until
+from wait import LIMIT_S, wait_until
 
 GOLDEN = TOP / "tests" / "golden"
 PLAN = json.loads((GOLDEN / "view_plan.json").read_text(encoding="utf-8"))
@@ -112,13 +113,15 @@ def test_explain(fake):
 def test_nobody_and_no_answer(fake, sandbox):
     assert ask([nobody(sandbox)], "switchover", "cart").returncode == 3
 
+    given_up = threading.Event()
+
     def late(_):
-        time.sleep(3)  # played: a leader that has more to do than the limit and its slack allow
-        return DONE
+        given_up.wait(LIMIT_S)  # a leader that has more to do than the limit and its slack allow
 
     slow = fake({"POST /v1/instances/cart/switchover": late})
     began = time.monotonic()
     run = ask([slow], "switchover", "cart", "--limit-ms", "100")
+    given_up.set()
     assert run.returncode == 4 and "no answer in time" in run.stderr
     assert time.monotonic() - began >= 2.1, "it waits for the limit and two seconds"
 

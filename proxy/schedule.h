@@ -30,7 +30,7 @@ struct schedule {
 void schedule_init(struct schedule *s, struct shard *shard, bool is_on, bool may_move);
 /* On the thread itself: a server's replies were just read from that socket. */
 void schedule_answered(struct schedule *s, int fd);
-/* The thread has chosen to run where the master answers. */
+/* The thread has chosen to run where a Redis of this host answers it. */
 static inline bool schedule_is_beside(const struct schedule *s)
 {
     return s->beside.processor != BESIDE_ANYWHERE;
